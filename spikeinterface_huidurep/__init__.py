@@ -1,0 +1,41 @@
+"""Spike sorting with a self-supervised spike encoder, as a SpikeInterface sorter.
+
+Importing this package registers the sorter "huidurep" in SpikeInterface. PyTorch, numba and hdbscan are imported
+only when something is sorted.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .registration import register
+
+if TYPE_CHECKING:
+    from .encoder import load_encoder
+    from .sorter import HuiduRepSorter
+
+__version__ = "0.1.0"
+
+__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "register"]
+
+# Public names that are imported on first use, with the module that holds each.
+_LAZY_NAMES = {"HuiduRepSorter": ".sorter", "load_encoder": ".encoder"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY_NAMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY_NAMES])
+
+
+try:
+    register()
+except ModuleNotFoundError as error:
+    # The encoder can be used before the sorter is written.
+    if error.name != f"{__name__}.sorter":
+        raise

@@ -1,0 +1,1 @@
+"""The subcommands of ``huidurep``: one module each, found by `spikeinterface_huidurep.cli`."""
