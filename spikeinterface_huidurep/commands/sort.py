@@ -1,0 +1,166 @@
+"""``huidurep sort``: sort a recording of any format that SpikeInterface reads."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand ``sort`` to the command line."""
+    parser = subparsers.add_parser(
+        "sort",
+        help="sort a recording",
+        description="Sort a recording of any format that SpikeInterface reads, and save the Sorting.",
+        epilog="Example: huidurep sort run1_g0 --reader spikeglx --reader-option stream_id=imec0.ap --output sorted",
+    )
+    parser.add_argument("recording", type=Path, nargs="?", help="file or folder of the recording")
+    parser.add_argument(
+        "--reader",
+        metavar="NAME",
+        help="SpikeInterface's name of the format, such as spikeglx, openephys, neuralynx, nwb or binary "
+        "(default: a recording that SpikeInterface saved)",
+    )
+    parser.add_argument(
+        "--reader-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="argument of the reader, such as stream_id=imec0.ap; may be repeated",
+    )
+    parser.add_argument("--list-readers", action="store_true", help="print the names of the formats and stop")
+    parser.add_argument(
+        "--probe",
+        metavar="PROBE",
+        help="where the format has no channel locations: a probeinterface .json file, a .prb file, "
+        "tetrode[:radius], linear[:pitch] or grid:columns[:pitch] in um",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("huidurep_output"), help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output folder of an earlier sort")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="parameter of the sorter; may be repeated",
+    )
+    parser.add_argument("--list-params", action="store_true", help="print the sorter's parameters and stop")
+    parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="show progress bars, and say what each stage finds")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sort what the command line asks for; returns the exit status."""
+    if arguments.list_readers:
+        from ..reading import available_readers
+
+        print("\n".join(available_readers()))
+        return 0
+    if arguments.list_params:
+        _print_params()
+        return 0
+    if arguments.recording is None:
+        raise ValueError("Which recording is to be sorted? Give its file or folder.")
+    sort(arguments)
+    return 0
+
+
+def _print_params() -> None:
+    from spikeinterface.sorters import get_default_sorter_params, get_sorter_params_description
+
+    descriptions = get_sorter_params_description("huidurep")
+    for name, value in get_default_sorter_params("huidurep").items():
+        print(f"{name}={value}\n    {descriptions.get(name, '')}")
+
+
+def sort(arguments: argparse.Namespace) -> None:
+    """Read, sort and save. Input that is refused leaves no folder behind."""
+    from spikeinterface.core import set_global_job_kwargs
+    from spikeinterface.sorters import run_sorter
+    from spikeinterface.sorters.utils import SpikeSortingError
+
+    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+
+    if arguments.verbose:
+        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    if arguments.n_jobs < 1:
+        raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
+    params = sorter_params(parse_assignments(arguments.param, "--param"))
+    option_texts = parse_assignments(arguments.reader_option, "--reader-option")
+    options = {key: parse_value(text) for key, text in option_texts.items()}
+    recording = read_recording(arguments.recording, arguments.reader, options)
+    if arguments.probe:
+        recording = attach_probe(recording, arguments.probe)
+    elif not recording.has_probe():
+        raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
+
+    output = arguments.output.expanduser()
+    prepare_output(output, arguments.overwrite)
+    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
+    try:
+        sorting = run_sorter("huidurep", recording, folder=output / "sorter", verbose=arguments.verbose, **params)
+    except SpikeSortingError:
+        raise  # its log in the output folder says what happened
+    except Exception:
+        # Refused before work started: what SpikeInterface laid out for the run goes again.
+        shutil.rmtree(output, ignore_errors=True)
+        raise
+    sorting.save(folder=output / "sorting")
+    spikes = sum(sorting.count_num_spikes_per_unit(outputs="dict").values())
+    print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
+    print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
+
+
+def prepare_output(output: Path, overwrite: bool) -> None:
+    """Make room for the output; raises ValueError where something lies there that is not ours to remove."""
+    if not output.exists():
+        return
+    if not overwrite:
+        raise ValueError(f"{output} exists: choose another --output, or give --overwrite.")
+    if not output.is_dir() or any(entry.name not in ("sorter", "sorting") for entry in output.iterdir()):
+        raise ValueError(f"{output} is not the output of an earlier sort, it is left as it is.")
+    shutil.rmtree(output)
+
+
+def sorter_params(texts: dict[str, str]) -> dict[str, Any]:
+    """Parse the sorter's parameters by the types of their defaults.
+
+    Parameters
+    ----------
+    texts : dict of str to str
+        Values as they were typed, by the parameter's name.
+
+    Returns
+    -------
+    dict
+        The values.
+
+    Raises
+    ------
+    ValueError
+        If the sorter has no such parameter, or the value is of another type than its default.
+    """
+    from spikeinterface.sorters import get_default_sorter_params
+
+    from ..reading import parse_value, suggestion
+
+    defaults = get_default_sorter_params("huidurep")
+    params = {}
+    for name, text in texts.items():
+        if name not in defaults:
+            raise ValueError(f"The sorter has no parameter {name!r}.{suggestion(name, defaults)} See --list-params.")
+        value, default = parse_value(text), defaults[name]
+        # A default of None, or a word such as "auto", says nothing about the other values: the sorter checks those.
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise ValueError(f"The parameter {name!r} takes true or false, not {text!r}.")
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(default, (int, float)) and not isinstance(default, bool) and not (is_number or value is None):
+            raise ValueError(f"The parameter {name!r} takes a number, not {text!r}.")
+        params[name] = value
+    return params

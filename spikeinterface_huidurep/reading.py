@@ -1,0 +1,241 @@
+"""Recordings from files, for the command line: by the name of SpikeInterface's reader, and the probe they may lack."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from probeinterface import Probe, ProbeGroup, generate_tetrode, read_prb, read_probeinterface
+from spikeinterface.core import BaseRecording, load
+
+# Distance between neighbouring tetrodes, um: far enough that no spike is seen on two of them.
+TETRODE_DISTANCE = 1000.0
+
+
+def parse_value(text: str) -> Any:
+    """Return what a Python literal in `text` stands for (number, list, None, True), or the text itself."""
+    named = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, str]:
+    """Split arguments of the form ``key=value``.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+        The arguments.
+    option : str
+        The option that they were given to, for the error message.
+
+    Returns
+    -------
+    dict of str to str
+        The values, not parsed yet.
+
+    Raises
+    ------
+    ValueError
+        If an argument has no ``=`` or no key, or a key comes twice.
+    """
+    parsed: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise ValueError(f"{option} takes key=value, not {assignment!r}.")
+        if key in parsed:
+            raise ValueError(f"{option} is given twice for {key!r}.")
+        parsed[key] = value
+    return parsed
+
+
+def available_readers() -> dict[str, Callable[..., BaseRecording]]:
+    """Return SpikeInterface's readers of recordings that take a file or a folder, by name in lower case."""
+    from spikeinterface.extractors import read_openephys, recording_extractor_full_dict
+
+    readers = {**recording_extractor_full_dict, "openephys": read_openephys}
+    return {name: reader for name, reader in sorted(readers.items()) if _path_argument(reader) is not None}
+
+
+def _path_argument(reader: Callable[..., BaseRecording]) -> str | None:
+    first = next(iter(inspect.signature(reader).parameters))
+    return first if first in ("file_path", "file_paths", "folder_path") else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a half sentence that names what may have been meant by `name`, or an empty text."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def read_recording(path: str | Path, reader: str | None = None, options: dict[str, Any] | None = None) -> BaseRecording:
+    """Read a recording lazily.
+
+    Parameters
+    ----------
+    path : str or Path
+        File or folder of the recording.
+    reader : str, optional
+        Name of a SpikeInterface reader, such as ``spikeglx``, ``openephys``, ``neuralynx``, ``nwb`` or ``binary``.
+        By default the path is what SpikeInterface saved itself: a folder, a zarr folder or a json file.
+    options : dict, optional
+        Further arguments of the reader, such as ``stream_id``.
+
+    Returns
+    -------
+    BaseRecording
+        The recording, with the probe that the format knows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `path`.
+    ValueError
+        If the reader or one of its options is unknown, or it cannot read the file.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file or folder {path}.")
+    if reader is None:
+        return _load_saved(path)
+
+    readers = available_readers()
+    name = reader.lower()
+    if name not in readers:
+        raise ValueError(
+            f"SpikeInterface has no reader {reader!r}.{suggestion(name, readers)} Known: {', '.join(readers)}."
+        )
+    function = readers[name]
+    try:
+        recording = function(**{str(_path_argument(function)): path}, **(options or {}))
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        # The readers raise all kinds of exceptions, assertions among them, for a file or an option that does not fit.
+        raise ValueError(f"The reader {name!r} cannot read {path}: {error or type(error).__name__}") from error
+    return recording
+
+
+def _load_saved(path: Path) -> BaseRecording:
+    try:
+        recording = load(path)
+    except Exception as error:
+        raise ValueError(
+            f"{path} was not saved by SpikeInterface: name its format with --reader (see --list-readers)."
+        ) from error
+    if not isinstance(recording, BaseRecording):
+        raise ValueError(f"{path} holds a {type(recording).__name__}, not a recording.")
+    return recording
+
+
+def attach_probe(recording: BaseRecording, probe: str) -> BaseRecording:
+    """Return the recording with a probe.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        The recording; it is not changed.
+    probe : str
+        A file, probeinterface's ``.json`` or ``.prb``, or a geometry for all channels in their order:
+        ``tetrode[:radius]`` (each four channels), ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
+
+    Returns
+    -------
+    BaseRecording
+        The channels that the probe has, with locations and groups.
+
+    Raises
+    ------
+    ValueError
+        If the probe is not understood, or does not fit the number of channels.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if Path(probe).suffix in (".json", ".prb"):
+        probegroup = _read_probe_file(Path(probe).expanduser())
+    else:
+        probegroup = make_geometry(probe, recording.get_num_channels())
+    indices = probegroup.get_global_device_channel_indices()["device_channel_indices"]
+    if np.all(indices < 0):
+        # The file does not say which contact is wired to which channel.
+        if len(indices) != recording.get_num_channels():
+            raise ValueError(
+                f"The probe has {len(indices)} contacts without a wiring, "
+                f"the recording {recording.get_num_channels()} channels."
+            )
+        probegroup.set_global_device_channel_indices(np.arange(len(indices)))
+    elif indices.max() >= recording.get_num_channels():
+        raise ValueError(
+            f"The probe is wired to channel {indices.max()}, the recording has {recording.get_num_channels()} channels."
+        )
+    return recording.select_channels_with_probegroup(probegroup)
+
+
+def _read_probe_file(path: Path) -> ProbeGroup:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no probe file {path}.")
+    try:
+        return read_prb(path) if path.suffix == ".prb" else read_probeinterface(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a probe file: {error or type(error).__name__}") from error
+
+
+def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
+    """Return a simple probe for `num_channels` channels in their order.
+
+    Parameters
+    ----------
+    geometry : str
+        ``tetrode[:radius]``, ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
+    num_channels : int
+        Number of channels.
+
+    Returns
+    -------
+    ProbeGroup
+        One probe, or one for each tetrode, wired to the channels.
+
+    Raises
+    ------
+    ValueError
+        If the geometry is unknown or does not fit the number of channels.
+    """
+    kind, *numbers = geometry.split(":")
+    try:
+        values = [float(number) for number in numbers]
+    except ValueError:
+        values = [-1.0]
+    most = {"tetrode": 1, "linear": 1, "grid": 2}.get(kind)
+    if most is None or len(values) > most or any(not value > 0 for value in values) or (kind == "grid" and not values):
+        raise ValueError(
+            f"{geometry!r} is not a probe: give a .json or .prb file, "
+            "tetrode[:radius], linear[:pitch] or grid:columns[:pitch]."
+        )
+    probegroup = ProbeGroup()
+    if kind == "tetrode":
+        if num_channels % 4:
+            raise ValueError(f"{num_channels} channels are no number of tetrodes.")
+        for index in range(num_channels // 4):
+            tetrode = generate_tetrode(*values)
+            tetrode.move([index * TETRODE_DISTANCE, 0.0])
+            probegroup.add_probe(tetrode)
+    else:
+        columns = int(values.pop(0)) if kind == "grid" else 1
+        pitch = values[0] if values else 20.0
+        channels = np.arange(num_channels)
+        probe = Probe(ndim=2, si_units="um")
+        positions = pitch * np.column_stack([channels % columns, channels // columns])
+        probe.set_contacts(positions=positions, shapes="circle", shape_params={"radius": 6})
+        probegroup.add_probe(probe)
+    probegroup.set_global_device_channel_indices(np.arange(num_channels))
+    return probegroup
