@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,8 +163,8 @@ class TestProbes:
         with pytest.raises(ValueError, match="'rect'"):
             probes.points_on_contacts(1, "rect", 1.0, np.random.default_rng(0))
 
-    @pytest.mark.skipif(importlib.util.find_spec("MEAutility") is not None, reason="MEAutility is installed")
-    def test_missing_probe_package(self):
+    def test_missing_probe_package(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "MEAutility", None)  # what an import finds where it is not installed
         with pytest.raises(ModuleNotFoundError, match=r"MEAutility.*\[simulate\]"):
             probes.load_probe("tetrode", np.random.default_rng(0))
 
@@ -356,13 +357,15 @@ class TestCommand:
         assert "sideways" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of simulated cells for all tests of this file."""
+    return tmp_path_factory.mktemp("cells")
+
+
 @needs_extra
 @pytest.mark.slow
 class TestSimulation:
-    @pytest.fixture(scope="class")
-    def cache(self, tmp_path_factory):
-        return tmp_path_factory.mktemp("cells")
-
     def test_the_groups_are_what_mearec_ships(self):
         folder = Path(importlib.util.find_spec("MEArec").origin).parent / "cell_models" / "bbp"
         assert {entry.name for entry in folder.iterdir() if entry.name.startswith("L5_")} == set(cells.CELL_MODELS)
