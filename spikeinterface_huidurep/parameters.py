@@ -1,0 +1,153 @@
+"""The sorter's parameters: names, defaults, descriptions and checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# name: (default, description); the order is that of the stages
+_PARAMETERS: dict[str, tuple[Any, str]] = {
+    "apply_preprocessing": (
+        True,
+        "Band-pass and subtract the common median. False: the recording is already filtered and is only divided by its "
+        "noise.",
+    ),
+    "freq_min": (300.0, "Lower edge of the band-pass, in Hz."),
+    "freq_max": (6000.0, "Upper edge of the band-pass, in Hz; brought below the Nyquist frequency where it is not."),
+    "common_reference": (True, "Subtract the median over channels (on 16 channels and more)."),
+    "sort_by_group": (True, "Sort each shank (each value of the recording's 'group' property) by itself, in one call."),
+    "peak_sign": ("neg", "Sign of the peaks that are spikes: 'neg', 'pos' or 'both'."),
+    "detect_threshold": (5.0, "Threshold of the peak detection, in units of noise (median absolute deviation)."),
+    "exclude_sweep_ms": (0.4, "Of peaks within this time and detection_radius_um only the largest is kept, in ms."),
+    "detection_radius_um": (60.0, "Distance, in um, within which two channels see the same peak."),
+    "model": ("default", "The encoder: 'default', or the path of a .safetensors file written by `huidurep train`."),
+    "device": ("auto", "Where the encoder runs: 'auto' (CUDA where there is one), 'cpu' or 'cuda'."),
+    "max_peaks_per_channel": (
+        1500,
+        "Peaks that are encoded and clustered, a channel; the rest is found by assignment.",
+    ),
+    "motion_correction": ("auto", "True, False, or 'auto': where the probe and the recording allow it and it moves."),
+    "motion_folder": (None, "Folder of a SpikeInterface Motion that is already known, used in place of an estimate."),
+    "min_cluster_size": (20, "Least number of peaks of a cluster."),
+    "merge_threshold": (
+        4.0,
+        "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise.",
+    ),
+    "ms_before": (0.8, "Start of the templates before the peak, in ms."),
+    "ms_after": (1.6, "End of the templates after the peak, in ms."),
+    "assignment_threshold": (
+        25.0,
+        "Least evidence of a spike in the assignment: squared noise that its template explains.",
+    ),
+    "amplitude_std": (0.15, "Expected spread of a unit's amplitudes, as a fraction of the template's."),
+    "censored_period_ms": (0.5, "No unit has two spikes nearer than this, in ms."),
+    "min_spikes": (20, "Units with fewer spikes are dropped."),
+    "min_firing_rate": (0.02, "Units with fewer spikes per second are dropped, in Hz."),
+    "save_intermediate": (False, "Save peaks, motion, embeddings, labels and templates in the sorter's folder."),
+    "seed": (0, "Seed of every random choice: the same seed gives the same Sorting."),
+    "job_kwargs": ({}, "SpikeInterface's parameters for parallel processing (n_jobs, chunk_duration, ...)."),
+    "n_jobs": (None, "Shorthand for job_kwargs['n_jobs']."),
+}
+
+DEFAULT_PARAMS = {name: default for name, (default, _) in _PARAMETERS.items()}
+PARAMS_DESCRIPTION = {name: description for name, (_, description) in _PARAMETERS.items()}
+
+_POSITIVE = (
+    "freq_min freq_max detect_threshold exclude_sweep_ms detection_radius_um merge_threshold ms_before ms_after "
+    "assignment_threshold amplitude_std"
+).split()
+_NOT_NEGATIVE = ("censored_period_ms", "min_firing_rate")
+_POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
+_BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")
+_CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}
+
+
+def check_params(params: dict[str, Any]) -> None:
+    """
+    Check the values of all parameters.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names the first parameter with an impossible value, and what it may be.
+    """
+    for name in _BOOLEAN:
+        if not isinstance(params[name], bool):
+            raise ValueError(f"{name} must be True or False, not {params[name]!r}.")
+    for name, choices in _CHOICES.items():
+        # 1 == True: the type has to agree as well
+        if not any(params[name] == choice and type(params[name]) is type(choice) for choice in choices):
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {params[name]!r}.")
+    for name in _POSITIVE:
+        if not _is_number(params[name]) or not params[name] > 0:
+            raise ValueError(f"{name} must be a number above zero, not {params[name]!r}.")
+    for name in _NOT_NEGATIVE:
+        if not _is_number(params[name]) or params[name] < 0:
+            raise ValueError(f"{name} must be a number, zero or more, not {params[name]!r}.")
+    for name in _POSITIVE_INTEGER:
+        if not _is_integer(params[name]) or params[name] < 1:
+            raise ValueError(f"{name} must be a whole number above zero, not {params[name]!r}.")
+    if params["freq_min"] >= params["freq_max"]:
+        raise ValueError(f"freq_min ({params['freq_min']} Hz) must be below freq_max ({params['freq_max']} Hz).")
+    if not _is_integer(params["seed"]) or params["seed"] < 0:
+        raise ValueError(f"seed must be a whole number, zero or more, not {params['seed']!r}.")
+    _check_files(params)
+    _check_job_kwargs(params)
+
+
+def _check_files(params):
+    from .encoder.weights import find_weights, read_network
+
+    try:
+        read_network(find_weights(params["model"]))
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise ValueError(f"model cannot be used: {error}.") from error
+    device = params["device"]
+    if device not in ("auto", "cpu") and not str(device).startswith("cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', not {device!r}.")
+    folder = params["motion_folder"]
+    if folder is not None and not (Path(folder) / "spikeinterface_info.json").is_file():
+        raise ValueError(f"motion_folder {str(folder)!r} is not a folder in which a SpikeInterface Motion was saved.")
+
+
+def _check_job_kwargs(params):
+    from spikeinterface.core.job_tools import job_keys
+
+    if not isinstance(params["job_kwargs"], dict):
+        raise ValueError(f"job_kwargs must be a dictionary, not {params['job_kwargs']!r}.")
+    unknown = [key for key in params["job_kwargs"] if key not in job_keys]
+    if unknown:
+        raise ValueError(f"job_kwargs has the unknown key {unknown[0]!r}; it may have {', '.join(job_keys)}.")
+    n_jobs = params["n_jobs"]
+    if n_jobs is not None and (not _is_number(n_jobs) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be a whole number, a fraction of the cores or -1, not {n_jobs!r}.")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def resolve_job_kwargs(params: dict[str, Any], verbose: bool) -> dict[str, Any]:
+    """
+    SpikeInterface's job parameters: those given, else the global ones, else every core that this process may use.
+
+    Threads are the default engine: the heavy parts release Python's lock, nothing is copied into workers, and a script
+    without a `__main__` guard works where processes are spawned.
+    """
+    from spikeinterface.core.globals import get_global_job_kwargs, is_set_global_job_kwargs_set
+    from spikeinterface.core.job_tools import fix_job_kwargs, get_usable_cpu_count
+
+    job_kwargs = dict(params["job_kwargs"])
+    if params["n_jobs"] is not None:
+        job_kwargs["n_jobs"] = params["n_jobs"]
+    if not is_set_global_job_kwargs_set():
+        job_kwargs.setdefault("n_jobs", get_usable_cpu_count())
+        job_kwargs.setdefault("pool_engine", "thread")
+    else:
+        job_kwargs = {**get_global_job_kwargs(), **job_kwargs}
+    job_kwargs["progress_bar"] = bool(verbose and job_kwargs.get("progress_bar", True))
+    return fix_job_kwargs(job_kwargs)

@@ -1,0 +1,59 @@
+"""What a sort leaves behind besides its result: times in the log and, on request, the arrays of each stage."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+
+class Record:
+    """
+    Times the stages and saves their arrays.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where arrays are saved (`<name>.npy`) and the times (`timings.json`); None saves nothing.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder
+        self.timings: dict[str, float] = {}
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Log how long the stage took, and keep it."""
+        start = perf_counter()
+        yield
+        elapsed = perf_counter() - start
+        self.timings[name] = self.timings.get(name, 0.0) + elapsed
+        logger.info("%s: %.1f s", name, elapsed)
+        if self.folder is not None:
+            (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
+
+    def save(self, **arrays: Any) -> None:
+        """Save arrays by name, and anything that has a `save(folder)` of its own, such as a Motion."""
+        if self.folder is None:
+            return
+        for name, value in arrays.items():
+            if value is None:
+                continue
+            if isinstance(value, np.ndarray):
+                np.save(self.folder / f"{name}.npy", value)
+            else:
+                value.save(self.folder / name)
+
+    def part(self, name: str) -> Record:
+        """The record of one part of the sort, in a folder of its own."""
+        return Record(None if self.folder is None else self.folder / name)

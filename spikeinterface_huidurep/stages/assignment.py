@@ -1,0 +1,212 @@
+"""Assignment: every spike of the recording goes to a template, overlapping ones too, while the templates follow the motion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import fft
+from spikeinterface.core import BaseRecording
+from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
+
+from .template_space import WhitenedTemplates
+
+spike_dtype = np.dtype(
+    [
+        ("sample_index", "int64"),
+        ("segment_index", "int64"),
+        ("unit_index", "int64"),
+        ("amplitude", "float32"),
+        ("gain", "float32"),
+        ("confidence", "float32"),
+    ]
+)
+
+# units with fewer overlapping channels than this much common energy do not see each other
+UNITS_PER_GROUP = 16
+
+
+def assign_spikes(
+    recording: BaseRecording,
+    templates: WhitenedTemplates,
+    motion: Any = None,
+    *,
+    threshold: float = 25.0,
+    amplitude_std: float = 0.15,
+    amplitude_limits: tuple[float, float] = (0.4, 1.6),
+    refractory_ms: float = 0.5,
+    slices: list[tuple[int, int, int]] | None = None,
+    job_kwargs: dict | None = None,
+) -> np.ndarray:
+    """
+    Matching pursuit with the templates' whitened matched filters, streaming over the recording.
+
+    The objective is the logarithm of the likelihood ratio (twice it) of "a spike of this unit here" against "noise",
+    with a Gaussian prior on the amplitude; the idea of an objective with an amplitude prior is that of YASS
+    (Lee et al. 2020) and of SpikeInterface's "wobble". Templates are moved to where the motion has them every half second.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    templates : WhitenedTemplates
+    motion : spikeinterface.core.motion.Motion, optional
+        Displacement of the probe over time and depth; None for a still probe.
+    threshold : float
+        Least objective (squared units of noise) of a spike.
+    amplitude_std : float
+        Expected spread of the amplitudes around the template's.
+    amplitude_limits : (low, high)
+        Amplitudes, as a fraction of the template's, that count as a spike of the unit.
+    refractory_ms : float
+        Time around a spike in which its unit is not looked for again.
+    slices : list of (segment_index, start_frame, end_frame), optional
+        Look only there.
+    job_kwargs : dict, optional
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    spikes : (n_spikes,) structured array of `spike_dtype`, sorted by segment and sample
+        `amplitude` is relative to the template; `gain` is the objective; `confidence` in (0, 1] is the probability of
+        this unit against the others and against noise, given the templates.
+    """
+    if templates.n_units == 0:
+        return np.zeros(0, dtype=spike_dtype)
+    node = MatchTemplates(recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms)
+    spikes = run_node_pipeline(
+        recording, [node], job_kwargs or {}, job_name="assign spikes", squeeze_output=True, slices=slices
+    )
+    return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
+
+
+class MatchTemplates(PeakDetector):
+    """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
+
+    block_s = 0.5
+
+    def __init__(self, recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms):
+        PeakDetector.__init__(self, recording, return_output=True)
+        self.recording, self.templates, self.motion = recording, templates, motion
+        self.threshold, self.stiffness, self.amplitude_limits = threshold, amplitude_std**-2, amplitude_limits
+        self.sampling_frequency = recording.sampling_frequency
+        self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
+        self.groups = _depth_groups(templates, recording.get_channel_locations()[:, 1])
+        self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
+        n_samples = templates.filters.shape[1]
+        n_channels = recording.get_num_channels()
+        self.by_depth = np.argsort(recording.get_channel_locations()[:, 1], kind="stable")
+        self.depth_rank = np.empty(n_channels, dtype=int)
+        self.depth_rank[self.by_depth] = np.arange(n_channels)
+        self.whitening = np.ascontiguousarray(templates.whitening[:, self.by_depth])
+        self.margin = 3 * n_samples
+
+    def get_margin(self):
+        return self.margin
+
+    def get_dtype(self):
+        return spike_dtype
+
+    def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
+        whitened = np.ascontiguousarray((traces @ self.whitening).T)
+        n_chunk = traces.shape[0] - 2 * self.margin
+        block = n_chunk if self.motion is None else int(self.block_s * self.sampling_frequency)
+        found = []
+        for start in range(0, max(n_chunk, 1), max(block, 1)):
+            stop = min(start + block, n_chunk)
+            middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
+            coefficients = self.templates.at(self._displacement(middle, segment_index))
+            spikes = self._match_block(whitened[:, start : stop + 2 * self.margin], coefficients)
+            mine = (spikes["sample_index"] >= self.margin) & (spikes["sample_index"] < self.margin + stop - start)
+            spikes = spikes[mine]
+            spikes["sample_index"] += start
+            found.append(spikes)
+        spikes = np.concatenate(found)
+        spikes["segment_index"] = segment_index
+        return (spikes,)
+
+    def _displacement(self, time_s, segment_index):
+        depths = self.templates.locations[:, 1]
+        if self.motion is None:
+            return np.zeros(len(depths))
+        times = np.full(len(depths), time_s)
+        return self.motion.get_displacement_at_time_and_depth(
+            times, depths.astype("float64"), segment_index=segment_index
+        )
+
+    def _match_block(self, whitened, coefficients):
+        from .pursuit import pursue
+
+        templates = self.templates
+        n_filters, n_samples = templates.filters.shape
+        filtered = _filter(whitened, templates.filters)
+        match = np.empty((templates.n_units, filtered.shape[2]), dtype="float32")
+        for units, first, last in self.groups:
+            dense = np.zeros((len(units), last - first, n_filters), dtype="float32")
+            for row, unit in enumerate(units):
+                dense[row, self.depth_rank[templates.channels[unit]] - first] = coefficients[unit]
+            match[units] = dense.reshape(len(units), -1) @ filtered[first:last].reshape(-1, filtered.shape[2])
+        overlap = np.stack(
+            [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
+        ).astype("float32")
+        samples, units, amplitudes, gains, rivals = pursue(
+            match,
+            (coefficients**2).sum(axis=(1, 2)),
+            self.neighbour_start,
+            self.neighbours,
+            overlap,
+            templates.response,
+            self.threshold,
+            self.stiffness,
+            *self.amplitude_limits,
+            self.refractory,
+        )
+        spikes = np.zeros(len(samples), dtype=spike_dtype)
+        # the filters start `nbefore` samples before the spike
+        spikes["sample_index"] = samples + templates.nbefore
+        spikes["unit_index"], spikes["amplitude"], spikes["gain"] = units, amplitudes, gains
+        nothing = np.exp(np.minimum(0.5 * (self.threshold - gains), 0.0))
+        spikes["confidence"] = 1 / (1 + rivals + 0.1 * nothing)
+        return spikes
+
+
+def _filter(whitened, filters):
+    """Every filter on every channel, (n_channels, n_filters, n_samples - filter length + 1) float32, by FFT."""
+    n_samples, length = whitened.shape[1], filters.shape[1]
+    n_fft = fft.next_fast_len(n_samples, real=True)
+    spectrum = fft.rfft(whitened, n=n_fft, axis=1)
+    kernels = np.conj(fft.rfft(filters, n=n_fft, axis=1)).astype("complex64")
+    output = np.empty((len(whitened), len(filters), n_samples - length + 1), dtype="float32")
+    for channel in range(len(whitened)):
+        output[channel] = fft.irfft(kernels * spectrum[channel], n=n_fft, axis=1)[:, : output.shape[2]]
+    return output
+
+
+def _depth_groups(templates, depths):
+    """Groups of units at like depths, with the range of channels (ranked by depth) that they cover."""
+    rank = np.empty(len(depths), dtype=int)
+    rank[np.argsort(depths, kind="stable")] = np.arange(len(depths))
+    order = np.argsort(templates.locations[:, 1], kind="stable")
+    groups = []
+    for start in range(0, len(order), UNITS_PER_GROUP):
+        units = order[start : start + UNITS_PER_GROUP]
+        ranks = rank[templates.channels[units]]
+        groups.append((units, ranks.min(), ranks.max() + 1))
+    return groups
+
+
+def _overlapping_units(channels):
+    """
+    Pairs of units that share a channel, as row pointers and indices, with the places of the shared channels in both.
+    """
+    starts, neighbours, maps = [0], [], []
+    for unit in range(len(channels)):
+        for other in range(len(channels)):
+            shared = np.intersect1d(channels[unit], channels[other])
+            if len(shared):
+                neighbours.append(other)
+                mine = np.searchsorted(channels[unit], shared)
+                theirs = np.searchsorted(channels[other], shared)
+                maps.append((unit, other, mine, theirs))
+        starts.append(len(neighbours))
+    return np.array(starts), np.array(neighbours), maps

@@ -1,0 +1,63 @@
+"""Clustering: pure groups of peaks, with nobody to say how many; what belongs together is joined later, on evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+# the largest share of a recording's peaks that one cluster must have before it is looked for is bounded by this number
+MAX_CLUSTER_SIZE = 20
+
+
+def cluster_peaks(
+    embedding: np.ndarray,
+    locations: np.ndarray,
+    *,
+    n_components: int = 10,
+    location_scale_um: float = 20.0,
+    min_cluster_size: int = MAX_CLUSTER_SIZE,
+    min_samples: int = 10,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    Density clustering (HDBSCAN, Campello et al. 2013) of the embeddings beside the registered locations.
+
+    The leaves of the cluster tree are taken, not its most persistent clusters: a unit in two leaves is joined again by
+    `merge_clusters`, while two neurons in one cluster would be lost.
+
+    Parameters
+    ----------
+    embedding : (n_peaks, 32) float
+        From `embed_peaks`.
+    locations : (n_peaks, 2) float
+        Registered locations, um.
+    n_components : int
+        Principal components of the embedding that are used.
+    location_scale_um : float
+        Distance (um) that counts as much as one standard deviation of the embedding.
+    min_cluster_size, min_samples : int
+        HDBSCAN's: least size of a cluster, and neighbours that define the density.
+    seed : int
+        For the principal components.
+
+    Returns
+    -------
+    labels : (n_peaks,) int64
+        Cluster of each peak, from 0; -1 where it lies in none.
+    """
+    n_peaks = len(embedding)
+    if n_peaks < 2 * min_samples:
+        # too few for a density: what there is is one cluster, to be judged by its template
+        return np.zeros(n_peaks, dtype="int64")
+    from hdbscan import HDBSCAN
+
+    components = PCA(min(n_components, n_peaks, embedding.shape[1]), random_state=seed).fit_transform(embedding)
+    spread = components.std()
+    features = np.column_stack([components / (spread if spread > 0 else 1.0), locations / location_scale_um])
+    clusterer = HDBSCAN(
+        min_cluster_size=min_cluster_size,
+        min_samples=min_samples,
+        cluster_selection_method="leaf",
+        core_dist_n_jobs=1,
+    )
+    return clusterer.fit_predict(features.astype("float64")).astype("int64")

@@ -1,0 +1,108 @@
+"""Finishing: spikes and templates become a SpikeInterface Sorting with the properties of its units."""
+
+from __future__ import annotations
+
+import numpy as np
+from spikeinterface.core import BaseRecording, NumpySorting
+from spikeinterface.core.base import minimum_spike_dtype
+
+from .templates import DriftingUnitTemplates
+
+
+def finish(
+    recording: BaseRecording,
+    spikes: np.ndarray,
+    templates: DriftingUnitTemplates,
+    *,
+    segment_lengths: list[int],
+) -> NumpySorting:
+    """
+    Make the Sorting of one shank.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, with the property "noise_level" in uV or, where the recording has no gains, in its own unit.
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
+    templates : DriftingUnitTemplates
+    segment_lengths : list of int
+        Samples of each segment; a spike outside is dropped.
+
+    Returns
+    -------
+    NumpySorting
+        Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
+        `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`, `confidence` (mean over the
+        spikes).
+    """
+    inside = (spikes["sample_index"] >= 0) & (
+        spikes["sample_index"] < np.asarray(segment_lengths)[spikes["segment_index"]]
+    )
+    spikes = spikes[inside]
+    used = np.unique(spikes["unit_index"])
+    used = used[np.lexsort((templates.locations[used, 0], templates.locations[used, 1]))]
+    rank = np.full(templates.n_units, -1)
+    rank[used] = np.arange(len(used))
+
+    vector = np.zeros(len(spikes), dtype=minimum_spike_dtype)
+    vector["sample_index"], vector["segment_index"] = spikes["sample_index"], spikes["segment_index"]
+    vector["unit_index"] = rank[spikes["unit_index"]]
+    order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
+    sorting = NumpySorting(vector[order], recording.sampling_frequency, np.arange(len(used)))
+    if len(used) == 0:
+        return sorting
+
+    still = int(np.argmin(np.abs(templates.displacements)))
+    dense = templates.select(used).dense(still, recording.get_num_channels())
+    trough = -dense.min(axis=1)
+    crest = dense.max(axis=1)
+    extremum = np.maximum(trough, crest)
+    main_channel = extremum.argmax(axis=1)
+    rows = np.arange(len(used))
+    snr = extremum[rows, main_channel]
+    noise = np.asarray(recording.get_property("noise_level"))[main_channel]
+    counts = np.bincount(vector["unit_index"], minlength=len(used))
+    confidence = np.bincount(vector["unit_index"], weights=spikes["confidence"], minlength=len(used)) / counts
+    sorting.set_property("main_channel_id", recording.channel_ids[main_channel])
+    sorting.set_property("x", templates.locations[used, 0].astype("float64"))
+    sorting.set_property("y", templates.locations[used, 1].astype("float64"))
+    sorting.set_property("snr", snr.astype("float64"))
+    sorting.set_property("amplitude", (snr * noise).astype("float64"))
+    sorting.set_property("num_spikes", counts)
+    sorting.set_property("confidence", confidence)
+    return sorting
+
+
+def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
+    """A Sorting without units, for a recording in which there is nothing to find."""
+    return NumpySorting.from_unit_dict([{} for _ in range(n_segments)], sampling_frequency)
+
+
+def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
+    """
+    One Sorting of the units of all shanks, which get the property "group".
+
+    Parameters
+    ----------
+    sortings : list of NumpySorting
+        One a shank, from `finish`.
+    groups : list
+        Value of the recording's "group" property of each.
+    """
+    kept = [(sorting, group) for sorting, group in zip(sortings, groups) if len(sorting.unit_ids)]
+    if not kept:
+        return sortings[0]
+    vectors, first = [], 0
+    for sorting, _ in kept:
+        vector = sorting.to_spike_vector().copy()
+        vector["unit_index"] += first
+        first += len(sorting.unit_ids)
+        vectors.append(vector)
+    vector = np.concatenate(vectors)
+    vector = vector[np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))]
+    joined = NumpySorting(vector, kept[0][0].sampling_frequency, np.arange(first))
+    for name in kept[0][0].get_property_keys():
+        joined.set_property(name, np.concatenate([sorting.get_property(name) for sorting, _ in kept]))
+    joined.set_property("group", np.concatenate([[group] * len(sorting.unit_ids) for sorting, group in kept]))
+    return joined

@@ -1,0 +1,125 @@
+"""Noise model: how the noise is correlated over channels and over time, so that distances can be counted in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from spikeinterface.core import BaseRecording, get_channel_distances
+from spikeinterface.core.time_series_tools import get_random_sample_slices
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """
+    Separable Gaussian noise: a covariance over channels times an autocorrelation over time.
+
+    Attributes
+    ----------
+    whitening : (n_channels, n_channels) float32
+        `traces @ whitening` has unit variance and no correlation between neighbouring channels.
+    autocorrelation : (n_lags,) float64
+        Of the whitened traces over time, one at lag zero.
+    """
+
+    whitening: np.ndarray
+    autocorrelation: np.ndarray
+
+
+def estimate_noise(
+    recording: BaseRecording,
+    peaks: np.ndarray,
+    *,
+    n_lags: int,
+    radius_um: float = 120.0,
+    duration_s: float = 20.0,
+    seed: int = 0,
+) -> NoiseModel:
+    """
+    Measure the noise between the peaks.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    peaks : structured array
+        As from `detect_peaks`; the samples around them, on the channels around them, do not count.
+    n_lags : int
+        How many samples of autocorrelation are wanted.
+    radius_um : float
+        Channels further apart than this are taken as uncorrelated once whitened (local whitening).
+    duration_s : float
+        How much of the recording is read, in one-second stretches.
+    seed : int
+        Chooses the stretches.
+
+    Returns
+    -------
+    NoiseModel
+    """
+    stretches = _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed)
+    whitening = _local_whitening(recording, stretches, radius_um)
+    return NoiseModel(whitening.astype("float32"), _autocorrelation(stretches, whitening, n_lags))
+
+
+def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
+    """Pairs (traces, quiet): float32 traces and the mask of samples and channels that no peak touches."""
+    chunk_size = min(int(recording.sampling_frequency), min(s.get_num_samples() for s in recording.segments))
+    slices = get_random_sample_slices(
+        recording,
+        method="full_random",
+        num_chunks_per_segment=max(1, int(np.ceil(duration_s / recording.get_num_segments()))),
+        chunk_size=chunk_size,
+        seed=seed,
+    )
+    near = get_channel_distances(recording) <= radius_um
+    stretches = []
+    for segment_index, start, end in slices:
+        traces = recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end)
+        quiet = np.ones(traces.shape, dtype=bool)
+        here = peaks[peaks["segment_index"] == segment_index]
+        first, last = np.searchsorted(here["sample_index"], [start - n_lags, end + n_lags])
+        for peak in here[first:last]:
+            at = peak["sample_index"] - start
+            quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
+        if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
+            quiet[:] = np.abs(traces) < 5
+        stretches.append((traces, quiet))
+    return stretches
+
+
+def _local_whitening(recording, stretches, radius_um):
+    n_channels = recording.get_num_channels()
+    product, count = np.zeros((n_channels, n_channels)), np.zeros((n_channels, n_channels))
+    for traces, quiet in stretches:
+        clean = np.where(quiet, traces, 0.0).astype("float32")
+        product += clean.T @ clean
+        mask = quiet.astype("float32")
+        count += mask.T @ mask
+    covariance = product / np.maximum(count, 1)
+    diagonal = np.where(np.diag(covariance) > 1e-6, np.diag(covariance), 1.0)
+    scale = 1 / np.sqrt(diagonal)
+    correlation = covariance * scale[:, None] * scale[None, :]
+    # pairs that are never quiet together say nothing; some white noise keeps the inverse bounded
+    correlation[count < 1000] = 0.0
+    np.fill_diagonal(correlation, 1.0)
+    distances = get_channel_distances(recording)
+    whitening = np.zeros((n_channels, n_channels))
+    for channel in range(n_channels):
+        local = np.flatnonzero(distances[channel] <= radius_um)
+        values, vectors = np.linalg.eigh(correlation[np.ix_(local, local)])
+        inverse_root = vectors @ np.diag(1 / np.sqrt(np.maximum(values, 0.02))) @ vectors.T
+        whitening[local, channel] = inverse_root[:, np.flatnonzero(local == channel)[0]]
+    return whitening * scale[:, None]
+
+
+def _autocorrelation(stretches, whitening, n_lags):
+    product, count = np.zeros(n_lags), np.zeros(n_lags)
+    for traces, quiet in stretches:
+        clean = np.where(quiet, traces @ whitening.astype("float32"), 0.0)
+        n_fft = 2 ** int(np.ceil(np.log2(len(clean) + n_lags)))
+        for values, total in ((clean, product), (quiet.astype("float32"), count)):
+            spectrum = np.abs(np.fft.rfft(values, n=n_fft, axis=0)) ** 2
+            total += np.fft.irfft(spectrum.sum(axis=1), n=n_fft)[:n_lags]
+    correlation = product / np.maximum(count, 1)
+    return correlation / max(correlation[0], 1e-12)

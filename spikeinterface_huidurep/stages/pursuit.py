@@ -1,0 +1,146 @@
+"""Matching pursuit on the output of the templates' matched filters, compiled with numba."""
+
+from __future__ import annotations
+
+import heapq
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def objective(match: float, energy: float, stiffness: float, low: float, high: float) -> float:
+    """
+    How much squared noise is explained by subtracting the template at its best amplitude.
+
+    `match` is the output of the matched filter, `energy` that of the template itself; the amplitude is drawn to one
+    with `stiffness` (the inverse variance of the amplitudes) and stays between `low` and `high`.
+    """
+    amplitude = best_amplitude(match, energy, stiffness, low, high)
+    return 2 * amplitude * match - amplitude * amplitude * energy - stiffness * (amplitude - 1) ** 2
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def best_amplitude(match: float, energy: float, stiffness: float, low: float, high: float) -> float:
+    """Amplitude that maximises `objective`."""
+    return min(max((match + stiffness) / (energy + stiffness), low), high)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, low, high, blocked):
+    row = match[unit]
+    for t in range(max(start, 1), min(stop, len(row) - 1)):
+        if row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
+            gain = objective(row[t], energy[unit], stiffness, low, high)
+            if gain > threshold:
+                heapq.heappush(heap, (-gain, unit, t))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def pursue(
+    match,
+    energy,
+    neighbour_start,
+    neighbours,
+    overlap,
+    response,
+    threshold,
+    stiffness,
+    low,
+    high,
+    refractory,
+):
+    """
+    Take the spike that explains most, subtract it, and so on until nothing explains more than the threshold.
+
+    Parameters
+    ----------
+    match : (n_units, n_samples) float32
+        Output of each unit's matched filter; changed in place to that of the residual.
+    energy : (n_units,) float32
+        Squared norm of each template.
+    neighbour_start : (n_units + 1,) int, neighbours : (n_pairs,) int
+        Units whose templates overlap with a unit's (itself included), as row pointers and indices.
+    overlap : (n_pairs, n_filters, n_filters) float32
+        Product over channels of the neighbour's coefficients with the unit's.
+    response : (n_subsample, n_filters, n_filters, n_lags) float32
+        See `WhitenedTemplates`.
+    threshold, stiffness, low, high : float
+        Least objective; inverse variance and bounds of the amplitude.
+    refractory : int
+        Samples around a spike in which its unit is not looked for again.
+
+    Returns
+    -------
+    samples, units : (n_spikes,) int64
+    amplitudes, gains, rivals : (n_spikes,) float32
+        Amplitude; objective; sum over the other units of exp(half the difference of their objective to this one's).
+    """
+    n_units, n_samples = match.shape
+    n_subsample, n_filters, _, n_lags = response.shape
+    half = n_lags // 2
+    blocked = np.zeros((n_units, n_samples), dtype=np.bool_)
+    heap = [(0.0, 0, 0)]
+    heap.pop()
+    for unit in range(n_units):
+        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, stiffness, low, high, blocked)
+
+    found_samples, found_units = [0], [0]
+    found_amplitudes, found_gains, found_rivals = [np.float32(0)], [np.float32(0)], [np.float32(0)]
+    row = np.empty(n_lags, dtype=np.float32)
+    while len(heap) > 0:
+        key, unit, t = heapq.heappop(heap)
+        if blocked[unit, t]:
+            continue
+        gain = objective(match[unit, t], energy[unit], stiffness, low, high)
+        if gain < -key - 1e-3:
+            # something was subtracted here since: what is left is pushed again where it is a maximum
+            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, stiffness, low, high, blocked)
+            continue
+        amplitude = best_amplitude(match[unit, t], energy[unit], stiffness, low, high)
+        shift = _subsample_peak(match[unit, t - 1], match[unit, t], match[unit, t + 1])
+        index = min(max(int(np.round((shift + 0.5) * n_subsample)), 0), n_subsample - 1)
+
+        rivals = 0.0
+        for pair in range(neighbour_start[unit], neighbour_start[unit + 1]):
+            other = neighbours[pair]
+            if other != unit:
+                best = -1e9
+                for s in range(max(t - 6, 0), min(t + 7, n_samples)):
+                    best = max(best, objective(match[other, s], energy[other], stiffness, low, high))
+                rivals += np.exp(min(0.5 * (best - gain), 0.0))
+        found_samples.append(t)
+        found_units.append(unit)
+        found_amplitudes.append(np.float32(amplitude))
+        found_gains.append(np.float32(gain))
+        found_rivals.append(np.float32(rivals))
+        blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
+
+        start, stop = max(0, t - half), min(n_samples, t + half + 1)
+        for pair in range(neighbour_start[unit], neighbour_start[unit + 1]):
+            other = neighbours[pair]
+            row[:] = 0.0
+            for k in range(n_filters):
+                for q in range(n_filters):
+                    weight = overlap[pair, k, q] * amplitude
+                    for lag in range(n_lags):
+                        row[lag] += weight * response[index, k, q, lag]
+            for s in range(start, stop):
+                match[other, s] -= row[s - t + half]
+            _push_maxima(heap, match, energy, other, start, stop, threshold, stiffness, low, high, blocked)
+    return (
+        np.array(found_samples[1:]),
+        np.array(found_units[1:]),
+        np.array(found_amplitudes[1:]),
+        np.array(found_gains[1:]),
+        np.array(found_rivals[1:]),
+    )
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _subsample_peak(left: float, centre: float, right: float) -> float:
+    """Where the parabola through three values has its maximum, from -1/2 to 1/2 samples."""
+    curvature = left - 2 * centre + right
+    if curvature >= 0:
+        return 0.0
+    return min(max(0.5 * (left - right) / curvature, -0.5), 0.5)

@@ -1,0 +1,129 @@
+"""Templates in whitened coordinates, where distances count standard deviations of the noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import toeplitz
+
+from .noise import NoiseModel
+from .templates import DriftingUnitTemplates
+
+N_SUBSAMPLE = 8
+
+
+@dataclass(frozen=True)
+class WhitenedTemplates:
+    """
+    Drifting templates on a few temporal filters per channel, such that the noise of every coefficient has unit variance.
+
+    A spike of unit u at displacement d and sample t adds `coefficients[u, d]` to the output of the filters at t, and
+    `coefficients[u, d] @ response[:, :, lag]` at t + lag.
+
+    Attributes
+    ----------
+    coefficients : (n_units, n_displacements, n_local, n_filters) float32
+    channels : (n_units, n_local) int, channel indices, ascending
+    filters : (n_filters, n_samples) float32, to be correlated with the spatially whitened traces
+    response : (N_SUBSAMPLE, n_filters, n_filters, 2 * n_samples - 1) float32
+        What the filters answer, at each lag, to the waveform of one coefficient shifted by a fraction of a sample
+        (from -1/2 to 1/2 - 1 / N_SUBSAMPLE).
+    whitening : (n_channels, n_channels) float32
+    nbefore : int
+    displacements : (n_displacements,) float, um
+    locations : (n_units, 2) float, um
+    """
+
+    coefficients: np.ndarray
+    channels: np.ndarray
+    filters: np.ndarray
+    response: np.ndarray
+    whitening: np.ndarray
+    nbefore: int
+    displacements: np.ndarray
+    locations: np.ndarray
+
+    @property
+    def n_units(self) -> int:
+        return len(self.coefficients)
+
+    def at(self, displacement: np.ndarray) -> np.ndarray:
+        """Coefficients at one displacement a unit (um), interpolated: (n_units, n_local, n_filters)."""
+        if len(self.displacements) == 1:
+            return self.coefficients[:, 0]
+        position = np.interp(displacement, self.displacements, np.arange(len(self.displacements)))
+        lower = np.minimum(position.astype(int), len(self.displacements) - 2)
+        weight = (position - lower).astype("float32")[:, None, None]
+        units = np.arange(self.n_units)
+        return (1 - weight) * self.coefficients[units, lower] + weight * self.coefficients[units, lower + 1]
+
+
+def whiten_templates(templates: DriftingUnitTemplates, noise: NoiseModel, n_filters: int = 8) -> WhitenedTemplates:
+    """
+    Express templates in coordinates in which the noise is white in space and in time.
+
+    Parameters
+    ----------
+    templates : DriftingUnitTemplates
+    noise : NoiseModel
+    n_filters : int
+        Temporal components kept (singular vectors of the templates' waveforms).
+
+    Returns
+    -------
+    WhitenedTemplates
+    """
+    n_units, n_displacements, n_samples, n_local = templates.waveforms.shape
+    channels = templates.channels
+    whitened = np.zeros_like(templates.waveforms)
+    for unit in range(n_units):
+        whitened[unit] = templates.waveforms[unit] @ noise.whitening[np.ix_(channels[unit], channels[unit])]
+
+    basis = _temporal_basis(whitened, n_filters)
+    covariance = basis @ toeplitz(noise.autocorrelation[:n_samples]) @ basis.T
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.maximum(values, 1e-2 * values.max())
+    inverse_root = vectors @ np.diag(values**-0.5) @ vectors.T
+    root = vectors @ np.diag(values**0.5) @ vectors.T
+    filters, waveforms = inverse_root @ basis, root @ basis
+    coefficients = np.einsum("udsc,ks->udck", whitened, filters, optimize=True)
+    return WhitenedTemplates(
+        coefficients.astype("float32"),
+        channels,
+        filters.astype("float32"),
+        _responses(filters, waveforms),
+        noise.whitening,
+        templates.nbefore,
+        templates.displacements,
+        templates.locations,
+    )
+
+
+def _temporal_basis(whitened, n_filters):
+    n_samples = whitened.shape[2]
+    rows = whitened.transpose(0, 1, 3, 2).reshape(-1, n_samples)
+    # each unit has the same say, whatever its amplitude
+    norm = np.sqrt((whitened.astype("float64") ** 2).sum(axis=(1, 2, 3)))
+    rows = rows / np.repeat(np.maximum(norm, 1e-6), len(rows) // max(len(norm), 1))[:, None]
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    return vectors[:, ::-1][:, : min(n_filters, n_samples)].T
+
+
+def _responses(filters, waveforms):
+    """Cross-correlation of every filter with every waveform, for each sub-sample shift of the waveform."""
+    n_filters, n_samples = filters.shape
+    n_fft = 4 * n_samples
+    frequency = np.fft.rfftfreq(n_fft)
+    shifts = np.arange(N_SUBSAMPLE) / N_SUBSAMPLE - 0.5
+    filter_spectrum = np.fft.rfft(filters, n=n_fft)
+    waveform_spectrum = np.fft.rfft(waveforms, n=n_fft)
+    response = np.empty((N_SUBSAMPLE, n_filters, n_filters, 2 * n_samples - 1), dtype="float32")
+    for index, shift in enumerate(shifts):
+        # a spike at t + shift: its waveform comes `shift` samples later
+        moved = waveform_spectrum * np.exp(-2j * np.pi * frequency * shift)
+        # answer at lag: sum over s of filter(s) * waveform(s + lag)
+        product = np.conj(filter_spectrum)[:, None] * moved[None]
+        correlation = np.fft.irfft(product, n=n_fft)
+        response[index] = np.concatenate([correlation[..., -(n_samples - 1) :], correlation[..., :n_samples]], axis=-1)
+    return response

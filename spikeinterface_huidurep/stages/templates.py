@@ -1,0 +1,213 @@
+"""Templates that follow the motion: each unit's mean waveform as the probe sees it at every displacement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from spikeinterface.core import BaseRecording, get_chunk_with_margin
+from spikeinterface.core.job_tools import TimeSeriesChunkExecutor, fix_job_kwargs
+
+
+@dataclass(frozen=True)
+class DriftingUnitTemplates:
+    """
+    Mean waveforms of the units, one for each displacement of the probe, on each unit's own channels.
+
+    Attributes
+    ----------
+    waveforms : (n_units, n_displacements, n_samples, n_local) float32, in units of noise
+    channels : (n_units, n_local) int, channel indices, ascending
+    displacements : (n_displacements,) float, um
+    locations : (n_units, 2) float, um, in registered coordinates
+    n_spikes : (n_units,) int, spikes behind each unit's mean
+    nbefore : int, samples before the trough
+    """
+
+    waveforms: np.ndarray
+    channels: np.ndarray
+    displacements: np.ndarray
+    locations: np.ndarray
+    n_spikes: np.ndarray
+    nbefore: int
+
+    @property
+    def n_units(self) -> int:
+        return len(self.waveforms)
+
+    def select(self, units: np.ndarray) -> DriftingUnitTemplates:
+        """The same for some units, given as a mask or as indices."""
+        return replace(
+            self,
+            waveforms=self.waveforms[units],
+            channels=self.channels[units],
+            locations=self.locations[units],
+            n_spikes=self.n_spikes[units],
+        )
+
+    def dense(self, displacement: int, n_channels: int) -> np.ndarray:
+        """Templates at one displacement (index) on the whole probe, (n_units, n_samples, n_channels) float32."""
+        dense = np.zeros((self.n_units, self.waveforms.shape[2], n_channels), dtype="float32")
+        for unit in range(self.n_units):
+            dense[unit][:, self.channels[unit]] = self.waveforms[unit, displacement]
+        return dense
+
+
+def estimate_templates(
+    recording: BaseRecording,
+    peaks: np.ndarray,
+    labels: np.ndarray,
+    locations: np.ndarray,
+    displacement: np.ndarray,
+    *,
+    displacements: np.ndarray,
+    nbefore: int,
+    nafter: int,
+    n_local: int = 24,
+    job_kwargs: dict | None = None,
+) -> DriftingUnitTemplates:
+    """
+    Average each unit's spikes at each displacement, and fill what was seen too rarely from its neighbours.
+
+    A unit moves over the probe as a whole: its mean on a channel depends on the channel's position relative to the
+    unit alone. So the means at all displacements are samples of one smooth field, and a Gaussian process over these
+    relative positions gives back the mean itself where there are many spikes and an interpolation where there are few.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    peaks : (n_spikes,) structured array
+        Spikes, sorted by segment and sample.
+    labels : (n_spikes,) int
+        Unit of each spike, from 0; -1 for none.
+    locations : (n_spikes, 2) float
+        Registered location of each spike, um.
+    displacement : (n_spikes,) float
+        Displacement of the probe at each spike, um; added to a registered depth it gives the depth on the probe.
+    displacements : (n_displacements,) float
+        At which displacements templates are wanted, um.
+    nbefore, nafter : int
+        Samples before and after the spike's sample.
+    n_local : int
+        Channels a unit has at most, those nearest to it at any displacement.
+    job_kwargs : dict, optional
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    DriftingUnitTemplates
+    """
+    n_units = int(labels.max(initial=-1)) + 1
+    labelled = np.flatnonzero(labels >= 0)
+    unit_locations = np.array([np.median(locations[labels == unit], axis=0) for unit in range(n_units)]).reshape(-1, 2)
+    probe = recording.get_channel_locations()[:, :2]
+    channels = _local_channels(probe, unit_locations, displacements, n_local)
+    nearest = np.abs(displacement[:, None] - displacements).argmin(axis=1)
+
+    spikes = np.zeros(len(labelled), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("group", "int64")])
+    spikes["sample_index"] = peaks["sample_index"][labelled]
+    spikes["segment_index"] = peaks["segment_index"][labelled]
+    spikes["group"] = labels[labelled] * len(displacements) + nearest[labelled]
+    n_groups = n_units * len(displacements)
+    counts = np.bincount(spikes["group"], minlength=n_groups).reshape(n_units, len(displacements))
+    group_channels = np.repeat(channels, len(displacements), axis=0)
+    sums = _sum_waveforms(recording, spikes, group_channels, n_groups, nbefore, nafter, job_kwargs)
+    sums = sums.reshape(n_units, len(displacements), *sums.shape[1:])
+
+    waveforms = np.zeros((n_units, len(displacements), nbefore + nafter, channels.shape[1]), dtype="float32")
+    for unit in range(n_units):
+        waveforms[unit] = _interpolate_field(sums[unit], counts[unit], probe[channels[unit]], displacements)
+    return DriftingUnitTemplates(
+        waveforms, channels, np.asarray(displacements, float), unit_locations, counts.sum(axis=1).astype(int), nbefore
+    )
+
+
+def _local_channels(probe, unit_locations, displacements, n_local):
+    channels = np.zeros((len(unit_locations), min(n_local, len(probe))), dtype=int)
+    for unit, (x, y) in enumerate(unit_locations):
+        path = np.array(
+            [[x, y + d] for d in (displacements[0], 0.5 * (displacements[0] + displacements[-1]), displacements[-1])]
+        )
+        distance = np.linalg.norm(probe[:, None] - path[None], axis=2).min(axis=1)
+        channels[unit] = np.sort(np.argsort(distance, kind="stable")[: channels.shape[1]])
+    return channels
+
+
+def _interpolate_field(sums, counts, channel_locations, displacements, length_um=25.0, noise_variance=1.0):
+    """
+    Posterior mean of one unit's field at every displacement, (n_displacements, n_samples, n_channels).
+
+    sums : (n_displacements, n_samples, n_channels), counts : (n_displacements,) weights behind them.
+    """
+    n_samples = sums.shape[1]
+    seen = np.flatnonzero(counts > 0)
+    if len(seen) == 0:
+        return np.zeros_like(sums)
+    means = sums[seen] / counts[seen][:, None, None]
+    if len(displacements) == 1:
+        return means
+    relative = channel_locations[None] - np.array([[0.0, d] for d in displacements])[:, None]
+    data = means.transpose(0, 2, 1).reshape(-1, n_samples)
+    signal_variance = max(float((data**2).max()) * 0.25, 1e-3)
+    noise = np.repeat(noise_variance / counts[seen], len(channel_locations)) / signal_variance + 1e-4
+    where_seen, wanted = relative[seen].reshape(-1, 2), relative.reshape(-1, 2)
+    kernel = _squared_exponential(where_seen, where_seen, length_um)
+    kernel[np.diag_indices_from(kernel)] += noise
+    field = _squared_exponential(wanted, where_seen, length_um) @ np.linalg.solve(kernel, data)
+    return field.reshape(len(displacements), len(channel_locations), n_samples).transpose(0, 2, 1)
+
+
+def _squared_exponential(a, b, length_um):
+    return np.exp(-((a[:, None] - b[None]) ** 2).sum(axis=2) / (2 * length_um**2))
+
+
+class _WaveformSums:
+    """Adds up what the chunks return, in the chunks' order: the same sum whatever the number of workers."""
+
+    def __init__(self, n_groups: int, n_samples: int, n_local: int):
+        self.sums = np.zeros((n_groups, n_samples, n_local))
+
+    def __call__(self, chunk):
+        groups, totals = chunk
+        self.sums[groups] += totals
+
+
+def _sum_waveforms(recording, spikes, channels, n_groups, nbefore, nafter, job_kwargs):
+    """Sum of the waveforms of each group, (n_groups, n_samples, n_local); `channels` are each group's own."""
+    gather = _WaveformSums(n_groups, nbefore + nafter, channels.shape[1])
+    executor = TimeSeriesChunkExecutor(
+        recording,
+        _sum_waveforms_in_chunk,
+        _start_summing,
+        (recording, spikes, channels, nbefore, nafter),
+        gather_func=gather,
+        job_name="estimate templates",
+        **fix_job_kwargs(job_kwargs),
+    )
+    executor.run()
+    return gather.sums
+
+
+def _start_summing(recording, spikes, channels, nbefore, nafter):
+    return dict(recording=recording, spikes=spikes, channels=channels, nbefore=nbefore, nafter=nafter)
+
+
+def _sum_waveforms_in_chunk(segment_index, start_frame, end_frame, worker):
+    spikes, nbefore, nafter = worker["spikes"], worker["nbefore"], worker["nafter"]
+    first, last = np.searchsorted(spikes["segment_index"], [segment_index, segment_index + 1])
+    samples = spikes["sample_index"][first:last]
+    inside = slice(*(first + np.searchsorted(samples, [start_frame, end_frame])))
+    if inside.start == inside.stop:
+        return np.zeros(0, dtype=int), np.zeros((0, nbefore + nafter, worker["channels"].shape[1]), dtype="float32")
+    margin = max(nbefore, nafter)
+    traces, _, _ = get_chunk_with_margin(
+        worker["recording"].segments[segment_index], start_frame, end_frame, None, margin, add_zeros=True
+    )
+    here = spikes[inside][np.argsort(spikes["group"][inside], kind="stable")]
+    groups, starts = np.unique(here["group"], return_index=True)
+    samples = here["sample_index"] - start_frame + margin
+    window = np.arange(-nbefore, nafter)
+    channels = worker["channels"][here["group"]]
+    waveforms = traces[(samples[:, None] + window)[:, :, None], channels[:, None, :]]
+    return groups, np.add.reduceat(waveforms, starts, axis=0)
