@@ -33,9 +33,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY_NAMES])
 
 
-try:
-    register()
-except ModuleNotFoundError as error:
-    # The encoder can be used before the sorter is written.
-    if error.name != f"{__name__}.sorter":
-        raise
+register()

@@ -215,8 +215,10 @@ def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
         values = [float(number) for number in numbers]
     except ValueError:
         values = [-1.0]
-    most = {"tetrode": 1, "linear": 1, "grid": 2}.get(kind)
-    if most is None or len(values) > most or any(not value > 0 for value in values) or (kind == "grid" and not values):
+    most = {"tetrode": 1, "linear": 1, "grid": 2}.get(kind, -1)
+    # The first number of a grid counts its columns.
+    is_grid_without_columns = kind == "grid" and (not values or values[0] % 1 != 0)
+    if len(values) > most or any(not 0 < value < np.inf for value in values) or is_grid_without_columns:
         raise ValueError(
             f"{geometry!r} is not a probe: give a .json or .prb file, "
             "tetrode[:radius], linear[:pitch] or grid:columns[:pitch]."

@@ -26,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--seed", type=int, default=0, help="seed of the recording and the sorter (default: %(default)s)"
     )
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier demonstration")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.set_defaults(run=run)
 
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demonstration; returns the exit status."""
     from spikeinterface.core import set_global_job_kwargs
 
-    from ..demo import run_demo
+    from ..cli import make_room
+    from ..demo import CONTENTS, run_demo
 
     if arguments.channels < 1 or arguments.units < 1 or arguments.n_jobs < 1 or not arguments.duration >= 1:
         raise ValueError("The demonstration needs 1 channel, 1 unit, 1 job and 1 second at least.")
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=not arguments.quiet)
     output = arguments.output.expanduser()
+    make_room(output, arguments.overwrite, CONTENTS)
     demo = run_demo(
         output,
         num_channels=arguments.channels,

@@ -85,6 +85,7 @@ def sort(arguments: argparse.Namespace) -> None:
     from spikeinterface.sorters import run_sorter
     from spikeinterface.sorters.utils import SpikeSortingError
 
+    from ..cli import make_room
     from ..reading import attach_probe, parse_assignments, parse_value, read_recording
 
     if arguments.verbose:
@@ -101,7 +102,7 @@ def sort(arguments: argparse.Namespace) -> None:
         raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
 
     output = arguments.output.expanduser()
-    prepare_output(output, arguments.overwrite)
+    make_room(output, arguments.overwrite, {"sorter", "sorting"})
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
     try:
         sorting = run_sorter("huidurep", recording, folder=output / "sorter", verbose=arguments.verbose, **params)
@@ -115,17 +116,6 @@ def sort(arguments: argparse.Namespace) -> None:
     spikes = sum(sorting.count_num_spikes_per_unit(outputs="dict").values())
     print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
     print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
-
-
-def prepare_output(output: Path, overwrite: bool) -> None:
-    """Make room for the output; raises ValueError where something lies there that is not ours to remove."""
-    if not output.exists():
-        return
-    if not overwrite:
-        raise ValueError(f"{output} exists: choose another --output, or give --overwrite.")
-    if not output.is_dir() or any(entry.name not in ("sorter", "sorting") for entry in output.iterdir()):
-        raise ValueError(f"{output} is not the output of an earlier sort, it is left as it is.")
-    shutil.rmtree(output)
 
 
 def sorter_params(texts: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""What the wheel holds, and what an installation of it does to an interpreter's start.
+
+Each environment is a bare virtual one that borrows the packages of the environment that runs the tests; only the
+``.pth`` files of its own site-packages are read, so what is tested is the installation itself.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling")
+
+HOOK = "spikeinterface_huidurep_hook"
+LISTED = "import spikeinterface.sorters as s; print('huidurep' in s.available_sorters())"
+
+
+def run(python: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run an interpreter away from the checkout, without the variables that change what it imports."""
+    return subprocess.run(
+        [str(python), *arguments],
+        cwd=python.parent,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(python.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=300,
+    )
+
+
+class Environment:
+    """A virtual environment in a folder; ``borrow`` lets it import the packages of the running one."""
+
+    def __init__(self, folder: Path, borrow: bool = True):
+        venv.create(folder, with_pip=False, symlinks=sys.platform != "win32")
+        self.python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        self.site_packages = Path(
+            sysconfig.get_path("purelib", scheme="venv", vars={"base": str(folder), "platbase": str(folder)})
+        )
+        if borrow:
+            borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+            (self.site_packages / "borrowed.pth").write_text("\n".join(borrowed))
+
+    def install(self, *arguments: str) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--no-deps", "--no-index"]
+        subprocess.run([*pip, "--quiet", *arguments], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(project_root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=project_root, check=True, capture_output=True, text=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def from_wheel(wheel, tmp_path_factory) -> Environment:
+    environment = Environment(tmp_path_factory.mktemp("from_wheel"))
+    environment.install(str(wheel))
+    return environment
+
+
+@pytest.fixture(scope="module")
+def editable(project_root, tmp_path_factory) -> Environment:
+    environment = Environment(tmp_path_factory.mktemp("editable"))
+    environment.install("--no-build-isolation", "--editable", str(project_root))
+    return environment
+
+
+@pytest.fixture
+def installed(request) -> Environment:
+    return request.getfixturevalue(request.param)
+
+
+both = pytest.mark.parametrize("installed", ["from_wheel", "editable"], indirect=True)
+
+
+@pytest.fixture
+def own_copy(from_wheel, tmp_path) -> Environment:
+    """An environment with the wheel's files, to break."""
+    environment = Environment(tmp_path / "own")
+    for entry in from_wheel.site_packages.glob("spikeinterface_huidurep*"):
+        copy = shutil.copytree if entry.is_dir() else shutil.copy
+        copy(entry, environment.site_packages / entry.name)
+    return environment
+
+
+def test_wheel_holds_the_package_the_hook_and_the_weights(wheel, project_root):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{HOOK}.py", f"{HOOK}.pth"} <= names
+    package = {str(path.relative_to(project_root)) for path in (project_root / "spikeinterface_huidurep").rglob("*.py")}
+    assert package <= names
+    assert {name.split("/")[0] for name in names} == {
+        "spikeinterface_huidurep",
+        next(name for name in names if name.endswith("/METADATA")).split("/")[0],
+        f"{HOOK}.py",
+        f"{HOOK}.pth",
+    }
+    pretrained = {
+        f"spikeinterface_huidurep/pretrained/{path.name}" for path in (project_root / "pretrained").glob("*.*")
+    }
+    assert pretrained <= names
+    assert any(name.endswith(".safetensors") for name in pretrained)
+
+
+@both
+def test_bare_import_lists_the_sorter(installed):
+    process = run(installed.python, "-c", LISTED)
+    assert process.stdout.split() == ["True"]
+    assert process.stderr == ""
+
+
+@both
+def test_default_weights_are_found(installed):
+    script = "from spikeinterface_huidurep import load_encoder; print(type(load_encoder('default')).__name__)"
+    assert run(installed.python, "-c", script).stdout.strip()
+
+
+@both
+def test_command_line_is_installed(installed):
+    from spikeinterface_huidurep import __version__
+
+    process = run(installed.python.with_name("huidurep"), "--version")
+    assert process.stdout.split() == ["huidurep", __version__]
+
+
+@pytest.mark.parametrize("flags", [[], ["-I"], ["-E"], ["-s"], ["-B"], ["-O"], ["-W", "error"]])
+def test_flags_of_the_interpreter(from_wheel, flags):
+    process = run(from_wheel.python, *flags, "-c", "print('started')")
+    assert (process.stdout.strip(), process.stderr) == ("started", "")
+    if "error" not in flags:  # SpikeInterface itself warns on import
+        assert run(from_wheel.python, *flags, "-c", LISTED).stdout.split() == ["True"]
+
+
+def test_without_site_the_import_of_the_package_registers(from_wheel):
+    script = f"import sys; sys.path += {[str(from_wheel.site_packages), sysconfig.get_path('purelib')]!r}\n"
+    assert run(from_wheel.python, "-S", "-c", script + LISTED).stdout.split() == ["False"]
+    assert run(from_wheel.python, "-S", "-c", script + "import spikeinterface_huidurep\n" + LISTED).stdout.split() == [
+        "True"
+    ]
+
+
+def test_start_costs_one_small_module(own_copy):
+    loaded = "import sys; print(*sorted(sys.modules))"
+    with_hook = set(run(own_copy.python, "-c", loaded).stdout.split())
+    report = run(own_copy.python, "-X", "importtime", "-c", "pass").stderr
+    (own_copy.site_packages / f"{HOOK}.pth").unlink()
+    without_hook = set(run(own_copy.python, "-c", loaded).stdout.split())
+    assert with_hook - without_hook == {HOOK}
+    (microseconds,) = re.findall(rf"\|\s+(\d+) \|\s+{HOOK}$", report, flags=re.MULTILINE)
+    assert int(microseconds) < 20_000
+
+
+def test_environment_without_spikeinterface(wheel, tmp_path):
+    environment = Environment(tmp_path, borrow=False)
+    environment.install(str(wheel))
+    process = run(environment.python, "-c", "import json, sys; print(json.dumps(sys.path != []))")
+    assert (json.loads(process.stdout), process.stderr) == (True, "")
+    process = run(environment.python, "-c", "import spikeinterface.sorters", check=False)
+    assert process.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'spikeinterface'"
+
+
+@pytest.mark.parametrize(
+    ("lost", "warns"),
+    [
+        ("spikeinterface_huidurep", True),
+        ("spikeinterface_huidurep/registration.py", True),
+        (f"{HOOK}.py", False),
+        (f"{HOOK}.pth", False),
+    ],
+)
+def test_half_removed_installation(own_copy, lost, warns):
+    path = own_copy.site_packages / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert run(own_copy.python, "-c", "print('started')").stderr == ""
+    process = run(own_copy.python, "-c", LISTED)
+    assert process.stderr.count("RuntimeWarning") == int(warns)
+    if warns:
+        assert process.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize("fault", ["raise RuntimeError('broken on purpose')", "this is no Python"])
+def test_broken_sorter_is_a_warning(own_copy, fault):
+    (own_copy.site_packages / "spikeinterface_huidurep/sorter.py").write_text(fault)
+    process = run(own_copy.python, "-c", LISTED)
+    assert process.stdout.split() == ["False"]
+    assert process.stderr.count("could not be registered") == 1
+
+
+def test_broken_hook_does_not_stop_the_start(own_copy):
+    (own_copy.site_packages / f"{HOOK}.py").write_text("this is no Python")
+    process = run(own_copy.python, "-c", "print('started')")
+    assert (process.stdout.strip(), process.stderr) == ("started", "")
+
+
+def test_two_threads_import_package_and_spikeinterface_at_once(from_wheel):
+    script = """
+import threading
+names = ["spikeinterface_huidurep", "spikeinterface.sorters"]
+threads = [threading.Thread(target=__import__, args=(name,)) for name in names]
+[thread.start() for thread in threads]
+[thread.join(60) for thread in threads]
+assert not any(thread.is_alive() for thread in threads)
+"""
+    assert run(from_wheel.python, "-c", script + LISTED).stdout.split() == ["True"]
+
+
+@pytest.mark.parametrize("pool", ["spawn", "loky"])
+def test_workers_of_a_program_that_never_imports_the_package(from_wheel, tmp_path, pool):
+    script = {
+        "spawn": """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        print("huidurep" in pool.submit(sorterlist.available_sorters).result())
+""",
+        "loky": """
+from joblib import Parallel, delayed
+print(*("huidurep" in names for names in Parallel(n_jobs=2)([delayed(sorterlist.available_sorters)()])))
+""",
+    }[pool]
+    program = tmp_path / "program.py"
+    program.write_text("from spikeinterface.sorters import sorterlist\n" + script)
+    assert run(from_wheel.python, str(program)).stdout.split() == ["True"]
+
+
+@both
+def test_bare_script_sorts(installed, tetrode_recording, tmp_path):
+    tetrode_recording[0].dump(tmp_path / "recording.json")
+    script = f"""
+import spikeinterface.full as si
+sorting = si.run_sorter("huidurep", si.load({str(tmp_path / "recording.json")!r}), folder={str(tmp_path / "sorted")!r})
+print("units:", len(sorting.unit_ids))
+"""
+    output = run(installed.python, "-c", script).stdout
+    assert int(output.rpartition("units:")[2]) >= 1

@@ -1,0 +1,174 @@
+"""Recordings and probes as the command line names them."""
+
+import numpy as np
+import probeinterface
+import pytest
+import spikeinterface.core as sc
+
+from spikeinterface_huidurep.reading import (
+    attach_probe,
+    available_readers,
+    make_geometry,
+    parse_assignments,
+    parse_value,
+    read_recording,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5", 5),
+        ("2.5", 2.5),
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("imec0.ap", "imec0.ap"),
+        ("[0, 1]", [0, 1]),
+        ("{'n_jobs': 2}", {"n_jobs": 2}),
+        ("C:\\data", "C:\\data"),
+        ("", ""),
+    ],
+)
+def test_parse_value(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_parse_assignments():
+    assert parse_assignments(["a=1", "b=x=y"], "--param") == {"a": "1", "b": "x=y"}
+
+
+@pytest.mark.parametrize("assignments", [["a"], ["=1"], ["a=1", "a=2"]])
+def test_bad_assignments(assignments):
+    with pytest.raises(ValueError, match="^--param"):
+        parse_assignments(assignments, "--param")
+
+
+def test_readers_take_a_path():
+    readers = available_readers()
+    assert {"spikeglx", "openephys", "neuralynx", "intan", "blackrock", "nwb", "binary", "mearec"} <= set(readers)
+    assert "numpy" not in readers
+
+
+@pytest.fixture
+def binary_file(tmp_path):
+    """Two seconds of 8 channels, int16, 20 kHz, without a probe."""
+    traces = np.random.default_rng(0).integers(-100, 100, (40_000, 8)).astype("int16")
+    path = tmp_path / "traces.raw"
+    traces.tofile(path)
+    return path, traces, {"sampling_frequency": 20000.0, "dtype": "int16", "num_channels": 8}
+
+
+def test_binary_reader(binary_file):
+    path, traces, options = binary_file
+    recording = read_recording(path, "Binary", options)
+    np.testing.assert_array_equal(recording.get_traces(), traces)
+    assert not recording.has_probe()
+
+
+@pytest.mark.parametrize("format", ["binary", "zarr"])
+def test_saved_recordings(binary_file, tmp_path, format):
+    path, traces, options = binary_file
+    saved = read_recording(path, "binary", options).save(folder=tmp_path / f"saved.{format}", format=format)
+    again = read_recording(tmp_path / f"saved.{format}")
+    np.testing.assert_array_equal(again.get_traces(), saved.get_traces())
+
+
+def test_refused_input(binary_file, tmp_path):
+    path, _, options = binary_file
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read_recording(tmp_path / "missing", "binary", options)
+    with pytest.raises(ValueError, match="Did you mean 'binary'"):
+        read_recording(path, "binari", options)
+    with pytest.raises(ValueError, match="cannot read"):
+        read_recording(path, "binary", {"no_such_option": 1})
+    with pytest.raises(ValueError, match="--reader"):
+        read_recording(path)
+    sc.generate_sorting(durations=[1.0]).save(folder=tmp_path / "sorting")
+    with pytest.raises(ValueError, match="not a recording"):
+        read_recording(tmp_path / "sorting")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "num_channels", "largest_x", "largest_y", "num_probes"),
+    [
+        ("tetrode", 4, 10.0, 10.0, 1),
+        ("tetrode:25", 8, 1025.0, 25.0, 2),
+        ("linear", 5, 0.0, 80.0, 1),
+        ("linear:50", 3, 0.0, 100.0, 1),
+        ("grid:10:100", 100, 900.0, 900.0, 1),
+        ("grid:2", 7, 20.0, 60.0, 1),
+        ("linear", 1, 0.0, 0.0, 1),
+    ],
+)
+def test_geometries(geometry, num_channels, largest_x, largest_y, num_probes):
+    probegroup = make_geometry(geometry, num_channels)
+    assert len(probegroup.probes) == num_probes
+    positions = np.concatenate([probe.contact_positions for probe in probegroup.probes])
+    assert positions.shape == (num_channels, 2)
+    assert len(np.unique(positions.round(3), axis=0)) == num_channels
+    np.testing.assert_allclose(positions.max(axis=0), [largest_x, largest_y], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    ["circle", "tetrode:a", "tetrode:-3", "tetrode:0", "linear:20:20", "grid", "grid:0", "grid:0.5", "linear:nan"],
+)
+def test_geometries_that_are_none(geometry):
+    with pytest.raises(ValueError, match="is not a probe"):
+        make_geometry(geometry, 8)
+
+
+def test_tetrodes_need_four_channels_each(binary_file):
+    path, _, options = binary_file
+    recording = read_recording(path, "binary", options)
+    with_tetrodes = attach_probe(recording, "tetrode")
+    assert list(with_tetrodes.get_property("group")) == [0, 0, 0, 0, 1, 1, 1, 1]
+    with pytest.raises(ValueError, match="5 channels"):
+        attach_probe(recording.select_channels(recording.channel_ids[:5]), "tetrode")
+
+
+def test_probe_files(binary_file, tmp_path):
+    path, traces, options = binary_file
+    recording = read_recording(path, "binary", options)
+    probe = probeinterface.generate_linear_probe(num_elec=4, ypitch=30)
+    probe.set_device_channel_indices([6, 4, 2, 0])
+    probeinterface.write_probeinterface(tmp_path / "probe.json", probe)
+    group = probeinterface.ProbeGroup()
+    group.add_probe(probe)
+    probeinterface.write_prb(tmp_path / "probe.prb", group)
+    for name in ("probe.json", "probe.prb"):
+        wired = attach_probe(recording, str(tmp_path / name))
+        order = np.argsort(wired.get_channel_locations()[:, 1])
+        np.testing.assert_array_equal(wired.get_traces()[:, order], traces[:, [6, 4, 2, 0]])
+
+
+def test_probe_files_that_do_not_fit(binary_file, tmp_path):
+    path, _, options = binary_file
+    recording = read_recording(path, "binary", options)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        attach_probe(recording, str(tmp_path / "missing.json"))
+    (tmp_path / "text.json").write_text("no probe")
+    with pytest.raises(ValueError, match="is not a probe file"):
+        attach_probe(recording, str(tmp_path / "text.json"))
+    probe = probeinterface.generate_linear_probe(num_elec=8)
+    probeinterface.write_probeinterface(tmp_path / "unwired.json", probe)
+    assert attach_probe(recording, str(tmp_path / "unwired.json")).has_probe()
+    with pytest.raises(ValueError, match="8 contacts"):
+        attach_probe(recording.select_channels(recording.channel_ids[:4]), str(tmp_path / "unwired.json"))
+    probe.set_device_channel_indices(np.arange(8) + 1)
+    probeinterface.write_probeinterface(tmp_path / "too_far.json", probe)
+    with pytest.raises(ValueError, match="channel 8"):
+        attach_probe(recording, str(tmp_path / "too_far.json"))
+
+
+def test_real_formats(huidurep_data):
+    folder = huidurep_data / "recordings"
+    neuralynx = read_recording(folder / "neuralynx_csc5", "neuralynx")
+    assert (neuralynx.get_num_channels(), neuralynx.get_num_segments()) == (5, 4)
+    spikeglx = read_recording(folder / "np_ultra_stub/p5_g0", "spikeglx", {"stream_id": "imec0.ap"})
+    assert spikeglx.has_probe()
+    assert spikeglx.get_num_channels() == 384
+    with pytest.raises(ValueError, match="imec0.ap"):
+        read_recording(folder / "np_ultra_stub/p5_g0", "spikeglx")
