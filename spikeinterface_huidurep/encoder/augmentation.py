@@ -1,0 +1,278 @@
+"""The views: what may happen to a spike without it becoming another neuron's.
+
+A training pair is two views of one spike of a simulated neuron. Every function here makes one change
+that the representation must not see, and says why. They work on batches on one probe, take a
+``torch.Generator`` and touch no global random state. Shapes: n spikes, k tokens (the channels nearest to the spike),
+W template samples (the network's window with ``MARGIN`` samples on both sides), T network samples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MARGIN = 16
+SUBSAMPLE_STEPS = 16
+MAX_SHIFT = 8
+
+
+def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
+    """Uniform random numbers between ``low`` and ``high``."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def chance(probability: float, generator: torch.Generator) -> bool:
+    """True with the given probability."""
+    return bool(torch.rand((), generator=generator) < probability)
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How strong each view is, and switches (set to 0 or False) to leave one out.
+
+    Attributes
+    ----------
+    snr : (float, float)
+        Peak amplitude over noise, drawn log-uniform for each unit.
+    narrow_snr : float
+        Share of batches in which all units have similar amplitudes, so that amplitude alone tells no neighbours apart.
+    noise : float
+        Standard deviation of the added noise, noise units.
+    collision : float
+        Probability that another neuron fires within the window.
+    amplitude_jitter, burst : float
+        Spread of a unit's amplitude, and the share of spikes at 0.5-1 of it.
+    shift : int
+        Detection jitter in samples; sub-sample shifts come on top.
+    drift_um : float
+        Typical displacement between two views of a unit, where the library has displacements.
+    recentre : float
+        Share of views centred on one of the channels on which the spike is large.
+    location_jitter_um : float
+        Error of the estimated location at SNR 10; it is 2.4 times that at SNR 3, as measured on a trained network.
+    locate : bool
+        Centre windows at the estimated location; False centres all on channels.
+    missing : float
+        Share of batches with broken channels.
+    thin : float
+        Share of batches in which a part of a dense probe's channels is used.
+    random_probe : float
+        Share of dense-grid batches that are seen by a random probe, interpolated from the grid.
+    symmetry : bool
+        Mirror and rotate the probe.
+    gain : float
+        Spread of the channels' gains.
+    stretch : float
+        Time is stretched by up to this factor for a whole batch: other temperatures, species, clocks.
+    """
+
+    snr: tuple[float, float] = (3.0, 25.0)
+    narrow_snr: float = 0.5
+    noise: float = 1.0
+    collision: float = 0.3
+    amplitude_jitter: float = 0.08
+    burst: float = 0.25
+    shift: int = 3
+    drift_um: float = 20.0
+    recentre: float = 0.1
+    location_jitter_um: float = 2.0
+    locate: bool = True
+    missing: float = 0.2
+    thin: float = 0.25
+    random_probe: float = 0.35
+    symmetry: bool = True
+    gain: float = 0.08
+    stretch: float = 0.12
+
+
+def choose_snr(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """Peak amplitude of each unit in noise units, (n,).
+
+    Half of the batches span less than a factor of two, since real neighbours often have the same amplitude and
+    a network that always sees a wide range learns to lean on it.
+    """
+    low, high = (math.log(value) for value in config.snr)
+    if chance(config.narrow_snr, generator):
+        width = math.log(1.8)
+        low = float(uniform(low, max(low, high - 2 * width), generator=generator))
+        high = low + width
+    return uniform(low, high, n, generator=generator).exp()
+
+
+def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """Amplitude of each spike relative to its unit's, (n,): a few per cent of jitter, and bursts down to a half,
+    because a bursting neuron's later spikes shrink and must stay in its cluster."""
+    factor = 1.0 + config.amplitude_jitter * torch.randn(n, generator=generator)
+    bursting = torch.rand(n, generator=generator) < config.burst
+    shrunk = uniform(0.5, 1.0, n, generator=generator)
+    return factor.clamp(0.6, 1.4) * torch.where(bursting, shrunk, torch.ones(n))
+
+
+def estimated_location(ptp: Tensor, locations: Tensor, allowed: Tensor) -> Tensor:
+    """Centre of mass of the squared peak-to-peak amplitudes, as the encoder estimates it, (n, 2) um.
+
+    ``ptp`` (n, channels), ``locations`` (channels, 2), ``allowed`` (channels,) or (n, channels) bool.
+    """
+    weight = ptp.square() * allowed
+    weight = weight * (weight > 0.1 * weight.amax(dim=1, keepdim=True))
+    return weight @ locations / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def choose_centre(
+    ptp: Tensor,
+    trough: Tensor,
+    locations: Tensor,
+    allowed: Tensor,
+    snr: Tensor,
+    config: ViewConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Where the window is centred, (n, 2) um, and the channel whose trough sets its time, (n,).
+
+    Most views are centred at the spike's estimated location, with an error that grows as the SNR falls: nothing
+    jumps when the largest channel changes. The others are centred on a channel on which the spike has at least
+    half of its largest trough, as a detector reports them: without these one unit becomes one cluster a channel.
+    """
+    n = len(ptp)
+    trough = trough * allowed
+    largest = trough.amax(dim=1, keepdim=True)
+    candidates = (trough >= 0.5 * largest) & (largest > 0)
+    # the detector takes the largest channel most of the time, another large one now and then
+    weight = candidates * (trough / largest.clamp(min=1e-9)).pow(4) + 1e-9 * allowed
+    channel = torch.multinomial(weight, 1, generator=generator)[:, 0]
+    spread = config.location_jitter_um * (0.4 + 6.0 / snr)
+    estimate = estimated_location(ptp, locations, allowed)
+    estimate = estimate + spread[:, None] * torch.randn(n, 2, generator=generator)
+    on_channel = torch.rand(n, generator=generator) < (config.recentre if config.locate else 1.0)
+    return torch.where(on_channel[:, None], locations[channel], estimate), channel
+
+
+def nearest_channels(centre: Tensor, locations: Tensor, allowed: Tensor, k: int) -> Tensor:
+    """Indices of the ``k`` allowed channels nearest to each centre, (n, k)."""
+    distance = torch.cdist(centre, locations).masked_fill(~allowed, float("inf"))
+    return distance.topk(k, dim=1, largest=False, sorted=False).indices
+
+
+def shift_matrices(samples: int, stretch: float = 1.0) -> Tensor:
+    """Interpolation matrices for every shift, (shifts, W, T): ``template @ matrix`` is the shifted window.
+
+    Row ``(shift + MAX_SHIFT) * SUBSAMPLE_STEPS`` shifts by ``shift`` samples; Hann-windowed sinc of 8 samples a side.
+    Time is stretched about the trough's nominal sample, a third into the window.
+    """
+    total = samples + 2 * MARGIN
+    shifts = torch.arange(-MAX_SHIFT * SUBSAMPLE_STEPS, MAX_SHIFT * SUBSAMPLE_STEPS + 1) / SUBSAMPLE_STEPS
+    pivot = samples / 3.0
+    source = MARGIN + pivot + (torch.arange(samples) - pivot) / stretch
+    lag = source[None, None, :] - shifts[:, None, None] - torch.arange(total)[None, :, None]
+    taper = torch.where(lag.abs() < 8, 0.5 + 0.5 * torch.cos(math.pi * lag / 8), torch.zeros(()))
+    return torch.sinc(lag) * taper
+
+
+def choose_shift(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """Detection jitter in steps of 1 / SUBSAMPLE_STEPS sample, (n,) int64.
+
+    The trough found in noise is off by a sample or two, and the true trough lies between samples.
+    """
+    if config.shift <= 0:
+        return torch.zeros(n, dtype=torch.int64)
+    samples = (torch.randn(n, generator=generator) * (0.4 * config.shift)).clamp(-config.shift, config.shift)
+    fine = uniform(-0.5, 0.5, n, generator=generator)
+    return ((samples.round() + fine) * SUBSAMPLE_STEPS).round().long()
+
+
+def apply_shift(templates: Tensor, steps: Tensor, matrices: Tensor) -> Tensor:
+    """Shift templates (n, k, W) by ``steps`` (n,) and cut them to the network's window, (n, k, T)."""
+    limit = MAX_SHIFT * SUBSAMPLE_STEPS
+    return torch.bmm(templates, matrices[steps.clamp(-limit, limit) + limit])
+
+
+def collision_delay(n: int, samples: int, generator: torch.Generator) -> Tensor:
+    """Delay of the second spike in samples, (n,), 8 to half a window either way: closer ones the detector merges
+    into one peak of the larger spike, farther ones leave only a tail in the window."""
+    delay = torch.randint(8, samples * 2 // 3, (n,), generator=generator)
+    return delay * (2 * torch.randint(0, 2, (n,), generator=generator) - 1)
+
+
+def delay_templates(templates: Tensor, delay: Tensor) -> Tensor:
+    """Move templates (n, k, W) by ``delay`` (n,) samples, zeros coming in, cut to the window, (n, k, T)."""
+    n, k, total = templates.shape
+    samples = total - 2 * MARGIN
+    source = torch.arange(samples)[None] + MARGIN - delay[:, None]
+    inside = (source >= 0) & (source < total)
+    moved = templates.gather(2, source.clamp(0, total - 1)[:, None].expand(n, k, samples))
+    return moved * inside[:, None]
+
+
+def correlated_noise(white: Tensor, positions: Tensor, generator: torch.Generator) -> Tensor:
+    """Mix independent channels (n, k, T) so that neighbours share noise.
+
+    Far neurons and the recording system are heard by several channels. The correlation is a share that falls
+    exponentially with distance and a white rest; both the share and the decay differ between probes and so between
+    batches. ``positions`` (n, k, 2) um.
+    """
+    decay = float(uniform(math.log(12.0), math.log(90.0), generator=generator).exp())
+    share = float(uniform(0.2, 0.9, generator=generator))
+    covariance = share * torch.exp(-torch.cdist(positions, positions) / decay)
+    covariance.diagonal(dim1=1, dim2=2).fill_(1.0 + 1e-4)
+    return torch.linalg.cholesky(covariance) @ white
+
+
+def symmetry_matrix(generator: torch.Generator) -> Tensor:
+    """A mirror and, in a third of the batches, a rotation of the probe, (2, 2): physics has no left and right, and
+    probes go in at all angles."""
+    flip = torch.diag(torch.where(torch.rand(2, generator=generator) < 0.5, -1.0, 1.0))
+    if not chance(0.33, generator):
+        return flip
+    angle = float(uniform(0.0, 2 * math.pi, generator=generator))
+    return flip @ torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def thin_channels(locations: Tensor, generator: torch.Generator) -> Tensor:
+    """A part of a dense probe's channels, (channels,) bool: every second row, one column, or a random two thirds, so
+    that a few simulated probes stand for many pitches."""
+    rows = torch.unique(locations[:, 1].round(), return_inverse=True)[1]
+    columns = torch.unique(locations[:, 0].round(), return_inverse=True)[1]
+    kind = int(torch.randint(4, (), generator=generator))
+    if kind == 0:
+        return rows % 2 == int(torch.randint(2, (), generator=generator))
+    if kind == 1:
+        return columns == int(torch.randint(int(columns.max()) + 1, (), generator=generator))
+    if kind == 2:
+        return (rows + columns) % 2 == int(torch.randint(2, (), generator=generator))
+    return torch.rand(len(locations), generator=generator) < 0.67
+
+
+def break_channels(allowed: Tensor, generator: torch.Generator) -> Tensor:
+    """Switch off 3-15 % of the channels for the whole batch: every probe has dead ones."""
+    share = float(uniform(0.03, 0.15, generator=generator))
+    return allowed & (torch.rand(len(allowed), generator=generator) >= share)
+
+
+def drop_tokens(n: int, k: int, generator: torch.Generator) -> Tensor:
+    """Mask (n, k) with a tenth of the tokens missing, independent in the two views; never all of a spike's."""
+    mask = torch.rand(n, k, generator=generator) >= 0.1
+    mask[torch.arange(n), torch.randint(k, (n,), generator=generator)] = True
+    return mask
+
+
+def random_sites(generator: torch.Generator) -> Tensor:
+    """Contact sites of a probe that no library holds, (sites, 2) um about the origin: a tetrode, a line, two staggered
+    columns or a polytrode, with its own pitch and angle."""
+    kind = int(torch.randint(4, (), generator=generator))
+    pitch = float(uniform(14.0, 32.0, generator=generator))
+    if kind == 0:
+        sites = torch.tensor([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]) * pitch
+    elif kind == 1:
+        sites = torch.stack([torch.zeros(9), torch.arange(9) - 4.0], dim=1) * pitch
+    else:
+        columns = 2 if kind == 2 else 3
+        gap = float(uniform(14.0, 32.0, generator=generator))
+        column, row = torch.meshgrid(torch.arange(float(columns)), torch.arange(9) - 4.0, indexing="ij")
+        stagger = float(uniform(0.0, 1.0, generator=generator)) * (column % 2)
+        sites = torch.stack([(column - (columns - 1) / 2) * gap, (row + stagger) * pitch], dim=-1).reshape(-1, 2)
+    angle = float(uniform(0.0, 2 * math.pi, generator=generator))
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return sites @ turn.T

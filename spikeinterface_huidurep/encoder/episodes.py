@@ -1,0 +1,199 @@
+"""Evaluation episodes: the spikes of a few neighbouring neurons, detected and cut out as a sorter would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import augmentation as views
+from .augmentation import MARGIN
+from .data import Footprints, NoisePool, TemplateBank
+
+_SPARE = 6  # samples beyond the network's window on both sides, so that the trough can be found again
+_SEARCH = 6
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """One row of the evaluation table.
+
+    Attributes
+    ----------
+    library : str
+        File stem of the template library.
+    snr : (float, float)
+        Peak amplitude over noise of the units, log-uniform.
+    units, spikes : int
+        Units an episode and spikes a unit.
+    radius_um : float
+        The units lie within so many um of the first of them.
+    drift_um : float
+        Each spike at a displacement drawn from +- this.
+    second_channel : bool
+        Half of the spikes are detected on the unit's second largest channel.
+    collision, amplitude_jitter : float
+        Share of spikes with a neighbour's spike in the window; spread of a unit's amplitude.
+    """
+
+    library: str = "neuropixels2-64"
+    snr: tuple[float, float] = (4.0, 10.0)
+    units: int = 6
+    spikes: int = 150
+    radius_um: float = 60.0
+    drift_um: float = 0.0
+    second_channel: bool = False
+    collision: float = 0.1
+    amplitude_jitter: float = 0.08
+
+
+TABLE = {
+    "two-column, SNR 4-10": EpisodeConfig(),
+    "two-column, SNR 3-5": EpisodeConfig(snr=(3.0, 5.0)),
+    "two-column within 30 um": EpisodeConfig(radius_um=30.0),
+    "two-column, drift +-30 um": EpisodeConfig("neuropixels2-64_zdrift", drift_um=30.0),
+    "two largest channels": EpisodeConfig(second_channel=True),
+    "tetrode, 4 units": EpisodeConfig("tetrode", units=4),
+    "linear 32": EpisodeConfig("neuronexus-32"),
+    "grid 100": EpisodeConfig("sqmea-10-15"),
+    "four-column 128": EpisodeConfig("neuropixels-128"),
+}
+
+
+@dataclass
+class Episode:
+    """Spikes of one episode.
+
+    Attributes
+    ----------
+    waveforms : ndarray, (n, samples, channels) float32
+        Noise units, cut at the detected trough.
+    clean : ndarray, same shape
+        The same without noise and collisions.
+    channel_locations : ndarray, (channels, 2), um
+    detected : ndarray, (n,)
+        Channel on which the spike was detected.
+    labels : ndarray, (n,)
+    nbefore : int
+    """
+
+    waveforms: np.ndarray
+    clean: np.ndarray
+    channel_locations: np.ndarray
+    detected: np.ndarray
+    labels: np.ndarray
+    nbefore: int
+
+
+def _neighbours(bank: TemplateBank, config: EpisodeConfig, generator: torch.Generator) -> Tensor:
+    """Units whose locations lie within ``radius_um``, the nearest ones where too few do."""
+    if config.units > len(bank):
+        raise ValueError(f"{bank.name} has {len(bank)} units left, an episode needs {config.units}")
+    first = int(torch.randint(len(bank), (), generator=generator))
+    distance = (bank.location - bank.location[first]).norm(dim=1)
+    order = distance.argsort()
+    enough = max(config.units, int((distance <= config.radius_um).sum()))
+    return order[:enough][torch.randperm(enough, generator=generator)[: config.units]]
+
+
+def _displacement_steps(bank: TemplateBank, n: int, drift_um: float, generator: torch.Generator) -> Tensor:
+    middle = bank.steps // 2
+    reach = min(middle, int(drift_um / bank.step_um)) if bank.steps > 1 else 0
+    return middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
+
+
+def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, generator: torch.Generator) -> Episode:
+    """Draw units near each other and their spikes in noise; find each spike's trough as a detector does.
+
+    Parameters
+    ----------
+    bank : TemplateBank
+        Of the units to evaluate on.
+    noise : NoisePool
+        Made for windows of ``bank.samples + 2 * MARGIN`` samples.
+    config : EpisodeConfig
+    generator : torch.Generator
+
+    Returns
+    -------
+    Episode
+    """
+    chosen = _neighbours(bank, config, generator)
+    labels = torch.arange(config.units).repeat_interleave(config.spikes)
+    units = chosen[labels]
+    n, channels = len(units), len(bank.locations)
+    everywhere = torch.arange(channels).expand(n, -1)
+    steps = _displacement_steps(bank, n, config.drift_um, generator)
+    prints = bank.footprints(units, steps)
+    reference = bank.trough[units, bank.steps // 2].amax(dim=1)
+    low, high = (float(np.log(value)) for value in config.snr)
+    snr = views.uniform(low, high, config.units, generator=generator).exp()[labels]
+    factor = snr / reference * (1 + config.amplitude_jitter * torch.randn(n, generator=generator))
+    fine = _subsample(prints.gather(everywhere) * factor[:, None, None], generator)
+    full = fine + _collisions(bank, units, chosen, steps, snr, config, generator)
+    full = full + views.correlated_noise(
+        noise.draw(n, channels, generator), bank.locations.expand(n, -1, -1), generator
+    )
+    detected, times = _detect(full, prints, config, bank.nominal)
+    length = bank.samples + 2 * _SPARE
+    start = times - (bank.nominal - MARGIN) - _SPARE
+    index = (start[:, None] + torch.arange(length))[:, None].expand(n, channels, length)
+    return Episode(
+        full.gather(2, index).transpose(1, 2).numpy(),
+        fine.gather(2, index).transpose(1, 2).numpy(),
+        bank.locations.numpy(),
+        detected.numpy(),
+        labels.numpy(),
+        bank.nominal - MARGIN + _SPARE,
+    )
+
+
+def _subsample(templates: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift by a part of a sample, each spike by its own."""
+    spectrum = torch.fft.rfft(templates)
+    frequency = torch.fft.rfftfreq(templates.shape[-1])
+    shift = views.uniform(-0.5, 0.5, len(templates), 1, generator=generator)
+    phase = torch.polar(torch.ones(len(templates), len(frequency)), -2 * torch.pi * frequency * shift)
+    return torch.fft.irfft(spectrum * phase[:, None], n=templates.shape[-1])
+
+
+def _collisions(
+    bank: TemplateBank,
+    units: Tensor,
+    chosen: Tensor,
+    steps: Tensor,
+    snr: Tensor,
+    config: EpisodeConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Spikes of the episode's other units in a share of the windows, up to the unit's own amplitude."""
+    n, total = len(units), bank.templates.shape[-1]
+    out = torch.zeros(n, len(bank.locations), total)
+    hit = torch.nonzero(torch.rand(n, generator=generator) < config.collision)[:, 0]
+    if len(hit) == 0:
+        return out
+    other = chosen[torch.randint(len(chosen), (len(hit),), generator=generator)]
+    prints = bank.footprints(other, steps[hit])
+    amplitude = snr[hit] * views.uniform(0.1, 1.0, len(hit), generator=generator)
+    amplitude = amplitude / prints.trough.amax(dim=1).clamp(min=0.05)
+    templates = prints.gather(torch.arange(len(bank.locations)).expand(len(hit), -1)) * amplitude[:, None, None]
+    padded = torch.nn.functional.pad(templates, (MARGIN, MARGIN))
+    out[hit] = views.delay_templates(padded, views.collision_delay(len(hit), bank.samples, generator))
+    return out
+
+
+def _detect(full: Tensor, prints: Footprints, config: EpisodeConfig, nominal: int) -> tuple[Tensor, Tensor]:
+    """Channel and sample of the trough, (n,) each: the deepest of the noisy window, or on the second largest channel of
+    the clean unit for every other spike."""
+    near = full[..., nominal - _SEARCH : nominal + _SEARCH + 1]
+    depth, time = near.min(dim=2)
+    trough = prints.trough
+    two = trough.topk(min(2, trough.shape[1]), dim=1)
+    close = trough >= 0.5 * two.values[:, :1]
+    detected = depth.masked_fill(~close, float("inf")).argmin(dim=1)
+    if config.second_channel:
+        every_other = torch.arange(len(full)) % 2 == 1
+        detected = torch.where(every_other, two.indices[:, -1], two.indices[:, 0])
+    return detected, nominal - _SEARCH + time.gather(1, detected[:, None])[:, 0]

@@ -1,0 +1,296 @@
+"""The trained encoder as the sorter uses it: any probe, any rate, two passes, bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .network import EncoderConfig, SpikeEncoder
+from .resampling import required_samples, return_matrix, window_matrix
+
+_TROUGH_MS = 0.1
+_LOCATION_THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class EncodedSpikes:
+    """What the encoder knows of n spikes.
+
+    Attributes
+    ----------
+    embedding : ndarray, (n, dimensions) float32
+    location : ndarray, (n, 2) float32
+        um in the probe's coordinates: centre of mass of the squared peak-to-peak amplitudes of the denoised waveforms.
+        NaN for a spike without any channel.
+    amplitude : ndarray, (n,) float32
+        Depth of the denoised trough in noise units.
+    """
+
+    embedding: np.ndarray
+    location: np.ndarray
+    amplitude: np.ndarray
+
+
+@dataclass
+class Encoder:
+    """A trained network with its batching; made by ``load_encoder``.
+
+    Parameters
+    ----------
+    network : SpikeEncoder
+    device : str or torch.device
+    facts : dict
+        Training facts stored beside the weights.
+    batch_size : int
+        Spikes a forward pass.
+    """
+
+    network: SpikeEncoder
+    device: Any = "cpu"
+    facts: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1024
+
+    def __post_init__(self) -> None:
+        self.device = torch.device(self.device)
+        self.network = self.network.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def config(self) -> EncoderConfig:
+        """The network's configuration."""
+        return self.network.config
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the embedding."""
+        return self.config.dimensions
+
+    @property
+    def window_ms(self) -> tuple[float, float]:
+        """What the network looks at: ms before and after the trough."""
+        config = self.config
+        milliseconds = 1e3 / config.sampling_frequency
+        return config.nbefore * milliseconds, (config.samples - config.nbefore) * milliseconds
+
+    def required_samples(self, sampling_frequency: float) -> tuple[int, int]:
+        """Samples before the trough, and from it on, that waveforms at this rate (Hz) must have."""
+        config = self.config
+        return required_samples(sampling_frequency, config.sampling_frequency, config.nbefore, config.samples)
+
+    def embed(
+        self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
+    ) -> np.ndarray:
+        """Vectors that lie together for spikes of one neuron.
+
+        Parameters are :meth:`encode`'s.
+
+        Returns
+        -------
+        ndarray, (n, dimensions) float32
+        """
+        return self.encode(waveforms, channel_locations, sampling_frequency, nbefore).embedding
+
+    def encode(
+        self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
+    ) -> EncodedSpikes:
+        """Embedding, location and amplitude of spikes.
+
+        Parameters
+        ----------
+        waveforms : array, (n, samples, channels)
+            Band-passed waveforms in noise units (each channel divided by its noise level). A channel that holds NaN
+            or infinity does not exist for that spike. Any length that covers the network's window.
+        channel_locations : array, (channels, 2) or (n, channels, 2)
+            um, in the probe's coordinates.
+        sampling_frequency : float
+            Hz.
+        nbefore : int
+            Sample of the detected trough.
+
+        Returns
+        -------
+        EncodedSpikes
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit together, the window is not covered, or locations are not finite where
+            the waveforms are.
+        """
+        spikes = _Spikes(self, waveforms, channel_locations, sampling_frequency, nbefore)
+        n = len(spikes)
+        embedding = np.zeros((n, self.dimensions), dtype=np.float32)
+        location = np.full((n, 2), np.nan, dtype=np.float32)
+        amplitude = np.zeros(n, dtype=np.float32)
+        with torch.inference_mode():
+            for first in range(0, n, self.batch_size):
+                rows = slice(first, min(n, first + self.batch_size))
+                batch = spikes.batch(rows)
+                clean = self._second_pass(batch)
+                seen = batch.present.any(dim=1)
+                embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
+                centre = _centre_of_mass(clean, batch)
+                location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
+                depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
+                amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
+        return EncodedSpikes(embedding, location, amplitude)
+
+    def denoise(
+        self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
+    ) -> np.ndarray:
+        """Waveforms without noise and without other neurons' spikes.
+
+        Parameters are :meth:`encode`'s.
+
+        Returns
+        -------
+        ndarray, (n, samples, channels) float32
+            Noise units. Zero outside the network's window and on the channels far from the spike that the network does
+            not look at, NaN on channels that do not exist.
+        """
+        spikes = _Spikes(self, waveforms, channel_locations, sampling_frequency, nbefore)
+        n, samples, channels = spikes.shape
+        config = self.config
+        back = torch.from_numpy(
+            return_matrix(
+                samples, nbefore, sampling_frequency, config.sampling_frequency, config.nbefore, config.samples
+            )
+        ).to(self.device)
+        out = np.zeros((n, samples, channels), dtype=np.float32)
+        with torch.inference_mode():
+            for first in range(0, n, self.batch_size):
+                rows = slice(first, min(n, first + self.batch_size))
+                batch = spikes.batch(rows)
+                clean = self._second_pass(batch) @ back
+                target = torch.zeros(len(clean), channels, samples, device=self.device)
+                clean = clean * batch.mask[..., None]
+                target.scatter_(1, batch.channels[..., None].expand_as(clean), clean)
+                target[~batch.present] = float("nan")
+                out[rows] = target.transpose(1, 2).cpu().numpy()
+        return out
+
+    def _second_pass(self, batch: _Batch) -> Tensor:
+        """Clean waveforms (n, k, T) in noise units; leaves the embedding in the batch.
+
+        The first pass looks from the channel with the deepest trough and only says where the spike is; the second looks
+        from there, so that nothing jumps when noise decides which channel is the deepest.
+        """
+        clean = self._forward(batch)
+        batch.move(_centre_of_mass(clean, batch))
+        return self._forward(batch)
+
+    def _forward(self, batch: _Batch) -> Tensor:
+        mask = None if batch.complete else batch.mask
+        batch.embedding, decoded = self.network(batch.windows, batch.positions, mask)
+        clean = self.network.expand(decoded.float())
+        return clean if mask is None else clean * mask[..., None]
+
+
+def _centre_of_mass(clean: Tensor, batch: _Batch) -> Tensor:
+    """Centre of mass of the squared peak-to-peak amplitudes above a tenth of the largest, (n, 2) um."""
+    weight = (clean.amax(dim=2) - clean.amin(dim=2)).square() * batch.mask
+    weight = weight * (weight > _LOCATION_THRESHOLD * weight.amax(dim=1, keepdim=True))
+    offset = (weight[..., None] * batch.positions).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    return batch.centre + offset
+
+
+class _Spikes:
+    """Checked input, cut into batches on the encoder's device."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        waveforms: np.ndarray,
+        channel_locations: np.ndarray,
+        sampling_frequency: float,
+        nbefore: int,
+    ) -> None:
+        self.waveforms = _numeric(waveforms, "waveforms")
+        self.locations = _numeric(channel_locations, "channel_locations")
+        if self.waveforms.ndim != 3:
+            raise ValueError(f"waveforms must be (spikes, samples, channels), not {self.waveforms.shape}")
+        n, samples, channels = self.shape = self.waveforms.shape
+        if channels == 0:
+            raise ValueError("waveforms have no channels")
+        if self.locations.shape not in ((channels, 2), (n, channels, 2)):
+            raise ValueError(
+                f"channel_locations must be ({channels}, 2) or ({n}, {channels}, 2) for waveforms of "
+                f"shape {self.shape}, not {self.locations.shape}"
+            )
+        if not np.isfinite(sampling_frequency) or sampling_frequency <= 0:
+            raise ValueError(f"sampling_frequency must be a positive number of Hz, not {sampling_frequency}")
+        if not 0 <= nbefore < samples:
+            raise ValueError(f"nbefore {nbefore} lies outside waveforms of {samples} samples")
+        config, self.device = encoder.config, encoder.device
+        self.tokens = min(config.channels, channels)
+        self.matrix = torch.from_numpy(
+            window_matrix(
+                samples, int(nbefore), sampling_frequency, config.sampling_frequency, config.nbefore, config.samples
+            )
+        ).to(self.device)
+        reach = max(1, int(round(_TROUGH_MS * 1e-3 * sampling_frequency)))
+        self.near = slice(max(0, int(nbefore) - reach), int(nbefore) + reach + 1)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def batch(self, rows: slice) -> _Batch:
+        waveforms = torch.from_numpy(np.ascontiguousarray(self.waveforms[rows], dtype=np.float32)).to(self.device)
+        present = torch.isfinite(waveforms.sum(dim=1))
+        locations = self.locations if self.locations.ndim == 2 else self.locations[rows]
+        place = torch.from_numpy(np.ascontiguousarray(locations, dtype=np.float32)).to(self.device)
+        place = place.expand(len(waveforms), -1, -1)
+        if not bool((torch.isfinite(place).all(dim=2) | ~present).all()):
+            raise ValueError("channel_locations are not finite for a channel whose waveforms are")
+        place = torch.where(present[..., None], place, 0.0)
+        trough = waveforms[:, self.near].amin(dim=1).masked_fill(~present, float("inf"))
+        peak = trough.argmin(dim=1)
+        return _Batch(waveforms, place, present, place[torch.arange(len(peak)), peak], self.tokens, self.matrix)
+
+
+class _Batch:
+    """Spikes of one forward pass, seen from a centre that can be moved."""
+
+    embedding: Tensor
+
+    def __init__(
+        self, waveforms: Tensor, locations: Tensor, present: Tensor, centre: Tensor, tokens: int, matrix: Tensor
+    ) -> None:
+        self.waveforms, self.locations, self.present = waveforms, locations, present
+        self.tokens, self.matrix = tokens, matrix
+        self.rows = torch.arange(len(waveforms), device=waveforms.device)[:, None]
+        self.everywhere = bool(present.all())
+        self.windows: Tensor | None = None
+        self.move(centre)
+
+    def move(self, centre: Tensor) -> None:
+        """Look from ``centre`` (n, 2) at the channels nearest to it."""
+        self.centre = centre
+        all_channels = self.tokens == self.locations.shape[1]
+        if self.windows is None or not all_channels:
+            distance = (self.locations - centre[:, None]).square().sum(dim=2)
+            if not self.everywhere:
+                distance = distance.masked_fill(~self.present, float("inf"))
+            if all_channels:
+                self.channels = torch.arange(self.tokens, device=centre.device).expand(len(centre), -1)
+                windows = self.waveforms.transpose(1, 2)
+            else:
+                self.channels = distance.topk(self.tokens, dim=1, largest=False, sorted=False).indices
+                windows = self.waveforms[self.rows, :, self.channels]
+            self.mask = self.present[self.rows, self.channels]
+            self.complete = self.everywhere or bool(self.mask.all())
+            if not self.complete:
+                windows = windows.masked_fill(~self.mask[..., None], 0.0)
+            self.windows = windows @ self.matrix
+        self.positions = self.locations[self.rows, self.channels] - centre[:, None]
+
+
+def _numeric(values: Any, name: str) -> np.ndarray:
+    """An array of real numbers, or a clear error."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be real numbers, not {array.dtype}")
+    return array

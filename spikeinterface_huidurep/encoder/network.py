@@ -1,0 +1,234 @@
+"""The encoder: a Transformer whose tokens are channels and whose positions are micrometres.
+
+One spike is a set of channels. Each channel gives one token, its waveform through a small MLP plus an
+embedding of where the channel lies relative to the spike. The set has no order and no fixed size, so the
+same weights read a tetrode, a linear probe, a Neuropixels or a grid. A class token gathers the spike into
+``dimensions`` numbers (the representation), the channel tokens are decoded back into clean waveforms.
+
+The training network adds MoCo-v3's pieces (Chen, Xie and He 2021, arXiv 2104.02057): a projector, a
+predictor and a momentum copy of encoder and projector. Contrastive learning beside a denoising
+autoencoder for spikes is HuiduRep's idea (arXiv 2507.17224).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LARGEST_EXPONENT = 30.0
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What the network is; stored beside its weights.
+
+    Attributes
+    ----------
+    sampling_frequency : float
+        The network's own rate in Hz; waveforms are resampled to it.
+    samples, nbefore : int
+        Length of a waveform and samples before the detected trough, at the network's rate.
+    channels : int
+        At most this many channels, the nearest to the spike, become tokens.
+    width, layers, heads, feed_forward : int
+        Size of the Transformer.
+    dimensions : int
+        Length of the representation.
+    compression : float
+        Waveforms enter as ``arcsinh(x / compression)``, x in noise units: linear in the noise, logarithmic
+        in large spikes, so that neither swamps the loss.
+    position_scale_um : float
+        Distances are divided by this many um.
+    projection : int
+        Length of the vectors that the contrastive loss compares.
+    projector : str
+        ``"mlp"`` (MoCo-v3's), or ``"none"``: the loss compares the representation itself.
+    """
+
+    sampling_frequency: float = 30_000.0
+    samples: int = 64
+    nbefore: int = 22
+    channels: int = 12
+    width: int = 64
+    layers: int = 3
+    heads: int = 4
+    feed_forward: int = 128
+    dimensions: int = 32
+    compression: float = 2.0
+    position_scale_um: float = 50.0
+    projection: int = 64
+    projector: str = "mlp"
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if not 0 < self.nbefore < self.samples:
+            raise ValueError(f"nbefore {self.nbefore} lies outside the window of {self.samples} samples")
+        if self.projector not in ("mlp", "none"):
+            raise ValueError(f"projector must be 'mlp' or 'none', not {self.projector!r}")
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) -> Tensor:
+    """Scaled dot-product attention over a dozen tokens, (n, heads, length, size).
+
+    torch's softmax and its fused kernel are slow for rows this short on a CPU. Here the exponentials are summed by the
+    same matrix product that mixes the values (a column of ones beside them), which is two to four times faster. The
+    exponent is bounded, not shifted by its maximum: similarities of normalised tokens stay far below the bound.
+    ``exists`` (n, 1, 1, length) is 1 for tokens that exist and 0 for those that do not.
+    """
+    similarity = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    weight = similarity.clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT).exp()
+    if exists is not None:
+        weight = weight * exists.to(weight.dtype)
+    mixed = weight @ torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
+    return mixed[..., :-1] / mixed[..., -1:]
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block: self-attention over the channels, then an MLP on each (ReLU: a fifth of the
+    time of GELU on a CPU)."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, feed_forward)
+        self.contract = nn.Linear(feed_forward, width)
+
+    def forward(self, tokens: Tensor, exists: Tensor | None) -> Tensor:
+        n, length, width = tokens.shape
+        qkv = self.qkv(self.attention_norm(tokens)).view(n, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = attention(query, key, value, exists)
+        tokens = tokens + self.out(mixed.transpose(1, 2).reshape(n, length, width))
+        return tokens + self.contract(F.relu(self.expand(self.mlp_norm(tokens))))
+
+
+class PositionEmbedding(nn.Module):
+    """Embeds (dx, dy) in um: the vector, its length, and sines over four wavelengths.
+
+    The sines let the network tell positions a few um apart, which a plain MLP on coordinates smooths over.
+    """
+
+    WAVELENGTHS_UM = (40.0, 80.0, 160.0, 320.0)
+
+    def __init__(self, width: int, scale_um: float) -> None:
+        super().__init__()
+        self.scale_um = scale_um
+        self.register_buffer("frequency", 2 * torch.pi / torch.tensor(self.WAVELENGTHS_UM), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(3 + 4 * len(self.WAVELENGTHS_UM), width), nn.ReLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, positions: Tensor) -> Tensor:
+        scaled = positions / self.scale_um
+        phase = (positions[..., None] * self.frequency).flatten(-2)
+        features = torch.cat([scaled, scaled.norm(dim=-1, keepdim=True), phase.sin(), phase.cos()], dim=-1)
+        return self.layers(features.to(self.layers[0].weight.dtype))
+
+
+class SpikeEncoder(nn.Module):
+    """Spikes to representations and clean waveforms.
+
+    Inputs of :meth:`forward`: waveforms (n, channels, samples) in noise units at the network's rate, positions
+    (n, channels, 2) in um relative to the spike's location, and a mask (n, channels), True where the
+    channel exists, or None where all do.
+    """
+
+    def __init__(self, config: EncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or EncoderConfig()
+        width = config.width
+        self.waveform = nn.Sequential(nn.Linear(config.samples, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.position = PositionEmbedding(width, config.position_scale_um)
+        self.spike_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.feed_forward) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.represent = nn.Linear(width, config.dimensions)
+        self.decode = nn.Linear(width, config.samples)
+
+    def compress(self, waveforms: Tensor) -> Tensor:
+        """Noise units to the network's scale (arcsinh; written out, since torch.asinh is 15 times slower on a CPU)."""
+        size = (waveforms / self.config.compression).abs()
+        return torch.copysign(torch.log(size + torch.sqrt(size * size + 1.0)), waveforms)
+
+    def expand(self, compressed: Tensor) -> Tensor:
+        """The network's scale back to noise units."""
+        return torch.sinh(compressed) * self.config.compression
+
+    def tokens(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The spike token followed by one token a channel, (n, 1 + channels, width)."""
+        return self.compressed_tokens(self.compress(waveforms), positions, mask)
+
+    def compressed_tokens(self, compressed: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """:meth:`tokens` for waveforms that are already compressed."""
+        tokens = self.waveform(compressed.to(self.waveform[0].weight.dtype)) + self.position(positions)
+        tokens = torch.cat([self.spike_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        exists = None if mask is None else F.pad(mask, (1, 0), value=True)[:, None, None, :]
+        for block in self.blocks:
+            tokens = block(tokens, exists)
+        return self.norm(tokens)
+
+    def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Representation (n, dimensions) and compressed clean waveforms (n, channels, samples)."""
+        tokens = self.tokens(waveforms, positions, mask)
+        return self.represent(tokens[:, 0]), self.decode(tokens[:, 1:])
+
+    def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The representation alone."""
+        return self.represent(self.tokens(waveforms, positions, mask)[:, 0])
+
+
+def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Three layers with batch normalisation, MoCo-v3's head."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, outputs),
+    )
+
+
+class ContrastiveNetwork(nn.Module):
+    """The encoder with the heads and the momentum copies that it is trained with."""
+
+    def __init__(self, config: EncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or EncoderConfig()
+        self.encoder = SpikeEncoder(config)
+        if config.projector == "mlp":
+            self.projector: nn.Module = perceptron(config.dimensions, 256, config.projection)
+            projection = config.projection
+        else:
+            self.projector, projection = nn.Identity(), config.dimensions
+        self.predictor = perceptron(projection, 256, projection)
+        self.momentum_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.momentum_projector = copy.deepcopy(self.projector).requires_grad_(False)
+
+    @torch.no_grad()
+    def update_momentum(self, momentum: float) -> None:
+        """Move the momentum copies towards the trained weights by 1 - ``momentum``."""
+        for mine, theirs in ((self.momentum_encoder, self.encoder), (self.momentum_projector, self.projector)):
+            old, new = list(mine.parameters()), list(theirs.parameters())
+            if old:
+                torch._foreach_lerp_(old, new, 1.0 - momentum)
+
+    def queries(self, representation: Tensor) -> Tensor:
+        """Unit vectors that the trained branch predicts, (n, projection)."""
+        return F.normalize(self.predictor(self.projector(representation)).float(), dim=1)
+
+    @torch.no_grad()
+    def keys(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Unit vectors of the momentum branch, (n, projection); carries no gradient."""
+        representation = self.momentum_encoder.embed(waveforms, positions, mask)
+        return F.normalize(self.momentum_projector(representation).float(), dim=1)

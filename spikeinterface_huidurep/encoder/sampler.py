@@ -1,0 +1,194 @@
+"""Draws training batches: pairs of views of the same spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import augmentation as views
+from .augmentation import ViewConfig
+from .data import Footprints, NoisePool, TemplateBank, View
+from .network import EncoderConfig
+
+_STRETCH_LEVELS = 5
+_GRID_MARGIN_UM = 20.0
+
+
+@dataclass
+class Source:
+    """A bank, the noise that went through the same filter, and how often it is drawn."""
+
+    bank: TemplateBank
+    noise: NoisePool
+    weight: float = 1.0
+
+    @property
+    def dense_grid(self) -> bool:
+        """Whether random probes can be interpolated from it: a grid of at most 20 um, wider than 80 um."""
+        locations = self.bank.locations
+        pitch = torch.cdist(locations, locations).fill_diagonal_(1e9).amin(dim=1).max()
+        return self.bank.steps == 1 and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
+
+
+@dataclass
+class _Scene:
+    """What both views of a batch share: units, amplitudes, probe, filter stretch."""
+
+    source: Source
+    units: Tensor
+    step: Tensor
+    snr: Tensor
+    allowed: Tensor
+    sites: Tensor | None
+    matrices: Tensor
+    turn: Tensor
+    gain: Tensor
+    tokens: int
+    drop: bool
+    drift_steps: float
+
+
+class ViewSampler:
+    """Endless view pairs from several template banks.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    config : EncoderConfig
+    view_config : ViewConfig
+    generator : torch.Generator
+        All randomness comes from it; its state makes a run exactly resumable.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], config: EncoderConfig, view_config: ViewConfig, generator: torch.Generator
+    ) -> None:
+        if not sources:
+            raise ValueError("no template library to train on")
+        self.sources = list(sources)
+        self.config, self.views, self.generator = config, view_config, generator
+        self.weights = torch.tensor([source.weight for source in sources])
+        stretch = torch.linspace(-1, 1, _STRETCH_LEVELS) * view_config.stretch
+        self.matrices = [views.shift_matrices(config.samples, float(1 + value)) for value in stretch]
+        self.dense = [source.dense_grid for source in self.sources]
+
+    def draw(self, batch_size: int) -> tuple[View, View, Tensor]:
+        """Two views of the same ``batch_size`` spikes and their units (batch_size,)."""
+        scene = self._scene(batch_size)
+        return self._view(scene), self._view(scene), scene.units
+
+    def _pick(self, low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=self.generator))
+
+    def _scene(self, batch_size: int) -> _Scene:
+        g, config = self.generator, self.views
+        index = int(torch.multinomial(self.weights, 1, generator=g))
+        source = self.sources[index]
+        bank = source.bank
+        rounds = -(-batch_size // len(bank))
+        units = torch.cat([torch.randperm(len(bank), generator=g) for _ in range(rounds)])[:batch_size]
+        step = torch.randint(bank.steps, (len(units),), generator=g)
+        sites = None
+        if self.dense[index] and views.chance(config.random_probe, g):
+            sites = views.random_sites(g)
+            inside = bank.locations.abs().amax(dim=0) + _GRID_MARGIN_UM
+            sites = sites[(sites.abs() <= inside).all(dim=1)]
+        locations = bank.locations if sites is None else sites
+        allowed = torch.ones(len(locations), dtype=torch.bool)
+        if sites is None and len(allowed) >= 32 and views.chance(config.thin, g):
+            allowed = views.thin_channels(locations, g)
+        if len(allowed) > 4 and views.chance(config.missing, g):
+            allowed = views.break_channels(allowed, g)
+        if int(allowed.sum()) < 4:
+            allowed = torch.ones_like(allowed)
+        tokens = min(self.config.channels, int(allowed.sum()))
+        if tokens > 4 and views.chance(0.15, g):
+            tokens = self._pick(4, tokens)
+        spread = config.drift_um * (0.3, 1.0, 2.0)[self._pick(0, 3)] / bank.step_um
+        return _Scene(
+            source,
+            units,
+            step,
+            views.choose_snr(len(units), config, g),
+            allowed,
+            sites,
+            self.matrices[self._pick(0, len(self.matrices))],
+            views.symmetry_matrix(g) if config.symmetry else torch.eye(2),
+            (config.gain * torch.randn(len(locations), generator=g)).exp(),
+            tokens,
+            views.chance(0.5 * config.missing, g),
+            spread,
+        )
+
+    def _displaced(self, scene: _Scene) -> tuple[Footprints, Tensor]:
+        """The scene's units at this view's displacement, and the factor to noise units, (n,)."""
+        g, bank = self.generator, scene.source.bank
+        n = len(scene.units)
+        if scene.sites is not None:
+            offset = self.views.drift_um * 0.5 * torch.randn(2, generator=g)
+            prints = bank.interpolated(scene.units, scene.sites + offset)
+            prints.locations = scene.sites
+            amplitude = (prints.trough * scene.allowed).amax(dim=1)
+            return prints, scene.snr / amplitude.clamp(min=0.05)
+        reference = (bank.trough[scene.units, scene.step] * scene.allowed).amax(dim=1).clamp(min=0.05)
+        step = scene.step
+        if bank.steps > 1 and self.views.drift_um > 0:
+            move = (scene.drift_steps * torch.randn(n, generator=g)).round().long()
+            moved = (step + move).clamp(0, bank.steps - 1)
+            # a neuron that drifted out of the detector's reach gives no spikes
+            seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= 0.4 * reference
+            step = torch.where(seen, moved, step)
+        return bank.footprints(scene.units, step), scene.snr / reference
+
+    def _view(self, scene: _Scene) -> View:
+        g, config = self.generator, self.views
+        prints, factor = self._displaced(scene)
+        n = len(factor)
+        centre, timing = views.choose_centre(
+            prints.ptp, prints.trough, prints.locations, scene.allowed, scene.snr, config, g
+        )
+        channels = views.nearest_channels(centre, prints.locations, scene.allowed, scene.tokens)
+        late = prints.trough_time.gather(1, timing[:, None])[:, 0].clamp(-5, 5)
+        steps = views.choose_shift(n, config, g) - late * views.SUBSAMPLE_STEPS
+        amplitude = factor * views.amplitude_factor(n, config, g)
+        gain = scene.gain[channels][..., None]
+        clean = views.apply_shift(prints.gather(channels), steps, scene.matrices) * amplitude[:, None, None] * gain
+        waveforms = clean
+        if config.collision > 0:
+            waveforms = clean + self._collisions(scene, channels, n) * gain
+        positions = prints.locations[channels] - centre[:, None]
+        if config.noise > 0:
+            white = scene.source.noise.draw(n, channels.shape[1], g)
+            waveforms = waveforms + config.noise * views.correlated_noise(white, positions, g)
+        positions = positions @ scene.turn
+        mask = views.drop_tokens(n, channels.shape[1], g) if scene.drop and channels.shape[1] > 4 else None
+        if mask is not None:
+            waveforms = waveforms * mask[..., None]
+        return View(waveforms, positions, mask, clean)
+
+    def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
+        """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.
+
+        Only the spikes that collide are computed. Amplitudes reach the unit's own and, now and then, twice it.
+        """
+        g, bank = self.generator, scene.source.bank
+        out = torch.zeros(n, channels.shape[1], self.config.samples)
+        hit = torch.nonzero(torch.rand(n, generator=g) < self.views.collision)[:, 0]
+        if len(hit) == 0:
+            return out
+        choice = torch.randint(bank.neighbours.shape[1], (len(hit),), generator=g)
+        other = bank.neighbours[scene.units[hit], choice]
+        if scene.sites is None:
+            prints = bank.footprints(other, scene.step[hit])
+        else:
+            prints = bank.interpolated(other, scene.sites)
+        strongest = (prints.trough * scene.allowed).amax(dim=1).clamp(min=0.05)
+        relative = views.uniform(0.1, 1.0, len(hit), generator=g)
+        relative = torch.where(torch.rand(len(hit), generator=g) < 0.15, 2 * relative, relative)
+        amplitude = (scene.snr[hit] * relative / strongest)[:, None, None]
+        delay = views.collision_delay(len(hit), self.config.samples, g)
+        out[hit] = views.delay_templates(prints.gather(channels[hit]), delay) * amplitude
+        return out

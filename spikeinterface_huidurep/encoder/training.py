@@ -1,0 +1,339 @@
+"""The training loop: contrastive learning and denoising together, resumable, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .augmentation import ViewConfig
+from .data import BandPass, NoisePool, TemplateBank, View
+from .losses import denoising_loss, symmetric_info_nce
+from .network import ContrastiveNetwork, EncoderConfig
+from .sampler import Source, ViewSampler
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LIBRARIES = {
+    "neuropixels2-64": 2.0,
+    "neuropixels-128": 2.0,
+    "neuronexus-32": 1.5,
+    "tetrode": 1.5,
+    "sqmea-10-15": 2.5,
+    "neuropixels2-64_zdrift": 3.0,
+    "neuropixels2-64_drift": 2.0,
+    "neuropixels-128_zdrift": 2.0,
+    "neuronexus-32_zdrift": 1.0,
+}
+_OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
+_LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "learning_rate", "momentum", "gradient_norm")
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that a training run depends on.
+
+    Attributes
+    ----------
+    libraries : dict of str to float
+        File stems in the library folder and how often each is drawn.
+    exclude : tuple of str
+        Cell models (or parts of their names) left out, to evaluate on them.
+    steps, batch_size, warmup_steps : int
+    learning_rate, weight_decay, gradient_clip : float
+        AdamW; the learning rate falls on a cosine after the warm-up.
+    temperature, momentum : float
+        InfoNCE's temperature; the momentum encoder's coefficient, rising to 1 on a cosine.
+    contrastive_weight, denoising_weight : float
+        Of the two losses; 0 switches one off.
+    other_bands : bool
+        Still libraries also through two filters that are not the sorter's default.
+    autocast : bool
+        bfloat16 matrix products.
+    seed : int
+    encoder : EncoderConfig
+    views : ViewConfig
+    """
+
+    libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
+    exclude: tuple[str, ...] = ()
+    steps: int = 4000
+    batch_size: int = 384
+    warmup_steps: int = 150
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    gradient_clip: float = 3.0
+    temperature: float = 0.2
+    momentum: float = 0.99
+    contrastive_weight: float = 1.0
+    denoising_weight: float = 0.5
+    other_bands: bool = True
+    autocast: bool = False
+    seed: int = 0
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
+        """Build from nested dictionaries, as YAML or JSON give them; unknown names are errors."""
+        values = dict(values)
+        parts = {"encoder": EncoderConfig, "views": ViewConfig}
+        known = {item.name for item in fields(cls)}
+        unknown = set(values) - known
+        for name, part in parts.items():
+            unknown |= {f"{name}.{key}" for key in set(values.get(name, {})) - {item.name for item in fields(part)}}
+        if unknown:
+            raise ValueError(f"unknown training settings: {', '.join(sorted(unknown))}")
+        for name, part in parts.items():
+            if name in values:
+                inner = {key: tuple(v) if isinstance(v, list) else v for key, v in values[name].items()}
+                values[name] = part(**inner)
+        if "exclude" in values:
+            values["exclude"] = tuple(values["exclude"])
+        return cls(**values)
+
+
+def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
+    """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning."""
+    folder = Path(folder)
+    generator = torch.Generator().manual_seed(config.seed)
+    default = BandPass()
+    noise = {band: NoisePool(band, config.encoder, generator) for band in (default, *_OTHER_BANDS)}
+    sources = []
+    for name, weight in config.libraries.items():
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            logger.warning("no library %s in %s, training without it", name, folder)
+            continue
+        bank = TemplateBank(path, config.encoder, default, config.exclude)
+        sources.append(Source(bank, noise[default], weight * (0.7 if config.other_bands and bank.steps == 1 else 1.0)))
+        if config.other_bands and bank.steps == 1:
+            for band in _OTHER_BANDS:
+                other = TemplateBank(path, config.encoder, band, config.exclude)
+                sources.append(Source(other, noise[band], 0.15 * weight))
+    if not sources:
+        raise FileNotFoundError(f"{folder} holds none of the libraries {', '.join(config.libraries)}")
+    return ViewSampler(sources, config.encoder, config.views, generator)
+
+
+class Trainer:
+    """Trains a :class:`ContrastiveNetwork`, writes a log, checkpoints and a loss figure into a folder.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    sampler : ViewSampler
+    folder : str or Path
+        Output folder. If it holds a checkpoint, :meth:`resume` goes on from there exactly.
+    device : str
+    """
+
+    def __init__(self, config: TrainingConfig, sampler: ViewSampler, folder: str | Path, device: str = "cpu") -> None:
+        self.config, self.sampler = config, sampler
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # layers draw their first weights from the global generator
+            self.network = ContrastiveNetwork(config.encoder)
+        self.network.to(self.device).train()
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
+        self.step = 0
+        self.seconds = 0.0
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices decay; biases, norms and the class token do not."""
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in trained if p.ndim == 2], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0},
+        ]
+
+    def schedule(self) -> tuple[float, float]:
+        """Learning rate and momentum of the present step."""
+        config = self.config
+        progress = min(1.0, self.step / max(1, config.steps))
+        falling = 0.5 + 0.5 * math.cos(math.pi * progress)
+        warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        return config.learning_rate * (0.01 + 0.99 * falling) * warm, 1 - (1 - config.momentum) * falling
+
+    def losses(self, first: View, second: View, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Contrastive and denoising loss of a batch."""
+        config, network = self.config, self.network
+        joined = [
+            torch.cat([getattr(first, name), getattr(second, name)]).to(self.device)
+            for name in ("waveforms", "positions", "clean")
+        ]
+        waveforms, positions, clean = joined
+        mask = None
+        if first.mask is not None and second.mask is not None:
+            mask = torch.cat([first.mask, second.mask]).to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.autocast):
+            representation, decoded = network.encoder(waveforms, positions, mask)
+            contrastive = torch.zeros((), device=self.device)
+            if config.contrastive_weight > 0:
+                queries = network.queries(representation)
+                keys = network.keys(waveforms, positions, mask)
+                contrastive = symmetric_info_nce(queries, keys, config.temperature, units.to(self.device))
+        return contrastive, denoising_loss(decoded, network.encoder.compress(clean), mask)
+
+    def train_step(self) -> dict[str, float]:
+        """One batch; returns the numbers that the log keeps."""
+        learning_rate, momentum = self.schedule()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        contrastive, denoising = self.losses(*self.sampler.draw(self.config.batch_size))
+        loss = self.config.contrastive_weight * contrastive + self.config.denoising_weight * denoising
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(
+            [p for g in self.optimizer.param_groups for p in g["params"]], self.config.gradient_clip
+        )
+        if not torch.isfinite(norm):
+            logger.warning("step %d has no finite gradient and is skipped", self.step)
+        else:
+            self.optimizer.step()
+            self.network.update_momentum(momentum)
+        self.step += 1
+        return {
+            "contrastive": contrastive.item(),
+            "denoising": denoising.item(),
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "gradient_norm": norm.item(),
+        }
+
+    def run(
+        self, log_every: int = 25, checkpoint_every: int = 200, progress: bool = True, minutes: float | None = None
+    ) -> None:
+        """Train to ``config.steps``, or until ``minutes`` have passed (then :meth:`resume` can go on)."""
+        bar = _progress_bar(self.config.steps, self.step, progress)
+        began, before = time.monotonic(), self.seconds
+        window: list[dict[str, float]] = []
+        for _ in range(self.step, self.config.steps):
+            window.append(self.train_step())
+            self.seconds = before + time.monotonic() - began
+            if self.step % log_every == 0 or self.step == self.config.steps:
+                means = {key: sum(row[key] for row in window) / len(window) for key in window[0]}
+                window = []
+                self._log({"step": self.step, "seconds": self.seconds, **means})
+                bar.set_postfix(contrastive=f"{means['contrastive']:.3f}", denoising=f"{means['denoising']:.4f}")
+            bar.update()
+            if self.step % checkpoint_every == 0:
+                self.save_checkpoint()
+            if minutes is not None and time.monotonic() - began > 60 * minutes:
+                break
+        bar.close()
+        self.save_checkpoint()
+        draw_losses(self.folder)
+
+    def _log(self, row: dict[str, float]) -> None:
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as stream:
+            writer = csv.writer(stream)
+            if new:
+                writer.writerow(_LOG_COLUMNS)
+            writer.writerow([f"{row[key]:.6g}" for key in _LOG_COLUMNS])
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "checkpoint.pt"
+
+    def save_checkpoint(self) -> None:
+        """Write weights, optimiser, generator and step; a crash leaves the previous file whole."""
+        content = {
+            "version": CHECKPOINT_VERSION,
+            "config": json.dumps(asdict(self.config)),
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.sampler.generator.get_state(),
+        }
+        partial = self.checkpoint_path.with_suffix(".partial")
+        torch.save(content, partial)
+        partial.replace(self.checkpoint_path)
+
+    def export(self, path: str | Path, facts: dict[str, Any] | None = None) -> Path:
+        """Write the trained encoder without the heads and momentum copies that only training needs."""
+        from .weights import save_encoder
+
+        made = {
+            "steps": self.step,
+            "seconds": round(self.seconds),
+            "date": time.strftime("%Y-%m-%d"),
+            "config": asdict(self.config),
+        }
+        return save_encoder(path, self.network.encoder, {**made, **(facts or {})})
+
+    def resume(self, path: str | Path | None = None) -> None:
+        """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
+        content = read_checkpoint(path or self.checkpoint_path)
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.sampler.generator.set_state(content["generator"])
+        self.step, self.seconds = content["step"], content["seconds"]
+        logger.info("resumed at step %d", self.step)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a training checkpoint; loads tensors and plain values only, never code."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a foreign file
+        raise ValueError(f"{path} is not a training checkpoint") from error
+    if not isinstance(content, dict) or content.get("version") != CHECKPOINT_VERSION:
+        raise ValueError(f"{path} is not a training checkpoint of version {CHECKPOINT_VERSION}")
+    return content
+
+
+def checkpoint_config(content: dict[str, Any]) -> TrainingConfig:
+    """The configuration that a checkpoint was made with."""
+    return TrainingConfig.from_dict(json.loads(content["config"]))
+
+
+def read_log(folder: str | Path) -> dict[str, list[float]]:
+    """Columns of a run's CSV log."""
+    with (Path(folder) / "log.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {name: [float(row[name]) for row in rows] for name in _LOG_COLUMNS}
+
+
+def draw_losses(folder: str | Path) -> Path | None:
+    """Draw the log's two losses into ``losses.png``; returns None where matplotlib or the log is missing."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    if not (Path(folder) / "log.csv").is_file():
+        return None
+    log = read_log(folder)
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, name in zip(figure.subplots(1, 2), ("contrastive", "denoising"), strict=True):
+        axis.plot(log["step"], log[name], lw=0.8)
+        axis.set(xlabel="step", title=f"{name} loss", yscale="log" if name == "denoising" else "linear")
+    path = Path(folder) / "losses.png"
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _progress_bar(total: int, initial: int, enabled: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, initial=initial, disable=not enabled, desc="training", mininterval=5)

@@ -1,0 +1,156 @@
+"""Weights files: safetensors with the configuration and the training facts beside the numbers.
+
+A safetensors file holds tensors and strings, so reading one runs no code, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .inference import Encoder
+from .network import EncoderConfig, SpikeEncoder
+
+FORMAT = "huidurep-encoder"
+FORMAT_VERSION = 1
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def pretrained_folders() -> list[Path]:
+    """Where named weights are looked for: inside the package (a wheel), beside it (an editable install)."""
+    return [_PACKAGE / "pretrained", _PACKAGE.parent / "pretrained"]
+
+
+def available_weights() -> dict[str, Path]:
+    """Names of the weights that came with the package, and their files."""
+    found: dict[str, Path] = {}
+    for folder in pretrained_folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """The file of a weights name or path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither such a name nor such a file.
+    """
+    known = available_weights()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    names = ", ".join(sorted(known)) or "none"
+    raise FileNotFoundError(f"there are no encoder weights {str(name_or_path)!r}: neither a file nor one of: {names}")
+
+
+def save_encoder(path: str | Path, network: SpikeEncoder, facts: dict[str, Any] | None = None) -> Path:
+    """Write an encoder's weights with its configuration and training facts (JSON values).
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "config": json.dumps(asdict(network.config)),
+        "training": json.dumps(facts or {}, default=str),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(path)
+    return path
+
+
+def _read_metadata(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no encoder weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            metadata = archive.metadata() or {}
+            tensors = {key: archive.get_tensor(key) for key in archive.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not an encoder weights file (safetensors)") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not encoder weights of this package")
+    return tensors, metadata
+
+
+def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
+    """Build the network of a weights file.
+
+    Returns
+    -------
+    (SpikeEncoder, dict)
+        The network and its training facts.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No file, a foreign file, a newer format, or weights that do not fit their configuration.
+    """
+    path = Path(path)
+    tensors, metadata = _read_metadata(path)
+    version = metadata.get("format_version", "?")
+    if not version.isdigit() or int(version) > FORMAT_VERSION:
+        raise ValueError(f"{path} has format version {version}; this package reads up to {FORMAT_VERSION}, update it")
+    try:
+        values = json.loads(metadata["config"])
+        facts = json.loads(metadata.get("training", "{}"))
+        unknown = set(values) - {item.name for item in fields(EncoderConfig)}
+        if unknown:
+            raise ValueError(f"unknown settings {sorted(unknown)}")
+        network = SpikeEncoder(EncoderConfig(**values))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration ({error})") from error
+    return network, facts
+
+
+def choose_device(device: str) -> torch.device:
+    """``"auto"`` is CUDA where there is one, otherwise the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device")
+    return chosen
+
+
+def load_encoder(name_or_path: str | Path = "default", device: str = "auto") -> Encoder:
+    """Load a trained encoder.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of weights that came with the package (``"default"``), or a ``.safetensors`` file.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+
+    Returns
+    -------
+    Encoder
+        With ``embed``, ``denoise`` and ``encode``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such weights, or a file that is not an encoder of this format. No code of the file is ever run.
+    """
+    network, facts = read_network(find_weights(name_or_path))
+    return Encoder(network, choose_device(device), facts)
