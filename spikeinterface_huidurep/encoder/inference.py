@@ -14,6 +14,7 @@ from .resampling import required_samples, return_matrix, window_matrix
 
 _TROUGH_MS = 0.1
 _LOCATION_THRESHOLD = 0.1
+_TIE_BREAK_UM = (0.011, 0.017)
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,9 @@ class _Batch:
         self.centre = centre
         all_channels = self.tokens == self.locations.shape[1]
         if self.windows is None or not all_channels:
-            distance = (self.locations - centre[:, None]).square().sum(dim=2)
+            offset = self.locations - centre[:, None]
+            # equally near channels are told apart by where they lie, not by their order
+            distance = offset.square().sum(dim=2) + offset @ offset.new_tensor(_TIE_BREAK_UM)
             if not self.everywhere:
                 distance = distance.masked_fill(~self.present, float("inf"))
             if all_channels:

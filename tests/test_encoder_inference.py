@@ -1,0 +1,160 @@
+"""The encoder's public calls on any probe, rate and bad input (random weights: behaviour, not accuracy)."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from spikeinterface_huidurep.encoder.inference import Encoder
+from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder
+
+RATE = 30_000.0
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SpikeEncoder(EncoderConfig())
+    return Encoder(network, batch_size=64)
+
+
+def spikes(n, channels, samples=80, seed=0, pitch=20.0):
+    """Noise with a spike on a channel that changes from spike to spike; nbefore is 30."""
+    rng = np.random.default_rng(seed)
+    waveforms = rng.standard_normal((n, samples, channels)).astype(np.float32)
+    locations = np.stack([np.zeros(channels), pitch * np.arange(channels)], axis=1).astype(np.float32)
+    peak = rng.integers(channels, size=n)
+    time = np.arange(samples)[:, None] - 30
+    for i in range(n):
+        far = np.abs(np.arange(channels) - peak[i])[None]
+        waveforms[i] -= 12 * np.exp(-((time / 4.0) ** 2)) * np.exp(-far)
+    return waveforms, locations, peak
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 12, 13, 100])
+def test_shapes_and_types(encoder, channels):
+    waveforms, locations, _ = spikes(70, channels)
+    result = encoder.encode(waveforms, locations, RATE, 30)
+    assert result.embedding.shape == (70, 32) and result.embedding.dtype == np.float32
+    assert result.location.shape == (70, 2) and result.location.dtype == np.float32
+    assert result.amplitude.shape == (70,) and (result.amplitude >= 0).all()
+    assert np.isfinite(result.embedding).all() and np.isfinite(result.location).all()
+    clean = encoder.denoise(waveforms, locations, RATE, 30)
+    assert clean.shape == waveforms.shape and clean.dtype == np.float32 and np.isfinite(clean).all()
+    np.testing.assert_array_equal(result.embedding, encoder.embed(waveforms, locations, RATE, 30))
+
+
+def test_a_thousand_channels(encoder):
+    waveforms, locations, peak = spikes(20, 1000)
+    result = encoder.encode(waveforms, locations, RATE, 30)
+    assert np.abs(result.location[:, 1] - 20.0 * peak).max() < 200
+
+
+def test_moving_the_probe_moves_only_the_location(encoder):
+    waveforms, locations, _ = spikes(40, 16)
+    here = encoder.encode(waveforms, locations, RATE, 30)
+    there = encoder.encode(waveforms, locations + np.float32([1000, -512]), RATE, 30)
+    np.testing.assert_allclose(here.embedding, there.embedding, atol=2e-3)
+    np.testing.assert_allclose(here.location + [1000, -512], there.location, atol=1e-2)
+
+
+def test_order_of_channels_and_batch_do_not_matter(encoder):
+    waveforms, locations, _ = spikes(100, 16)
+    result = encoder.embed(waveforms, locations, RATE, 30)
+    order = np.random.default_rng(1).permutation(16)
+    np.testing.assert_allclose(result, encoder.embed(waveforms[:, :, order], locations[order], RATE, 30), atol=1e-4)
+    one_by_one = np.concatenate([encoder.embed(waveforms[i : i + 1], locations, RATE, 30) for i in range(100)])
+    np.testing.assert_allclose(result, one_by_one, atol=1e-4)
+
+
+def test_absent_channels_do_not_matter(encoder):
+    """A channel of NaN is the same as no channel, and locations may differ from spike to spike."""
+    waveforms, locations, _ = spikes(30, 10)
+    padded = np.concatenate([waveforms, np.full((30, 80, 3), np.nan, np.float32)], axis=2)
+    places = np.concatenate([locations, np.full((3, 2), np.nan)]).astype(np.float32)
+    per_spike = np.broadcast_to(places, (30, 13, 2))
+    expected = encoder.encode(waveforms, locations, RATE, 30)
+    result = encoder.encode(padded, per_spike, RATE, 30)
+    np.testing.assert_allclose(result.embedding, expected.embedding, atol=1e-4)
+    np.testing.assert_allclose(result.location, expected.location, atol=1e-2)
+    clean = encoder.denoise(padded, per_spike, RATE, 30)
+    assert np.isnan(clean[:, :, 10:]).all() and np.isfinite(clean[:, :, :10]).all()
+
+
+def test_spike_without_any_channel(encoder):
+    waveforms, locations, _ = spikes(5, 4)
+    waveforms[2] = np.nan
+    result = encoder.encode(waveforms, locations, RATE, 30)
+    assert (result.embedding[2] == 0).all() and np.isnan(result.location[2]).all() and result.amplitude[2] == 0
+    assert np.isfinite(result.embedding).all() and np.isfinite(np.delete(result.location, 2, axis=0)).all()
+
+
+def test_no_spikes(encoder):
+    result = encoder.encode(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30)
+    assert result.embedding.shape == (0, 32) and result.location.shape == (0, 2) and result.amplitude.shape == (0,)
+    assert encoder.denoise(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30).shape == (0, 80, 4)
+
+
+@pytest.mark.parametrize("rate", [10_000.0, 24_414.0625, 32_000.0, 50_000.0])
+def test_other_rates_see_the_same_spike(encoder, rate):
+    """A smooth spike without noise, sampled at two rates, gives nearly the same vector."""
+
+    def sample(fs):
+        before, after = encoder.required_samples(fs)
+        before, after = before + 3, after + 3
+        time = (np.arange(before + after) - before) / fs * 1e3
+        shape = -10 * np.exp(-((time / 0.2) ** 2)) + 4 * np.exp(-(((time - 0.6) / 0.35) ** 2))
+        return (shape[None, :, None] * np.array([0.4, 1, 0.6, 0.2])).astype(np.float32), before
+
+    locations = np.array([[0, 0], [0, 20], [0, 40], [0, 60]], dtype=float)
+    here, nbefore_here = sample(RATE)
+    there, nbefore_there = sample(rate)
+    a = encoder.embed(here, locations, RATE, nbefore_here)
+    b = encoder.embed(there, locations, rate, nbefore_there)
+    assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)
+
+
+def test_window_too_short(encoder):
+    before, after = encoder.required_samples(RATE)
+    locations = np.zeros((4, 2))
+    encoder.embed(np.zeros((1, before + after, 4), np.float32), locations, RATE, before)
+    with pytest.raises(ValueError, match="do not cover"):
+        encoder.embed(np.zeros((1, before + after, 4), np.float32), locations, RATE, before - 3)
+    with pytest.raises(ValueError, match="do not cover"):
+        encoder.embed(np.zeros((1, before + after - 3, 4), np.float32), locations, RATE, before)
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "locations", "rate", "nbefore", "message"),
+    [
+        (np.zeros((2, 80)), np.zeros((4, 2)), RATE, 30, "spikes, samples, channels"),
+        (np.zeros((2, 80, 4)), np.zeros((3, 2)), RATE, 30, "channel_locations must be"),
+        (np.zeros((2, 80, 4)), np.zeros((3, 4, 2)), RATE, 30, "channel_locations must be"),
+        (np.zeros((2, 80, 0)), np.zeros((0, 2)), RATE, 30, "no channels"),
+        (np.zeros((2, 80, 4), complex), np.zeros((4, 2)), RATE, 30, "real numbers"),
+        (np.full((2, 80, 4), "a"), np.zeros((4, 2)), RATE, 30, "real numbers"),
+        (np.zeros((2, 80, 4)), np.full((4, 2), np.nan), RATE, 30, "not finite"),
+        (np.zeros((2, 80, 4)), np.zeros((4, 2)), 0.0, 30, "positive number"),
+        (np.zeros((2, 80, 4)), np.zeros((4, 2)), np.nan, 30, "positive number"),
+        (np.zeros((2, 80, 4)), np.zeros((4, 2)), RATE, 90, "nbefore 90"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(encoder, waveforms, locations, rate, nbefore, message):
+    with pytest.raises(ValueError, match=message):
+        encoder.embed(waveforms, locations, rate, nbefore)
+
+
+def test_integer_and_double_waveforms(encoder):
+    waveforms, locations, _ = spikes(8, 4)
+    whole = np.round(waveforms * 10).astype(np.int16)
+    np.testing.assert_array_equal(
+        encoder.embed(whole, locations, RATE, 30), encoder.embed(whole.astype(np.float64), locations, RATE, 30)
+    )
+
+
+def test_importing_the_package_leaves_torch_alone():
+    code = "import sys, spikeinterface_huidurep.encoder as e; assert 'torch' not in sys.modules; e.load_encoder"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

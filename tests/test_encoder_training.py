@@ -1,0 +1,313 @@
+"""Losses, views, data and the training loop on a small library made here."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from spikeinterface_huidurep.cli import main
+from spikeinterface_huidurep.encoder import augmentation as views
+from spikeinterface_huidurep.encoder import load_encoder, load_library
+from spikeinterface_huidurep.encoder.augmentation import MARGIN, ViewConfig
+from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, filter_and_resample
+from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
+from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, read_checkpoint
+
+SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
+
+
+def write_library(path, steps=0, units=40, channels=16, seed=0):
+    """A library in the documented format: Gaussian troughs whose width, place and after-potential differ."""
+    rng = np.random.default_rng(seed)
+    positions = np.zeros((channels, 3), np.float32)
+    positions[:, 1] = 20 * (np.arange(channels) % 2)
+    positions[:, 2] = 20 * (np.arange(channels) // 2)
+    time = (np.arange(224) - 64) / 32.0
+    width, late = rng.uniform(0.1, 0.25, units), rng.uniform(0.1, 0.5, units)
+    shapes = -np.exp(-((time / width[:, None]) ** 2)) + late[:, None] * np.exp(-(((time - 0.6) / 0.4) ** 2))
+    soma = np.c_[rng.uniform(0, 20, units), rng.uniform(20, 20 * channels // 2 - 20, units)]
+    common = {
+        "cell_model": np.array(["A", "B"])[np.arange(units) % 2],
+        "channel_positions": positions,
+        "sampling_frequency": np.float64(32_000),
+        "nbefore": np.int64(64),
+    }
+
+    def footprint(shift):
+        place = np.stack([soma[:, 0], soma[:, 1] + shift], axis=1)
+        distance = np.linalg.norm(place[:, None] - positions[None, :, 1:], axis=2)
+        return 100 * np.exp(-distance / 25)
+
+    if not steps:
+        templates = footprint(0)[..., None] * shapes[:, None]
+        scale = np.abs(templates).max(axis=(1, 2)) / 32767
+        packed = np.round(templates / scale[:, None, None]).astype(np.int16)
+        np.savez(path, templates=packed, scale=scale.astype(np.float32), **common)
+        return templates
+    displacement = np.linspace(-20, 20, steps)
+    space = np.stack([footprint(shift) for shift in displacement], axis=1)[..., None]
+    u_scale = np.abs(space).max(axis=(1, 2, 3)) / 32767
+    norm = np.abs(shapes).max(axis=1)
+    np.savez(
+        path,
+        u=np.round(space / u_scale[:, None, None, None]).astype(np.int16),
+        v=np.round(shapes[:, None] / norm[:, None, None] * 32767).astype(np.int16),
+        u_scale=(u_scale * norm).astype(np.float32),
+        rank=np.ones(units, np.int16),
+        displacement=displacement.astype(np.float32),
+        **common,
+    )
+    return space * shapes[:, None, None]
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("libraries")
+    write_library(folder / "still.npz")
+    write_library(folder / "moving.npz", steps=9)
+    return folder
+
+
+def settings(**changes):
+    values = {
+        "libraries": {"still": 1, "moving": 1},
+        "steps": 12,
+        "batch_size": 24,
+        "warmup_steps": 2,
+        "encoder": SMALL,
+    }
+    return TrainingConfig.from_dict(values | changes)
+
+
+# -- library ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+def test_library_gives_the_templates_back(tmp_path, steps):
+    templates = write_library(tmp_path / "library.npz", steps=steps)
+    library = load_library(tmp_path / "library.npz", units=[3, 5], pad_ms=(1.0, 2.0))
+    assert library["nbefore"] == 64 + 32 and library["templates"].dtype == np.float32
+    assert library["templates"].shape[-1] == 224 + 32 + 64 and len(library["cell_model"]) == 2
+    np.testing.assert_allclose(library["templates"][..., 32:-64], templates[[3, 5]], atol=0.02)
+    assert np.abs(library["templates"][..., [0, -1]]).max() < 0.01 * np.abs(templates).max()
+
+
+def test_library_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_library(tmp_path / "nowhere.npz")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="not a template library"):
+        load_library(tmp_path / "other.npz")
+    np.savez(tmp_path / "objects.npz", cell_model=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="pickled"):
+        load_library(tmp_path / "objects.npz")
+    write_library(tmp_path / "library.npz")
+    with pytest.raises(IndexError, match="40 units"):
+        load_library(tmp_path / "library.npz", units=[40])
+
+
+# -- losses and network -------------------------------------------------------------------------------------------
+
+
+def test_info_nce_by_hand():
+    queries = torch.eye(3)
+    keys = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0, 0.8]])
+    expected = -np.mean(
+        [
+            np.log(np.exp(2) / (np.exp(2) + 1 + np.exp(1.2))),
+            np.log(np.exp(2) / (np.exp(2) + 2)),
+            np.log(np.exp(1.6) / (np.exp(1.6) + 2)),
+        ]
+    )
+    assert float(info_nce(queries, keys, 0.5)) == pytest.approx(0.5 * expected, rel=1e-5)
+    # the third spike is of the first one's unit: neither is the other's negative
+    ignoring = float(info_nce(queries, keys, 0.5, torch.tensor([0, 1, 0])))
+    e2, e16 = np.exp(2), np.exp(1.6)
+    by_hand = -np.mean(np.log([e2 / (e2 + 1), e2 / (e2 + 2), e16 / (e16 + 1)]))
+    assert ignoring == pytest.approx(0.5 * by_hand, rel=1e-5)
+    doubled = symmetric_info_nce(torch.cat([queries, keys]), torch.cat([queries, keys]), 0.5)
+    assert float(doubled) == pytest.approx(float(info_nce(queries, keys, 0.5) + info_nce(keys, queries, 0.5)), rel=1e-6)
+
+
+def test_denoising_loss_ignores_absent_channels():
+    decoded, clean = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
+    clean[:, 2] = 100
+    mask = torch.tensor([[True, True, False]] * 2)
+    assert float(denoising_loss(decoded, clean, mask)) == pytest.approx(1.0)
+    assert float(denoising_loss(decoded, clean)) > 1000
+
+
+def test_attention_is_softmax_attention():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 4, 7, 8, generator=generator) for _ in range(3))
+    exists = torch.rand(2, 1, 1, 7, generator=generator) < 0.7
+    exists[..., 0] = True
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=exists)
+    torch.testing.assert_close(attention(query, key, value, exists), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_momentum_branch_follows():
+    network = ContrastiveNetwork(EncoderConfig(**SMALL))
+    with torch.no_grad():
+        for parameter in network.encoder.parameters():
+            parameter.add_(1.0)
+    before = network.momentum_encoder.decode.weight.clone()
+    network.update_momentum(0.9)
+    torch.testing.assert_close(network.momentum_encoder.decode.weight, before + 0.1)
+    assert not any(parameter.requires_grad for parameter in network.momentum_encoder.parameters())
+
+
+# -- views --------------------------------------------------------------------------------------------------------
+
+
+def test_shift_moves_by_the_given_part_of_a_sample():
+    time = torch.arange(64 + 2 * MARGIN, dtype=torch.float32)
+    template = -torch.exp(-(((time - 40) / 5) ** 2))[None, None]
+    matrices = views.shift_matrices(64)
+    for steps in (0, 4, -24, 40):
+        moved = views.apply_shift(template, torch.tensor([steps]), matrices)
+        expected = -torch.exp(-(((time[:64] + MARGIN - steps / views.SUBSAMPLE_STEPS - 40) / 5) ** 2))
+        torch.testing.assert_close(moved[0, 0], expected, atol=2e-3, rtol=0)
+
+
+def test_noise_is_correlated_between_neighbours_and_of_unit_size():
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.tensor([[0.0, 0], [0, 10], [0, 1000]]).expand(4000, -1, -1)
+    noise = views.correlated_noise(torch.randn(4000, 3, 8, generator=generator), positions, generator)
+    correlation = torch.corrcoef(noise.transpose(0, 1).reshape(3, -1))
+    assert correlation[0, 1] > 0.05 and abs(correlation[0, 2]) < 0.03
+    assert noise.std().item() == pytest.approx(1.0, abs=0.03)
+
+
+def test_noise_pool_has_unit_deviation_and_the_band():
+    pool = NoisePool(BandPass(), EncoderConfig(), torch.Generator().manual_seed(0), traces=6)
+    trace = pool.pieces[1, ::64].reshape(-1)
+    assert trace.abs().median().item() / 0.6745 == pytest.approx(1.0, abs=0.05)
+    power = torch.fft.rfft(trace).abs().square()
+    frequency = torch.fft.rfftfreq(len(trace), 1 / 30_000)
+    inside = power[(frequency > 500) & (frequency < 5000)].mean()
+    assert power[frequency < 100].mean() < 1e-3 * inside and power[frequency > 12_000].mean() < 1e-3 * inside
+
+
+def test_filter_keeps_a_tone_of_the_band_and_its_time():
+    time = (np.arange(336) - 112) / 32_000
+    burst = np.exp(-((time / 1e-3) ** 2)) * np.cos(2 * np.pi * 1500 * time)
+    out = filter_and_resample(burst[None], BandPass(), 32_000, 112, 30_000, 38, 96)[0]
+    there = (np.arange(96) - 38) / 30_000
+    np.testing.assert_allclose(out, np.exp(-((there / 1e-3) ** 2)) * np.cos(2 * np.pi * 1500 * there), atol=0.03)
+
+
+def test_centres_and_channels():
+    generator = torch.Generator().manual_seed(0)
+    locations = torch.tensor([[0.0, 0], [0, 20], [0, 40], [0, 60]])
+    ptp = torch.tensor([[0.2, 1.0, 1.0, 0.2]]).expand(500, -1)
+    allowed = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(views.estimated_location(ptp[:1], locations, allowed), torch.tensor([[0.0, 30.0]]))
+    config = ViewConfig(recentre=1.0)
+    centre, channel = views.choose_centre(ptp, ptp, locations, allowed, torch.full((500,), 10.0), config, generator)
+    assert set(channel.tolist()) == {1, 2} and set(centre[:, 1].tolist()) == {20.0, 40.0}
+    near = views.nearest_channels(torch.tensor([[0.0, 21.0]]), locations, torch.tensor([True, True, False, True]), 2)
+    assert set(near[0].tolist()) == {0, 1}
+
+
+def test_views_of_a_unit_agree_without_corruption(libraries):
+    """With every change switched off both views are the unit's template, and the window is centred on its location."""
+    off = dict(noise=0.0, collision=0.0, amplitude_jitter=0.0, burst=0.0, shift=0, drift_um=0.0, recentre=0.0)
+    off |= dict(location_jitter_um=0.0, missing=0.0, thin=0.0, random_probe=0.0, symmetry=False, gain=0.0, stretch=0.0)
+    config = settings(views=off, libraries={"still": 1})
+    first, second, units = build_sampler(config, libraries).draw(24)
+    assert len(set(units.tolist())) == 24
+    torch.testing.assert_close(first.waveforms, first.clean)
+    torch.testing.assert_close(first.clean.amin((1, 2)), second.clean.amin((1, 2)), rtol=0.02, atol=0.02)
+    weight = (first.clean.amax(2) - first.clean.amin(2)).square()
+    weight = weight * (weight > 0.1 * weight.amax(1, keepdim=True))
+    centre = (weight[..., None] * first.positions).sum(1) / weight.sum(1, keepdim=True)
+    assert centre.abs().max() < 3.0
+
+
+def test_every_view_is_finite_and_reaches_the_snr(libraries):
+    sampler = build_sampler(settings(), libraries)
+    for _ in range(20):
+        for view in sampler.draw(24)[:2]:
+            assert torch.isfinite(view.waveforms).all() and torch.isfinite(view.positions).all()
+            assert 1.0 < -view.clean.amin((1, 2)).mean() < 40
+
+
+def test_left_out_cell_models_are_left_out(libraries):
+    bank = TemplateBank(libraries / "still.npz", EncoderConfig(), exclude=("A",))
+    assert set(bank.cell_model) == {"B"} and len(bank) == 20
+    with pytest.raises(ValueError, match="no unit"):
+        TemplateBank(libraries / "still.npz", EncoderConfig(), exclude=("A", "B"))
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(libraries, tmp_path):
+    config = settings()
+
+    def trainer(folder):
+        return Trainer(config, build_sampler(config, libraries), tmp_path / folder)
+
+    whole = trainer("whole")
+    whole.run(log_every=4, progress=False)
+    first = trainer("parts")
+    for _ in range(5):
+        first.train_step()
+    first.save_checkpoint()
+    second = trainer("parts")
+    second.resume()
+    second.run(progress=False)
+    assert second.step == 12
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[key]), key
+    assert (tmp_path / "whole" / "losses.png").is_file()
+    assert len((tmp_path / "whole" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_training_learns(libraries, tmp_path):
+    config = settings(steps=120, learning_rate=3e-3, seed=1)
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    rows = [run.train_step() for _ in range(120)]
+    for name in ("contrastive", "denoising"):
+        assert np.mean([row[name] for row in rows[-20:]]) < 0.9 * np.mean([row[name] for row in rows[:20]])
+
+
+def test_one_loss_alone(libraries, tmp_path):
+    for switched_off in ("contrastive_weight", "denoising_weight"):
+        config = settings(**{switched_off: 0.0})
+        row = Trainer(config, build_sampler(config, libraries), tmp_path).train_step()
+        assert math.isfinite(row["gradient_norm"]) and row["gradient_norm"] > 0
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="views.colour"):
+        TrainingConfig.from_dict({"views": {"colour": 1}})
+    with pytest.raises(ValueError, match="multiple of heads"):
+        EncoderConfig(width=30, heads=4)
+
+
+def test_foreign_checkpoints(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    for name in ("text.pt", "other.pt"):
+        with pytest.raises(ValueError, match="not a training checkpoint"):
+            read_checkpoint(tmp_path / name)
+
+
+def test_command_line_trains_and_goes_on(libraries, tmp_path, capsys):
+    config = tmp_path / "settings.json"
+    config.write_text(json.dumps({"libraries": {"still": 1}, "batch_size": 16, "encoder": SMALL}))
+    base = ["train", "--libraries", str(libraries), "--output", str(tmp_path / "run"), "--config", str(config)]
+    base += ["--no-progress", "--set", "views.collision=0.1", "other_bands=false"]
+    assert main([*base, "--steps", "3"]) == 0
+    assert main([*base, "--steps", "5", "--export", str(tmp_path / "out.safetensors")]) == 0
+    assert "5 of 5 steps" in capsys.readouterr().out
+    encoder = load_encoder(tmp_path / "out.safetensors", device="cpu")
+    assert encoder.facts["steps"] == 5 and encoder.facts["config"]["views"]["collision"] == 0.1
+    assert main(["train", "--libraries", str(tmp_path), "--output", str(tmp_path / "run2")]) == 2

@@ -1,0 +1,94 @@
+"""Weights files: round trip, and files that are not weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from spikeinterface_huidurep.encoder import load_encoder, save_encoder
+from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder
+from spikeinterface_huidurep.encoder.weights import FORMAT, available_weights
+
+SMALL = EncoderConfig(width=16, layers=1, heads=2, feed_forward=16)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    network = SpikeEncoder(SMALL)
+    return network, save_encoder(tmp_path / "small.safetensors", network, {"steps": 3})
+
+
+def test_round_trip(saved):
+    network, path = saved
+    encoder = load_encoder(path, device="cpu")
+    assert encoder.config == SMALL and encoder.facts == {"steps": 3}
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(value, encoder.network.state_dict()[key])
+    assert not path.with_suffix(".partial").exists()
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        load_encoder("no_such")
+    with pytest.raises(FileNotFoundError):
+        load_encoder(tmp_path)
+
+
+def test_foreign_files(tmp_path):
+    pickled = tmp_path / "pickled.pt"
+    torch.save({"a": torch.zeros(2)}, pickled)
+    text = tmp_path / "text.safetensors"
+    text.write_text("these are no weights")
+    empty = tmp_path / "empty.safetensors"
+    empty.write_bytes(b"")
+    for path in (pickled, text, empty):
+        with pytest.raises(ValueError, match="not an encoder weights file"):
+            load_encoder(path)
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, other)
+    with pytest.raises(ValueError, match="not encoder weights of this package"):
+        load_encoder(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": "2"}, "format version 2"),
+        ({"format_version": "new"}, "format version"),
+        ({"config": "{"}, "do not fit"),
+        ({"config": json.dumps({"width": 32})}, "do not fit"),
+        ({"config": json.dumps({"colour": 1})}, "do not fit"),
+    ],
+)
+def test_changed_metadata(saved, tmp_path, change, message):
+    network, _ = saved
+    metadata = {"format": FORMAT, "format_version": "1", "config": json.dumps({"width": 16}), "training": "{}"}
+    path = tmp_path / "changed.safetensors"
+    save_file(dict(network.state_dict()), path, metadata=metadata | change)
+    with pytest.raises(ValueError, match=message):
+        load_encoder(path)
+
+
+def test_unknown_device(saved):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match="no CUDA"):
+        load_encoder(saved[1], device="cuda")
+
+
+def test_shipped_weights_are_small_and_work():
+    """The default weights: found, documented, at most 10 MB, and their denoiser removes noise from an empty window."""
+    path = available_weights()["default"]
+    assert path.stat().st_size < 10e6
+    encoder = load_encoder(device="cpu")
+    assert encoder.dimensions == 32 and encoder.facts["steps"] > 0 and "date" in encoder.facts
+    noise = np.random.default_rng(0).standard_normal((50, 70, 12)).astype(np.float32)
+    locations = np.stack([16 * (np.arange(12) % 2), 20 * (np.arange(12) // 2)], axis=1)
+    time = (np.arange(70) - 25) / 30.0
+    clean = -20 * np.exp(-((time / 0.15) ** 2)) + 6 * np.exp(-(((time - 0.5) / 0.3) ** 2))
+    footprint = np.exp(-np.linalg.norm(locations - locations[5], axis=1) / 25)
+    spikes = (clean[:, None] * footprint)[None].astype(np.float32)
+    denoised = encoder.denoise(spikes + noise, locations, 30_000.0, 25)[:, 3:67]
+    assert np.square(denoised - spikes[:, 3:67]).mean() < 0.5 * np.square(noise[:, 3:67]).mean()
