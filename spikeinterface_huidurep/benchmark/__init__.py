@@ -1,0 +1,65 @@
+"""Compares HuiduRep with other spike sorters, on recordings with and without ground truth.
+
+The modules are imported on first use: every sorter of a comparison runs in a process that imports this package, and its
+memory is measured.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agreement import AgreementResults, compare_sorters
+    from .agreement_report import write_agreement_report
+    from .generator import GeneratorSettings
+    from .hybrid import make_hybrid
+    from .library_recording import LibrarySettings
+    from .measures import Measures, measure
+    from .peers import PEERS, Peer
+    from .recordings import RECORDINGS, GroundTruth, get_recording, load_ground_truth
+    from .report import write_report
+    from .runner import BenchmarkResults, run_benchmark
+    from .suites import SUITES
+
+__all__ = [
+    "PEERS",
+    "RECORDINGS",
+    "SUITES",
+    "AgreementResults",
+    "BenchmarkResults",
+    "GeneratorSettings",
+    "GroundTruth",
+    "LibrarySettings",
+    "Measures",
+    "Peer",
+    "compare_sorters",
+    "get_recording",
+    "load_ground_truth",
+    "make_hybrid",
+    "measure",
+    "run_benchmark",
+    "write_agreement_report",
+    "write_report",
+]
+
+_HOMES = {
+    "agreement": ("AgreementResults", "compare_sorters"),
+    "agreement_report": ("write_agreement_report",),
+    "generator": ("GeneratorSettings",),
+    "hybrid": ("make_hybrid",),
+    "library_recording": ("LibrarySettings",),
+    "measures": ("Measures", "measure"),
+    "peers": ("PEERS", "Peer"),
+    "recordings": ("RECORDINGS", "GroundTruth", "get_recording", "load_ground_truth"),
+    "report": ("write_report",),
+    "runner": ("BenchmarkResults", "run_benchmark"),
+    "suites": ("SUITES",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,0 +1,90 @@
+"""Displacements of the tissue along the probe, for recordings with ground truth.
+
+Every kind of drift is a SpikeInterface :class:`~spikeinterface.core.motion.Motion`, so that the truth can be
+compared with
+an estimated motion, drawn with SpikeInterface's widgets and handed to its motion tools.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from spikeinterface.core.motion import Motion
+from spikeinterface.generation import make_one_displacement_vector
+
+DRIFT_KINDS = ("ramp", "zigzag", "bumps")
+SAMPLING_FREQUENCY = 5.0  # of the displacement, Hz: a sudden bump takes 0.2 s
+NON_RIGID_BOTTOM = 0.4  # part of the displacement that the deepest channel sees when the drift is not rigid
+
+
+def make_motion(
+    kind: str,
+    duration_s: float,
+    range_um: float,
+    depths_um: np.ndarray,
+    rigid: bool = True,
+    period_s: float = 120.0,
+    seed: int = 0,
+) -> Motion:
+    """Make the true motion of a recording.
+
+    Parameters
+    ----------
+    kind : "ramp", "zigzag" or "bumps"
+        A constant speed from one end of the range to the other; a triangle of period `period_s` that starts after a
+        tenth of
+        the recording; or jumps between the two ends of the range at random intervals.
+    duration_s : float
+        Duration of the recording.
+    range_um : float
+        Distance between the highest and the lowest displacement; the range is centred on 0.
+    depths_um : np.ndarray, shape (n_channels,)
+        Channel positions along the probe.
+    rigid : bool
+        False: the displacement grows linearly from 0.4 of its size at the lowest channel to its full size at the
+        highest.
+    period_s : float
+        Period of the zigzag; bumps come on average 0.35 of it apart.
+    seed : int
+        For the times of the bumps.
+
+    Returns
+    -------
+    Motion
+        Displacement in um every 0.2 s, positive when the tissue moves to larger channel positions.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown.
+    """
+    if kind not in DRIFT_KINDS:
+        raise ValueError(f"Drift is '{kind}' and must be one of {', '.join(DRIFT_KINDS)}.")
+    times_s = np.arange(int(np.ceil(duration_s * SAMPLING_FREQUENCY)) + 1) / SAMPLING_FREQUENCY
+    if kind == "ramp":
+        shape = np.linspace(-0.5, 0.5, times_s.size)
+    else:
+        shape = make_one_displacement_vector(
+            drift_mode={"zigzag": "zigzag", "bumps": "bump"}[kind],
+            duration=times_s.size / SAMPLING_FREQUENCY,
+            displacement_sampling_frequency=SAMPLING_FREQUENCY,
+            t_start_drift=0.1 * duration_s,
+            period_s=period_s,
+            bump_interval_s=(0.2 * period_s, 0.5 * period_s),
+            seed=seed,
+        )[: times_s.size]
+    lowest, highest = float(depths_um.min()), float(depths_um.max())
+    if rigid:
+        bins_um, gain = np.array([0.5 * (lowest + highest)]), np.ones(1)
+    else:
+        bins_um, gain = np.array([lowest, highest]), np.array([NON_RIGID_BOTTOM, 1.0])
+    displacement_um = range_um * np.asarray(shape)[:, np.newaxis] * gain
+    return Motion([displacement_um], [times_s], bins_um, direction="y")
+
+
+def displacement_at(motion: Motion, times_s: np.ndarray, depths_um: np.ndarray) -> np.ndarray:
+    """Displacement in um (n,) of positions `depths_um` at `times_s`, both (n,); outside the bins the nearest value."""
+    times_s = np.clip(times_s, motion.temporal_bins_s[0][0], motion.temporal_bins_s[0][-1])
+    if motion.spatial_bins_um.size == 1:
+        return np.interp(times_s, motion.temporal_bins_s[0], motion.displacement[0][:, 0])
+    depths_um = np.clip(depths_um, motion.spatial_bins_um[0], motion.spatial_bins_um[-1])
+    return motion.get_displacement_at_time_and_depth(times_s, depths_um, segment_index=0)

@@ -1,0 +1,145 @@
+"""Pieces of the HTML pages: one file, nothing to load from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light; --line: #d8dce2; --soft: #f5f6f8; --text: #1c2430; --dim: #5b6675; --mark: #0b5cad; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.2rem clamp(0.8rem, 3vw, 2.5rem) 4rem; max-width: 1280px; color: var(--text);
+background: #fff;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.4rem 0; }
+h2 { font-size: 1.25rem; margin: 2.4rem 0 0.5rem; padding-top: 0.8rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.2rem 0 0.3rem; }
+p { margin: 0.4rem 0; max-width: 75ch; }
+.dim { color: var(--dim); font-size: 0.9rem; }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 0.6rem 0; }
+table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.35rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { background: var(--soft); text-align: right; vertical-align: bottom; font-weight: 600; }
+tr:last-child td { border-bottom: 0; }
+th.text, td.text { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
+th:first-child { background: var(--soft); }
+th button { all: unset; cursor: pointer; font-weight: 600; }
+th button:focus-visible { outline: 2px solid var(--mark); }
+th[aria-sort="ascending"] button::after { content: " \\25B2"; font-size: 0.7em; }
+th[aria-sort="descending"] button::after { content: " \\25BC"; font-size: 0.7em; }
+tr.own td, tr.own td:first-child { background: #fff8e6; }
+td.best { font-weight: 700; }
+ul { margin: 0.3rem 0; padding-left: 1.2rem; max-width: 85ch; overflow-wrap: anywhere; }
+td.bad { color: #a32020; }
+figure { margin: 0.8rem 0; }
+figure img { max-width: 100%; height: auto; }
+figcaption { color: var(--dim); font-size: 0.85rem; max-width: 75ch; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 0.5rem 1.5rem; }
+pre { background: var(--soft); padding: 0.7rem; overflow-x: auto; border-radius: 6px; font-size: 0.82rem; }
+code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+nav { font-size: 0.9rem; } nav a { margin-right: 0.9rem; color: var(--mark); display: inline-block; }
+@media print { th button { pointer-events: none; } body { max-width: none; } }
+"""
+
+SCRIPT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("th").forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") !== "descending";
+    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const body = table.tBodies[0], value = row => row.cells[column].dataset.value;
+    const rows = [...body.rows].sort((a, b) => {
+      const x = value(a), y = value(b);
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+      return down ? -order : order;
+    });
+    body.append(...rows);
+  }));
+}
+"""
+
+
+def escape(value: Any) -> str:
+    """HTML text of any value."""
+    return html.escape(str(value))
+
+
+def figure(svg: str, caption: str) -> str:
+    """A plot inside the page; `caption` says what it shows, also to readers who cannot see it."""
+    data = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+class Cell:
+    """A cell of a table: what is shown, what it is sorted by, and its CSS classes."""
+
+    def __init__(self, shown: str, value: Any = None, classes: str = ""):
+        self.shown = shown
+        self.value = shown if value is None else value
+        self.classes = classes
+
+    def render(self) -> str:
+        """HTML of the cell."""
+        value = "" if isinstance(self.value, float) and math.isnan(self.value) else self.value
+        return f'<td class="{self.classes}" data-value="{escape(value)}">{escape(self.shown)}</td>'
+
+
+def number(value: Any, digits: int = 2, classes: str = "") -> Cell:
+    """Cell of a number; a dash where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return Cell("–", math.nan, classes)
+    return Cell(f"{float(value):.{digits}f}", float(value), classes)
+
+
+def table(heads: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Sequence[Cell]]], sortable: bool = True) -> str:
+    """A table that scrolls sideways within the page.
+
+    Parameters
+    ----------
+    heads : sequence of (title, class)
+        Class "text" is left-aligned.
+    rows : sequence of (class, cells)
+    sortable : bool
+        A click on a title sorts by it.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    head = "".join(
+        f'<th scope="col" class="{kind}">'
+        + (f'<button type="button">{escape(title)}</button>' if sortable else escape(title))
+        + "</th>"
+        for title, kind in heads
+    )
+    body = "".join(f'<tr class="{kind}">{"".join(cell.render() for cell in cells)}</tr>' for kind, cells in rows)
+    kind = "sortable" if sortable else ""
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def reasons(items: Sequence[tuple[str, str]]) -> str:
+    """A list of what gave no result, (who, why); empty text where there is nothing to say."""
+    if not items:
+        return ""
+    lines = "".join(f"<li><b>{escape(who)}</b>: {escape(why)}</li>" for who, why in items)
+    return f"<p>Without a result:</p><ul>{lines}</ul>"
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML document."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n<script>{SCRIPT}</script></body></html>\n"
+    )

@@ -1,0 +1,149 @@
+"""The sorters that are compared, with the parameters that their own documentation advises."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What decides a sorter's parameters on a recording."""
+
+    n_channels: int
+    duration_s: float
+    drifts: bool
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A sorter as it takes part in a comparison.
+
+    Attributes
+    ----------
+    name : str
+        SpikeInterface's name of it.
+    distribution : str
+        The installed distribution that gives its version.
+    modules : tuple of str
+        Modules that it needs.
+    corrects_drift : bool
+        Whether it corrects the probe's drift in the comparison.
+    parameters : callable
+        RecordingFacts -> parameters that differ from the sorter's defaults.
+    cpu_cost : float
+        Its run time on two cores / the recording's length, before it was measured: only for the estimate of the time
+        left.
+    needs_gpu_beyond : (int, float) or None
+        Channels and seconds beyond which it is left out where there is no GPU.
+    """
+
+    name: str
+    distribution: str
+    modules: tuple[str, ...] = ()
+    corrects_drift: bool = False
+    parameters: Callable[[RecordingFacts], dict[str, Any]] = field(default=lambda facts: {})
+    cpu_cost: float = 1.0
+    needs_gpu_beyond: tuple[int, float] | None = None
+
+    def version(self) -> str:
+        """Version of the distribution that brings the sorter, 'not installed' if there is none."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return "not installed"
+
+    def installed(self) -> bool:
+        """Whether the modules that it needs can be found; nothing is imported."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    def reason_to_skip(self, facts: RecordingFacts) -> str | None:
+        """Sentence that says why the sorter cannot run on a recording, or None if it can."""
+        if not self.installed():
+            missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+            return f"not installed: {', '.join(missing)} cannot be found"
+        if self.needs_gpu_beyond is not None and not _has_gpu():
+            channels, seconds = self.needs_gpu_beyond
+            if facts.n_channels > channels or facts.duration_s > seconds:
+                return f"left out: without a GPU it takes too long beyond {channels} channels or {seconds:g} s"
+        return None
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _kilosort4(facts: RecordingFacts) -> dict[str, Any]:
+    # Kilosort's documentation advises nblocks=0 for probes with few channels, on which drift cannot be estimated
+    return {"nblocks": 0} if facts.n_channels < 16 or not facts.drifts else {}
+
+
+def _corrected(facts: RecordingFacts) -> dict[str, Any]:
+    # off by default in both sorters, and offered by their parameters for probes that drift
+    return {"apply_motion_correction": True} if facts.drifts else {}
+
+
+def _herdingspikes(facts: RecordingFacts) -> dict[str, Any]:
+    return {"clustering_n_jobs": facts.n_jobs}
+
+
+#: Every sorter of a comparison by its name.
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("huidurep", "spikeinterface-huidurep", ("spikeinterface_huidurep", "torch"), corrects_drift=True),
+        Peer(
+            "kilosort4",
+            "kilosort",
+            ("kilosort", "torch"),
+            corrects_drift=True,
+            parameters=_kilosort4,
+            cpu_cost=15.0,
+            needs_gpu_beyond=(32, 130.0),
+        ),
+        Peer("mountainsort5", "mountainsort5", ("mountainsort5",)),
+        Peer("spykingcircus2", "spikeinterface", ("hdbscan", "numba", "torch"), corrects_drift=True),
+        Peer(
+            "tridesclous2",
+            "spikeinterface",
+            ("numba", "sklearn"),
+            corrects_drift=True,
+            parameters=_corrected,
+            cpu_cost=0.8,
+        ),
+        Peer(
+            "lupin",
+            "spikeinterface",
+            ("numba", "sklearn", "torch"),
+            corrects_drift=True,
+            parameters=_corrected,
+            cpu_cost=1.2,
+        ),
+        Peer("herdingspikes", "herdingspikes", ("herdingspikes",), parameters=_herdingspikes, cpu_cost=0.3),
+    )
+}
+
+
+def get_peer(name: str) -> Peer:
+    """Give the peer of a name; any other sorter that SpikeInterface knows runs with its defaults.
+
+    Raises
+    ------
+    ValueError
+        If SpikeInterface knows no such sorter.
+    """
+    if name in PEERS:
+        return PEERS[name]
+    from spikeinterface.sorters import sorter_dict
+
+    if name not in sorter_dict:
+        raise ValueError(
+            f"There is no sorter named '{name}'; there are {', '.join(PEERS)} and SpikeInterface's others."
+        )
+    return Peer(name, "spikeinterface")

@@ -1,0 +1,104 @@
+"""Where the units of a template library lie on a probe: where they were simulated, or along a longer probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from probeinterface import Probe
+
+from .units import LibraryUnits
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the units of a library lie on a probe.
+
+    Attributes
+    ----------
+    channel_locations : np.ndarray, shape (n_channels, 2)
+    location : np.ndarray, shape (n_units, 3)
+        Somata, like the library's but moved along the probe.
+    first_channel : np.ndarray of int64, shape (n_units,)
+        Channel of the probe at which a unit's first channel lies.
+    usable : np.ndarray of bool, shape (n_units,)
+        Units whose template is not cut at an end of the library's probe while the long probe goes on.
+    """
+
+    channel_locations: np.ndarray
+    location: np.ndarray
+    first_channel: np.ndarray
+    usable: np.ndarray
+
+
+def find_rows(locations: np.ndarray) -> tuple[int, float] | None:
+    """Channels in a row and um from one row to the next, of (n, 2) locations sorted by depth; None if rows differ."""
+    for per_row in range(1, len(locations) // 2 + 1):
+        step = locations[per_row:] - locations[:-per_row]
+        if np.allclose(step, step[0]) and abs(step[0, 0]) < 1e-6:
+            return per_row, float(step[0, 1])
+    return None
+
+
+def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.Generator) -> Placement:
+    """Put units where the library has them, or at any depth of a longer probe made of the same rows.
+
+    Parameters
+    ----------
+    units : LibraryUnits
+    n_channels : int or None
+        Of the probe; None for the library's own.
+    rng : np.random.Generator
+        For the depths.
+
+    Raises
+    ------
+    ValueError
+        If a longer probe is asked for and the library's does not consist of equal rows.
+    """
+    locations, n_units = units.channel_locations, len(units.location)
+    if n_channels is None or n_channels == len(locations):
+        return Placement(locations, units.location, np.zeros(n_units, dtype=np.int64), np.ones(n_units, dtype=bool))
+    rows = find_rows(locations)
+    if rows is None:
+        raise ValueError(
+            f"A probe of {n_channels} channels cannot be made from one that does not consist of equal rows."
+        )
+    per_row, row_um = rows
+    index = np.arange(n_channels)
+    long = locations[index % per_row] + np.stack([np.zeros(n_channels), (index // per_row) * row_um], axis=1)
+    depth = units.location[:, 1]
+    low, high = locations[:, 1].min(), locations[:, 1].max()
+    usable = np.abs(depth - 0.5 * (low + high)) < 0.25 * (high - low)
+    return _shifted(units, rng.uniform(long[:, 1].min(), long[:, 1].max(), n_units), long, per_row, row_um, usable)
+
+
+def place_anywhere(units: LibraryUnits, place: Placement, rng: np.random.Generator) -> Placement:
+    """Put units of a probe of equal rows at any depth of it; units of other probes stay where they are.
+
+    A template that is cut at an end of the library's probe stays cut, which far units can bear.
+    """
+    rows = find_rows(units.channel_locations)
+    if rows is None:
+        return place
+    depths = place.channel_locations[:, 1]
+    wanted = rng.uniform(depths.min(), depths.max(), len(units.location))
+    return _shifted(units, wanted, place.channel_locations, *rows, place.usable)
+
+
+def _shifted(
+    units: LibraryUnits, wanted_um: np.ndarray, channels: np.ndarray, per_row: int, row_um: float, usable: np.ndarray
+) -> Placement:
+    """Move each unit by whole rows to about the depth wanted."""
+    rows = np.rint((wanted_um - units.location[:, 1]) / row_um).astype(np.int64)
+    location = units.location + np.stack([np.zeros(rows.size), rows * row_um, np.zeros(rows.size)], axis=1)
+    return Placement(channels, location, rows * per_row, usable)
+
+
+def make_probe(channel_locations: np.ndarray) -> Probe:
+    """Probe of circular contacts (radius 6 um) at (n, 2) positions in um, wired in their order."""
+    probe = Probe(ndim=2, si_units="um")
+    probe.set_contacts(positions=channel_locations, shapes="circle", shape_params={"radius": 6})
+    probe.set_device_channel_indices(np.arange(len(channel_locations)))
+    probe.create_auto_shape()
+    return probe

@@ -1,0 +1,112 @@
+"""Spike trains with log-normal rates, a refractory period, and bursts whose amplitude falls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from spikeinterface.core.generate import synthesize_poisson_spike_vector
+
+REFRACTORY_MS = 2.5
+BURST_INTERVAL_MS = (3.0, 7.0)
+BURST_PROBABILITY = 0.25  # that an event of a bursting unit is a burst
+BURST_LENGTHS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class SpikeTrains:
+    """Spikes of all units, sorted by time.
+
+    Attributes
+    ----------
+    time : np.ndarray, shape (n_spikes,), float64
+        Time of the trough in samples, with its fraction.
+    unit_index : np.ndarray, shape (n_spikes,), int64
+    amplitude : np.ndarray, shape (n_spikes,), float32
+        Factor on the unit's template.
+    """
+
+    time: np.ndarray
+    unit_index: np.ndarray
+    amplitude: np.ndarray
+
+
+def log_normal_rates(n_units: int, rate_hz: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Draw (n_units,) rates in Hz from a log-normal law whose central 95 % is `rate_hz`, clipped to it."""
+    low, high = np.log(rate_hz)
+    return np.exp(np.clip(rng.normal(0.5 * (low + high), 0.25 * (high - low), n_units), low, high))
+
+
+def make_spike_trains(
+    rates_hz: np.ndarray,
+    bursting: np.ndarray,
+    amplitude_noise: np.ndarray,
+    duration_s: float,
+    sampling_frequency: float,
+    rng: np.random.Generator,
+) -> SpikeTrains:
+    """Draw the spikes of all units.
+
+    Parameters
+    ----------
+    rates_hz : np.ndarray, shape (n_units,)
+        Mean rates.
+    bursting : np.ndarray, shape (n_units,), bool
+        A quarter of a bursting unit's events are bursts of 2 to 4 spikes, 3-7 ms apart, each smaller than the one
+        before.
+    amplitude_noise : np.ndarray, shape (n_units,)
+        Standard deviation of the amplitude factor of each unit.
+    duration_s, sampling_frequency : float
+        Of the recording, in s and Hz.
+    rng : np.random.Generator
+        Source of all random numbers.
+
+    Returns
+    -------
+    SpikeTrains
+        Spikes of a unit are never closer than the refractory period (2.5 ms).
+    """
+    mean_length = 1 + BURST_PROBABILITY * (np.mean(BURST_LENGTHS) - 1)
+    event_rates = np.where(bursting, rates_hz / mean_length, rates_hz)
+    frames, units = synthesize_poisson_spike_vector(
+        num_units=rates_hz.size,
+        sampling_frequency=sampling_frequency,
+        duration=duration_s,
+        refractory_period_ms=REFRACTORY_MS,
+        firing_rates=event_rates,
+        seed=int(rng.integers(2**31)),
+    )
+    time, unit_index = frames + rng.uniform(-0.5, 0.5, frames.size), units.astype(np.int64)
+    burst_fall = rng.uniform(0.78, 0.92, rates_hz.size)
+
+    is_burst = bursting[unit_index] & (rng.random(time.size) < BURST_PROBABILITY)
+    n_extra = np.where(is_burst, rng.choice(BURST_LENGTHS, time.size) - 1, 0)
+    n_spikes = n_extra + 1
+    rank = np.arange(n_spikes.sum()) - np.repeat(np.cumsum(n_spikes) - n_spikes, n_spikes)
+    gaps = rng.uniform(*BURST_INTERVAL_MS, rank.size) * sampling_frequency / 1000
+    gaps[rank == 0] = 0
+    elapsed = np.cumsum(gaps)
+    elapsed -= np.repeat(elapsed[rank == 0], n_spikes)
+    unit_index = np.repeat(unit_index, n_spikes)
+    time = np.repeat(time, n_spikes) + elapsed
+    amplitude = burst_fall[unit_index] ** rank * (1 + amplitude_noise[unit_index] * rng.standard_normal(time.size))
+
+    order = np.lexsort((time, unit_index))
+    time, unit_index, amplitude = time[order], unit_index[order], amplitude[order]
+    kept = _respect_refractory_period(time, unit_index, REFRACTORY_MS * sampling_frequency / 1000)
+    kept &= (time >= 0) & (np.rint(time) < int(duration_s * sampling_frequency))
+    time, unit_index, amplitude = time[kept], unit_index[kept], amplitude[kept]
+    order = np.lexsort((unit_index, np.rint(time)))
+    return SpikeTrains(time[order], unit_index[order], np.maximum(amplitude[order], 0.2).astype(np.float32))
+
+
+def _respect_refractory_period(time: np.ndarray, unit_index: np.ndarray, period: float) -> np.ndarray:
+    """Mask of the spikes (sorted by unit, then time) to keep: no two of a unit closer than `period` samples."""
+    kept = np.ones(time.size, dtype=bool)
+    last_time, last_unit = -np.inf, -1
+    for i, (t, unit) in enumerate(zip(time.tolist(), unit_index.tolist(), strict=True)):
+        if unit == last_unit and np.rint(t) - np.rint(last_time) < period:
+            kept[i] = False
+        else:
+            last_time, last_unit = t, unit
+    return kept

@@ -1,0 +1,31 @@
+"""Named sets of recordings."""
+
+from __future__ import annotations
+
+from .recordings import RECORDINGS
+
+#: Names of recordings by the name of the suite. `quick` needs nothing but the install.
+SUITES: dict[str, tuple[str, ...]] = {
+    "quick": ("si_static_16", "si_drift_16"),
+    "static": (
+        "two_column_static",
+        "two_column_30khz",
+        "two_column_hard",
+        "tetrode",
+        "linear32",
+        "four_column",
+        "grid100",
+        "si_static",
+    ),
+    "drift": (
+        "two_column_still",
+        "two_column_zigzag",
+        "two_column_ramp",
+        "two_column_bumps",
+        "two_column_non_rigid",
+        "linear32_zigzag",
+        "four_column_bumps",
+        "si_drift",
+    ),
+    "full": tuple(RECORDINGS),
+}

@@ -1,0 +1,267 @@
+"""Chooses units of a template library for a recording: by SNR, spread over it, and no two alike."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import butter, resample_poly, sosfiltfilt
+
+from ..encoder.library import load_library
+from .injection import MovableTemplates
+
+PAD_MS = (2.0, 3.0)  # a simulated window does not end at zero: it falls off over this long
+READ_AT_ONCE = 60  # units whose every displacement is in memory while candidates are read
+HASH_WINDOW_MS = (1.0, 2.5)  # far units are seen by little more than their trough
+SORTER_BAND_HZ = (300.0, 6000.0)  # SNR is measured in the band in which sorters look for spikes
+ALIKE = 0.95  # two units are alike when the cosine between their templates is above this
+MAX_GAIN = 1.6  # by which a unit of the library may be scaled to the SNR asked for
+HASH_PART = 0.2  # of a library's units that serve as far ones only
+
+
+@dataclass
+class LibraryUnits:
+    """Units of a library as a recording needs them.
+
+    Attributes
+    ----------
+    templates : np.ndarray, shape (n_units, n_displacements, n_samples, n_channels), float32
+        In uV, channels sorted by depth.
+    nbefore : int
+    displacement_um : np.ndarray, shape (n_displacements,)
+    channel_locations : np.ndarray, shape (n_channels, 2)
+        In um, in the probe's plane; y is the depth.
+    location : np.ndarray, shape (n_units, 3)
+        Soma position at displacement 0: in the plane (x, y), then the distance from it.
+    cell_class, cell_model : np.ndarray of str, shape (n_units,)
+    sampling_frequency : float
+    """
+
+    templates: np.ndarray
+    nbefore: int
+    displacement_um: np.ndarray
+    channel_locations: np.ndarray
+    location: np.ndarray
+    cell_class: np.ndarray
+    cell_model: np.ndarray
+    sampling_frequency: float
+
+    @property
+    def still(self) -> np.ndarray:
+        """Templates at the displacement nearest to 0, (n_units, n_samples, n_channels)."""
+        return self.templates[:, self._rest if self.templates.shape[1] > 1 else 0]
+
+    @property
+    def _rest(self) -> int:
+        return int(np.argmin(np.abs(self.displacement_um)))
+
+    def at_rest(self) -> LibraryUnits:
+        """The same units at displacement 0 only."""
+        return replace(self, templates=self.still[:, np.newaxis].copy(), displacement_um=np.zeros(1))
+
+
+def library_folder(folder: str | Path | None = None) -> Path:
+    """Folder of the template libraries: `folder`, else the environment variable HUIDUREP_TEMPLATES.
+
+    Raises
+    ------
+    FileNotFoundError
+        If neither is given, or the folder does not exist.
+    """
+    folder = folder or os.environ.get("HUIDUREP_TEMPLATES")
+    if not folder:
+        raise FileNotFoundError(
+            "This recording is made from a template library: give its folder (library_folder, --templates or the "
+            "environment variable HUIDUREP_TEMPLATES), or make one with 'huidurep templates'."
+        )
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"The folder of template libraries does not exist: {folder}.")
+    return Path(folder)
+
+
+def plane_axes(positions: np.ndarray) -> tuple[int, int, int]:
+    """Axes of (n, 3) positions: across the probe, along it (the depth), and out of its plane."""
+    out = int(np.argmin(np.ptp(positions, axis=0)))
+    across, along = (axis for axis in range(3) if axis != out)
+    return across, along, out
+
+
+def read_units(
+    path: str | Path, units: np.ndarray | None, sampling_frequency: float | None = None, window_ms=None
+) -> LibraryUnits:
+    """Read units of a library file, resampled, with channels sorted by depth.
+
+    Parameters
+    ----------
+    path : str or Path
+        Library file.
+    units : np.ndarray of int or None
+        Which; None for all.
+    sampling_frequency : float or None
+        To resample to, Hz; None keeps the library's.
+    window_ms : (float, float) or None
+        Cut the window to this long before and after the trough, with tapered ends; None keeps the window, padded
+        until it
+        has fallen to zero.
+    """
+    library = load_library(path, units=units, pad_ms=PAD_MS if window_ms is None else (0.0, 0.0))
+    positions = np.asarray(library["channel_positions"], dtype=np.float64)
+    across, along, out = plane_axes(positions)
+    order = np.lexsort((positions[:, across], positions[:, along]))
+    templates = library["templates"]
+    if templates.ndim == 3:
+        templates = templates[:, np.newaxis]
+    templates = np.moveaxis(templates[:, :, order], 2, 3)
+    nbefore, frequency = int(library["nbefore"]), float(library["sampling_frequency"])
+    if window_ms is not None:
+        before, after = (int(round(ms * frequency / 1000)) for ms in window_ms)
+        templates = templates[:, :, nbefore - before : nbefore + after] * _taper(before + after)[:, np.newaxis]
+        nbefore = before
+    if sampling_frequency is not None and sampling_frequency != frequency:
+        ratio = np.array([sampling_frequency, frequency]).astype(int) // int(
+            np.gcd(int(sampling_frequency), int(frequency))
+        )
+        templates = resample_poly(templates, ratio[0], ratio[1], axis=2)
+        nbefore = int(round(nbefore * sampling_frequency / frequency))
+    displacement_um = np.asarray(library.get("displacement", np.zeros(1)), dtype=np.float64)
+    location = np.asarray(library["location"], dtype=np.float64)
+    if location.ndim == 3:
+        location = location[:, int(np.argmin(np.abs(displacement_um)))]
+    if sampling_frequency is None:
+        sampling_frequency = frequency
+    return LibraryUnits(
+        templates=np.ascontiguousarray(templates, dtype=np.float32),
+        nbefore=nbefore,
+        displacement_um=displacement_um,
+        channel_locations=positions[order][:, [across, along]],
+        location=location[:, [across, along, out]],
+        cell_class=np.asarray(library["cell_class"]),
+        cell_model=np.asarray(library["cell_model"]),
+        sampling_frequency=float(sampling_frequency),
+    )
+
+
+def read_still_units(path: str | Path, sampling_frequency: float | None = None) -> LibraryUnits:
+    """Read every unit of a library at displacement 0, a few at a time so that memory never holds all displacements.
+
+    `displacement_um` of the result still lists all the displacements that the library has.
+    """
+    with np.load(path) as file:
+        n_units = len(file["cell_model"])
+    parts = []
+    for start in range(0, n_units, READ_AT_ONCE):
+        part = read_units(path, np.arange(start, min(start + READ_AT_ONCE, n_units)), sampling_frequency)
+        parts.append(replace(part, templates=part.still[:, np.newaxis].copy()))
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("templates", "location", "cell_class", "cell_model")
+    }
+    return replace(parts[0], **joined)
+
+
+def _taper(n_samples: int, part: float = 0.2) -> np.ndarray:
+    """Half-cosine rise and fall over `part` of the window at each end."""
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(int(part * n_samples)) + 0.5) / int(part * n_samples))
+    window = np.ones(n_samples, dtype=np.float32)
+    window[: ramp.size], window[-ramp.size :] = ramp, ramp[::-1]
+    return window
+
+
+def sorter_band(traces: np.ndarray, sampling_frequency: float, axis: int) -> np.ndarray:
+    """Band-pass `traces` to the band in which sorters detect, without phase shift."""
+    sos = butter(3, SORTER_BAND_HZ, btype="bandpass", fs=sampling_frequency, output="sos")
+    return sosfiltfilt(sos, traces, axis=axis)
+
+
+@dataclass(frozen=True)
+class ChosenUnits:
+    """Units of a recording: `index` in the candidates, `gain` on their templates, `snr` after it, all (n_units,)."""
+
+    index: np.ndarray
+    gain: np.ndarray
+    snr: np.ndarray
+
+
+def choose_units(
+    templates: np.ndarray,
+    location: np.ndarray,
+    noise_level: float,
+    sampling_frequency: float,
+    n_units: int,
+    snr_range: tuple[float, float],
+    rng: np.random.Generator,
+    skew: float = 1.0,
+    min_distance_um: float = 5.0,
+) -> ChosenUnits:
+    """Choose units whose SNR is spread evenly (on a log scale) over a range, no two of them alike.
+
+    Parameters
+    ----------
+    templates : np.ndarray, shape (n, n_samples, n_channels)
+        Candidates at displacement 0, uV.
+    location : np.ndarray, shape (n, 3)
+        Soma positions, um.
+    noise_level : float
+        Of the recording in the sorters' band, uV (from the median absolute deviation).
+    sampling_frequency : float
+    n_units : int
+    snr_range : (float, float)
+        Smallest and largest trough in the sorters' band / `noise_level`.
+    rng : np.random.Generator
+    skew : float
+        1: SNR even on a log scale; larger: more units near the lower end.
+    min_distance_um : float
+        Between somata.
+
+    Returns
+    -------
+    ChosenUnits
+        Amplitudes in a library pile up at its lower end, so a unit may be scaled, at most by 1.6 either way.
+
+    Raises
+    ------
+    ValueError
+        If the library has too few such units.
+    """
+    filtered = sorter_band(templates, sampling_frequency, axis=1).astype(np.float32)
+    natural_snr = -filtered.min(axis=(1, 2)) / noise_level
+    shape = filtered.reshape(len(filtered), -1)
+    shape /= np.linalg.norm(shape, axis=1, keepdims=True)
+    free = np.ones(len(shape), dtype=bool)
+    index: list[int] = []
+    snr: list[float] = []
+    for rank in range(4 * n_units):
+        if len(index) == n_units:
+            break
+        # a low-discrepancy sequence: the first n targets are even over the range for every n
+        target = snr_range[0] * (snr_range[1] / snr_range[0]) ** (((rank * 0.6180339887 + 0.5) % 1) ** skew)
+        fits = np.flatnonzero(free & (np.abs(np.log(natural_snr / target)) <= np.log(MAX_GAIN)))
+        if fits.size == 0:
+            continue
+        chosen = int(rng.choice(fits))
+        index.append(chosen)
+        snr.append(target)
+        distance = np.linalg.norm(location - location[chosen], axis=1)
+        free &= (shape @ shape[chosen] < ALIKE) & (distance >= min_distance_um)
+    if len(index) < n_units:
+        raise ValueError(
+            f"The template library has only {len(index)} units of SNR {snr_range[0]:g} to {snr_range[1]:g} that are "
+            f"not alike; {n_units} were asked for."
+        )
+    return ChosenUnits(np.array(index), np.array(snr) / natural_snr[index], np.array(snr))
+
+
+def make_hash(
+    units: LibraryUnits, first_channel: np.ndarray, amplitude_uv: tuple[float, float], rng: np.random.Generator
+) -> MovableTemplates:
+    """Scale units to far ones: their trough at displacement 0 becomes a value in `amplitude_uv` (uV, log-uniform)."""
+    wanted = np.exp(rng.uniform(*np.log(amplitude_uv), len(units.templates)))
+    gain = wanted / -units.still.min(axis=(1, 2))
+    return MovableTemplates(
+        units.templates * gain[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32),
+        first_channel,
+        units.displacement_um,
+        units.nbefore,
+    )

@@ -1,0 +1,124 @@
+"""``huidurep benchmark``: compare sorters on recordings with ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand ``benchmark`` to the command line."""
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="compare sorters on recordings with ground truth",
+        description="Run sorters, each in its own process, on recordings with ground truth, and write a page that "
+        "compares them. What was done before is not done again.",
+        epilog="Example: huidurep benchmark --suite quick --output comparison",
+    )
+    parser.add_argument("--suite", help="named set of recordings (default: quick); see --list")
+    parser.add_argument("--recordings", nargs="+", default=[], metavar="NAME", help="recordings by name; see --list")
+    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and every known peer)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("huidurep-benchmark"),
+        help="folder of the runs and the report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="folder in which recordings are kept (default: HUIDUREP_CACHE or ~/.cache)"
+    )
+    parser.add_argument("--templates", type=Path, help="folder of template libraries (default: HUIDUREP_TEMPLATES)")
+    parser.add_argument(
+        "--duration", type=float, metavar="S", help="length of the recordings in s, in place of their own"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="S", help="for each run, s (default: 3600, suite quick 300)"
+    )
+    parser.add_argument("--n-jobs", type=int, help="processes or threads for each sorter (default: all CPUs)")
+    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or ran out of time before")
+    parser.add_argument(
+        "--report-only", action="store_true", help="run nothing, write the report of what was run before"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the names of suites, recordings and sorters, and stop"
+    )
+    hybrid = parser.add_argument_group("hybrid recording: your own recording with units of known spikes added")
+    hybrid.add_argument("--hybrid", metavar="PATH", type=Path, help="file or folder of your recording")
+    hybrid.add_argument("--reader", metavar="NAME", help="SpikeInterface's name of its format")
+    hybrid.add_argument(
+        "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
+    )
+    hybrid.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations; see huidurep sort")
+    hybrid.add_argument("--units", type=int, default=10, help="units to add (default: %(default)s)")
+    hybrid.add_argument("--follow-motion", action="store_true", help="let the added units move as the recording does")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark that the command line asks for; returns the exit status."""
+    from .. import benchmark
+
+    if arguments.list:
+        _print_names(benchmark)
+        return 0
+    if arguments.suite is not None and arguments.suite not in benchmark.SUITES:
+        raise ValueError(f"There is no suite named '{arguments.suite}'; there are {', '.join(benchmark.SUITES)}.")
+    logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    recordings: list = list(arguments.recordings)
+    if arguments.hybrid is not None:
+        recordings.append(_hybrid_folder(arguments))
+    suite = arguments.suite or (None if recordings else "quick")
+    recordings = [*(benchmark.SUITES[suite] if suite else ()), *recordings]
+    results = benchmark.run_benchmark(
+        recordings,
+        arguments.sorters,
+        arguments.output,
+        arguments.cache,
+        arguments.templates,
+        duration_s=arguments.duration,
+        time_limit_s=arguments.time_limit or (300.0 if suite == "quick" else 3600.0),
+        n_jobs=arguments.n_jobs,
+        retry_failed=arguments.retry_failed,
+        run_missing=not arguments.report_only,
+    )
+    files = benchmark.write_report(results, arguments.output, command_line())
+    print(files.markdown.read_text(encoding="utf-8"))
+    print(f"Report: {files.html.absolute()}")
+    return 0
+
+
+def command_line() -> str:
+    """The command as it can be typed again."""
+    return shlex.join(["huidurep", *sys.argv[1:]])
+
+
+def _print_names(benchmark) -> None:
+    for suite, names in benchmark.SUITES.items():
+        print(f"suite {suite}: {', '.join(names)}")
+    for name, settings in benchmark.RECORDINGS.items():
+        source = getattr(settings, "library", "SpikeInterface's generator")
+        print(f"recording {name}: {settings.n_units} units, {settings.duration_s:g} s, from {source}")
+    for name, peer in benchmark.PEERS.items():
+        print(f"sorter {name}: {peer.version() if peer.installed() else 'not installed'}")
+
+
+def _hybrid_folder(arguments: argparse.Namespace) -> Path:
+    """Make the hybrid recording, or take the one that an earlier call with the same arguments made."""
+    from ..benchmark import make_hybrid
+    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+
+    motion = "moving" if arguments.follow_motion else "still"
+    folder = arguments.output / f"hybrid-{arguments.hybrid.stem}-{arguments.units}-{motion}"
+    if not folder.is_dir():
+        options = parse_assignments(arguments.reader_option, "--reader-option")
+        recording = read_recording(arguments.hybrid, arguments.reader, {k: parse_value(v) for k, v in options.items()})
+        if arguments.probe:
+            recording = attach_probe(recording, arguments.probe)
+        name = f"hybrid_{arguments.hybrid.stem}"
+        make_hybrid(
+            recording, folder, arguments.units, motion="estimate" if arguments.follow_motion else None, name=name
+        )
+    return folder

@@ -1,0 +1,59 @@
+"""``huidurep compare``: compare sorters on a recording without ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand ``compare`` to the command line."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="compare sorters on your own recording, without ground truth",
+        description="Run sorters on a recording and write a page that shows what they agree on, and the SNR and ISI "
+        "violations of their units. What was done before is not done again.",
+        epilog="Example: huidurep compare run1_g0 --reader spikeglx --reader-option stream_id=imec0.ap "
+        "--sorters huidurep kilosort4",
+    )
+    parser.add_argument("recording", type=Path, help="file or folder of the recording")
+    parser.add_argument("--reader", metavar="NAME", help="SpikeInterface's name of its format")
+    parser.add_argument(
+        "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
+    )
+    parser.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations; see huidurep sort")
+    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and every known peer)")
+    parser.add_argument("--output", type=Path, default=Path("huidurep-compare"), help="folder (default: %(default)s)")
+    parser.add_argument("--no-drift", action="store_true", help="the probe does not drift: peers need not correct it")
+    parser.add_argument("--time-limit", type=float, default=3600.0, metavar="S", help="for each run, s (default: 3600)")
+    parser.add_argument("--n-jobs", type=int, help="processes or threads for each sorter (default: all CPUs)")
+    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or ran out of time before")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the sorters that the command line asks for; returns the exit status."""
+    from ..benchmark import compare_sorters, write_agreement_report
+    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from .benchmark import command_line
+
+    logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    options = parse_assignments(arguments.reader_option, "--reader-option")
+    recording = read_recording(arguments.recording, arguments.reader, {k: parse_value(v) for k, v in options.items()})
+    if arguments.probe:
+        recording = attach_probe(recording, arguments.probe)
+    results = compare_sorters(
+        recording,
+        arguments.sorters,
+        arguments.output,
+        name=arguments.recording.stem,
+        drifts=not arguments.no_drift,
+        time_limit_s=arguments.time_limit,
+        n_jobs=arguments.n_jobs,
+        retry_failed=arguments.retry_failed,
+    )
+    files = write_agreement_report(results, arguments.output, command_line())
+    print(files.markdown.read_text(encoding="utf-8"))
+    print(f"Report: {files.html.absolute()}")
+    return 0
