@@ -311,3 +311,14 @@ def test_command_line_trains_and_goes_on(libraries, tmp_path, capsys):
     encoder = load_encoder(tmp_path / "out.safetensors", device="cpu")
     assert encoder.facts["steps"] == 5 and encoder.facts["config"]["views"]["collision"] == 0.1
     assert main(["train", "--libraries", str(tmp_path), "--output", str(tmp_path / "run2")]) == 2
+
+
+def test_published_network_trains_with_the_same_views(libraries, tmp_path):
+    config = settings(encoder=SMALL | {"architecture": "samples", "layers": 2})
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    rows = [run.train_step() for _ in range(3)]
+    assert all(math.isfinite(row["gradient_norm"]) for row in rows)
+    encoder = load_encoder(run.export(tmp_path / "published.safetensors"), device="cpu")
+    waveforms = np.random.default_rng(0).standard_normal((6, 70, 4)).astype(np.float32)
+    locations = np.array([[0, 0], [0, 20], [20, 0], [20, 20]], dtype=float)
+    assert encoder.denoise(waveforms, locations, 30_000.0, 25).shape == waveforms.shape

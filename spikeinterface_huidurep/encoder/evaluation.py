@@ -130,10 +130,13 @@ def score(features: np.ndarray, labels: np.ndarray, seed: int = 0, hdbscan: bool
     from sklearn.neighbors import NearestNeighbors
 
     scaled = (features - features.mean(axis=0)) / max(float(features.std()), 1e-9)
-    reduced = principal_components(scaled)
+    reduced = principal_components(scaled) if scaled.shape[1] > PRINCIPAL + 2 else scaled
     reduced = reduced / max(float(reduced.std()), 1e-9)
     count = len(np.unique(labels))
-    full = _mixture(scaled, count, seed) if scaled.shape[1] <= 40 else _mixture(reduced, count, seed)
+    principal = adjusted_rand_score(labels, _mixture(reduced, count, seed))
+    full = principal  # of few dimensions nothing is gained by taking fewer, of hundreds a mixture has no estimate
+    if 2 * PRINCIPAL < scaled.shape[1] <= 40:
+        full = adjusted_rand_score(labels, _mixture(scaled, count, seed))
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(reduced).kneighbors(return_distance=False)
     purity = float((labels[near] == labels[:, None]).mean())
     density = float("nan")
@@ -142,9 +145,7 @@ def score(features: np.ndarray, labels: np.ndarray, seed: int = 0, hdbscan: bool
 
         found = HDBSCAN(min_cluster_size=30, min_samples=10).fit_predict(reduced.astype(np.float64))
         density = adjusted_rand_score(labels, found)
-    return Scores(
-        adjusted_rand_score(labels, full), adjusted_rand_score(labels, _mixture(reduced, count, seed)), density, purity
-    )
+    return Scores(full, principal, density, purity)
 
 
 def _mixture(features: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from .resampling import required_samples, return_matrix, window_matrix
 
 _TROUGH_MS = 0.1
 _LOCATION_THRESHOLD = 0.1
+_LARGEST_AMPLITUDE = 28.0
 _TIE_BREAK_UM = (0.011, 0.017)
 
 
@@ -185,8 +186,11 @@ class Encoder:
 
     def _forward(self, batch: _Batch) -> Tensor:
         mask = None if batch.complete else batch.mask
-        batch.embedding, decoded = self.network(batch.windows, batch.positions, mask)
-        clean = self.network.expand(decoded.float())
+        # larger spikes than the training's are shrunk into its range, and their clean waveforms enlarged again
+        size = batch.windows.abs().amax(dim=(1, 2), keepdim=True)
+        scale = _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
+        batch.embedding, decoded = self.network(batch.windows * scale, batch.positions, mask)
+        clean = self.network.expand(decoded.float()) / scale
         return clean if mask is None else clean * mask[..., None]
 
 
@@ -264,14 +268,14 @@ class _Batch:
         self.tokens, self.matrix = tokens, matrix
         self.rows = torch.arange(len(waveforms), device=waveforms.device)[:, None]
         self.everywhere = bool(present.all())
-        self.windows: Tensor | None = None
+        self.windows = waveforms.new_empty(0)
         self.move(centre)
 
     def move(self, centre: Tensor) -> None:
         """Look from ``centre`` (n, 2) at the channels nearest to it."""
         self.centre = centre
         all_channels = self.tokens == self.locations.shape[1]
-        if self.windows is None or not all_channels:
+        if self.windows.numel() == 0 or not all_channels:
             offset = self.locations - centre[:, None]
             # equally near channels are told apart by where they lie, not by their order
             distance = offset.square().sum(dim=2) + offset @ offset.new_tensor(_TIE_BREAK_UM)

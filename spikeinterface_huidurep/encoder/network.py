@@ -47,6 +47,8 @@ class EncoderConfig:
         Length of the vectors that the contrastive loss compares.
     projector : str
         ``"mlp"`` (MoCo-v3's), or ``"none"``: the loss compares the representation itself.
+    architecture : str
+        ``"channels"``, or ``"samples"``: the published network, to compare with (``published``).
     """
 
     sampling_frequency: float = 30_000.0
@@ -62,12 +64,15 @@ class EncoderConfig:
     position_scale_um: float = 50.0
     projection: int = 64
     projector: str = "mlp"
+    architecture: str = "channels"
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if not 0 < self.nbefore < self.samples:
             raise ValueError(f"nbefore {self.nbefore} lies outside the window of {self.samples} samples")
+        if self.architecture not in ("channels", "samples"):
+            raise ValueError(f"architecture must be 'channels' or 'samples', not {self.architecture!r}")
         if self.projector not in ("mlp", "none"):
             raise ValueError(f"projector must be 'mlp' or 'none', not {self.projector!r}")
 
@@ -186,6 +191,15 @@ class SpikeEncoder(nn.Module):
         return self.represent(self.tokens(waveforms, positions, mask)[:, 0])
 
 
+def build_network(config: EncoderConfig) -> SpikeEncoder:
+    """The network that a configuration describes, with random weights."""
+    if config.architecture == "samples":
+        from .published import PublishedEncoder
+
+        return PublishedEncoder(config)
+    return SpikeEncoder(config)
+
+
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Three layers with batch normalisation, MoCo-v3's head."""
     return nn.Sequential(
@@ -205,7 +219,7 @@ class ContrastiveNetwork(nn.Module):
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
-        self.encoder = SpikeEncoder(config)
+        self.encoder = build_network(config)
         if config.projector == "mlp":
             self.projector: nn.Module = perceptron(config.dimensions, 256, config.projection)
             projection = config.projection

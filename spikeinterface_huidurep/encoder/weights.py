@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .inference import Encoder
-from .network import EncoderConfig, SpikeEncoder
+from .network import EncoderConfig, SpikeEncoder, build_network
 
 FORMAT = "huidurep-encoder"
 FORMAT_VERSION = 1
@@ -115,7 +115,7 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
         unknown = set(values) - {item.name for item in fields(EncoderConfig)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
-        network = SpikeEncoder(EncoderConfig(**values))
+        network = build_network(EncoderConfig(**values))
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: the weights do not fit their configuration ({error})") from error
