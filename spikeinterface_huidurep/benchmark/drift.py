@@ -81,10 +81,10 @@ def make_motion(
     return Motion([displacement_um], [times_s], bins_um, direction="y")
 
 
-def displacement_at(motion: Motion, times_s: np.ndarray, depths_um: np.ndarray) -> np.ndarray:
+def displacement_at(motion: Motion, times_s: np.ndarray, depths_um: np.ndarray, segment_index: int = 0) -> np.ndarray:
     """Displacement in um (n,) of positions `depths_um` at `times_s`, both (n,); outside the bins the nearest value."""
-    times_s = np.clip(times_s, motion.temporal_bins_s[0][0], motion.temporal_bins_s[0][-1])
+    times_s = np.clip(times_s, motion.temporal_bins_s[segment_index][0], motion.temporal_bins_s[segment_index][-1])
     if motion.spatial_bins_um.size == 1:
-        return np.interp(times_s, motion.temporal_bins_s[0], motion.displacement[0][:, 0])
+        return np.interp(times_s, motion.temporal_bins_s[segment_index], motion.displacement[segment_index][:, 0])
     depths_um = np.clip(depths_um, motion.spatial_bins_um[0], motion.spatial_bins_um[-1])
-    return motion.get_displacement_at_time_and_depth(times_s, depths_um, segment_index=0)
+    return motion.get_displacement_at_time_and_depth(times_s, depths_um, segment_index=segment_index)

@@ -16,6 +16,7 @@ from .peers import PEERS
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; black is HuiduRep's
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OTHERS = ("#7F7F7F", "#8C564B", "#BCBD22")  # for sorters beyond those of the comparison
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "huidurep",
@@ -30,8 +31,7 @@ STYLE = {
 def colour(sorter: str) -> str:
     """Colour of a sorter, the same in every plot."""
     names = list(PEERS)
-    index = names.index(sorter) if sorter in names else sum(map(ord, sorter))
-    return PALETTE[index % len(PALETTE)]
+    return PALETTE[names.index(sorter)] if sorter in names else OTHERS[sum(map(ord, sorter)) % len(OTHERS)]
 
 
 def _new_figure(width: float, height: float) -> Figure:
@@ -72,10 +72,9 @@ def plot_accuracy_against_snr(units: pd.DataFrame, sorters: Sequence[str]) -> st
     figure = _new_figure(2.4 * columns + 0.6, 2.1 * rows + 0.5)
     snr = units["snr"].to_numpy(dtype=float)
     low, high = np.nanmin(snr) * 0.9, np.nanmax(snr) * 1.1
-    shared = None
+    axes: Axes | None = None
     for position, sorter in enumerate(sorters):
-        axes = _axes(figure, rows, columns, position + 1, sharex=shared, sharey=shared)
-        shared = shared or axes
+        axes = _axes(figure, rows, columns, position + 1, sharex=axes, sharey=axes)
         mine = units[units["sorter"] == sorter]
         axes.axhline(WELL_DETECTED, color="0.75", linewidth=0.8, zorder=0)
         axes.scatter(mine["snr"], mine["recall"], s=12, marker="^", color="0.6", linewidths=0, label="recall")
@@ -88,8 +87,8 @@ def plot_accuracy_against_snr(units: pd.DataFrame, sorters: Sequence[str]) -> st
         axes.tick_params(labelleft=position % columns == 0)
         if position >= len(sorters) - columns:
             axes.set_xlabel("SNR")
-    handles, labels = shared.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    if axes is not None:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=8)
     return _svg(figure)
 
 
@@ -222,5 +221,6 @@ def plot_violations(units: pd.DataFrame, sorters: Sequence[str]) -> str:
         violations = np.clip(mine["isi_violations_ratio"].to_numpy(dtype=float), 0, 2)
         axes.scatter(mine["snr"], violations, s=14, color=colour(sorter), alpha=0.7, linewidths=0, label=sorter)
     axes.set(xlabel="SNR", ylabel="ISI violations", xscale="log", ylim=(-0.05, 2.1))
+    _plain_log_ticks(axes, units["snr"].to_numpy(dtype=float))
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)

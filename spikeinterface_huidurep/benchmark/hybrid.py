@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from spikeinterface.core import BaseRecording, Templates, get_noise_levels
+from spikeinterface.core import BaseRecording, BaseSorting, Templates, get_noise_levels
 from spikeinterface.core.generate import generate_unit_locations
 from spikeinterface.core.motion import Motion
-from spikeinterface.generation import generate_hybrid_recording, generate_templates
+from spikeinterface.generation import (
+    DriftingTemplates,
+    InjectDriftingTemplatesRecording,
+    generate_hybrid_recording,
+    generate_sorting,
+    generate_templates,
+)
 from spikeinterface.preprocessing import bandpass_filter, compute_motion
 
+from .drift import SAMPLING_FREQUENCY, displacement_at
 from .recordings import GroundTruth, load_ground_truth
 from .units import SORTER_BAND_HZ, sorter_band
 
 TEMPLATE_MS = (1.5, 3.0)
+AMPLITUDE_STD = 0.08
 
 
 def make_hybrid(
@@ -71,21 +80,26 @@ def make_hybrid(
         if motion != "estimate":
             raise ValueError(f"motion is '{motion}' and must be a Motion, 'estimate' or None.")
         motion = compute_motion(recording, preset="dredge_fast")
+    assert motion is None or isinstance(motion, Motion)
     rng = np.random.default_rng(seed)
-    templates, snr = _scaled_templates(recording, n_units, snr_range, rng)
-    hybrid, sorting = generate_hybrid_recording(
-        recording,
-        templates=templates,
-        motion=motion,
-        are_templates_scaled=False,
-        amplitude_std=0.08,
-        generate_sorting_kwargs={
-            "num_units": n_units,
-            "firing_rates": rng.uniform(*rate_hz, n_units),
-            "refractory_period_ms": 2.5,
-        },
-        seed=int(rng.integers(2**31)),
-    )
+    added = _AddedUnits.draw(recording, n_units, snr_range, rng)
+    snr = added.snr
+    sorting_kwargs = {
+        "num_units": n_units,
+        "firing_rates": rng.uniform(*rate_hz, n_units),
+        "refractory_period_ms": 2.5,
+    }
+    if motion is None:
+        hybrid, sorting = generate_hybrid_recording(
+            recording,
+            templates=added.still_templates(),
+            are_templates_scaled=False,
+            amplitude_std=AMPLITUDE_STD,
+            generate_sorting_kwargs=sorting_kwargs,
+            seed=int(rng.integers(2**31)),
+        )
+    else:
+        hybrid, sorting = _inject_moving(recording, added, motion, sorting_kwargs, rng)
     sorting.set_property("gt_snr", snr)
     info = {
         "name": name,
@@ -112,32 +126,104 @@ def make_hybrid(
     return load_ground_truth(folder)
 
 
-def _scaled_templates(
-    recording: BaseRecording, n_units: int, snr_range: tuple[float, float], rng: np.random.Generator
-) -> tuple[Templates, np.ndarray]:
-    """Templates of SpikeInterface's generator in the recording's own unit, scaled to SNRs even on a log scale."""
-    frequency, probe = recording.sampling_frequency, recording.get_probe()
-    seed = int(rng.integers(2**31))
-    locations = generate_unit_locations(
-        n_units,
-        probe.contact_positions,
-        margin_um=10.0,
-        minimum_z=5.0,
-        maximum_z=40.0,
-        minimum_distance=15.0,
-        distance_strict=False,
-        seed=seed,
+@dataclass(frozen=True)
+class _AddedUnits:
+    """Units of SpikeInterface's generator in the recording's own unit; `gain` scales them to `snr`."""
+
+    recording: BaseRecording
+    locations: np.ndarray
+    gain: np.ndarray
+    snr: np.ndarray
+    seed: int
+
+    @classmethod
+    def draw(
+        cls, recording: BaseRecording, n_units: int, snr_range: tuple[float, float], rng: np.random.Generator
+    ) -> _AddedUnits:
+        """Draw somata near the probe and the gain of each."""
+        seed = int(rng.integers(2**31))
+        locations = generate_unit_locations(
+            n_units,
+            recording.get_probe().contact_positions,
+            margin_um=10.0,
+            minimum_z=5.0,
+            maximum_z=40.0,
+            minimum_distance=15.0,
+            distance_strict=False,
+            seed=seed,
+        )
+        snr = np.exp(rng.permutation(np.linspace(np.log(snr_range[0]), np.log(snr_range[1]), n_units)))
+        unscaled = cls(recording, locations, np.ones(n_units), snr, seed)
+        filtered = bandpass_filter(recording, *SORTER_BAND_HZ, dtype="float32")
+        noise = get_noise_levels(filtered, return_in_uV=False, n_jobs=1, progress_bar=False)
+        margin = int(0.01 * recording.sampling_frequency)
+        padded = np.pad(unscaled.at(np.zeros(2)), ((0, 0), (margin, margin), (0, 0)))
+        troughs = -sorter_band(padded, recording.sampling_frequency, axis=1).min(axis=1) / noise
+        return replace(unscaled, gain=snr / troughs.max(axis=1))
+
+    @property
+    def nbefore(self) -> int:
+        return int(TEMPLATE_MS[0] * self.recording.sampling_frequency / 1000)
+
+    def at(self, displacement_um: np.ndarray) -> np.ndarray:
+        """Templates (n_units, n_samples, n_channels) float32 of the units moved by (x, y) um."""
+        moved = self.locations + np.append(displacement_um, 0.0)
+        templates = generate_templates(
+            self.recording.get_probe().contact_positions,
+            moved,
+            self.recording.sampling_frequency,
+            *TEMPLATE_MS,
+            seed=self.seed,  # the same seed draws the same units wherever they are
+            dtype="float32",
+            mode="ellipsoid",
+        )
+        return templates * self.gain[:, np.newaxis, np.newaxis].astype("float32")
+
+    def still_templates(self) -> Templates:
+        frequency, probe = self.recording.sampling_frequency, self.recording.get_probe()
+        return Templates(self.at(np.zeros(2)), frequency, self.nbefore, is_in_uV=False, probe=probe)
+
+
+def _inject_moving(
+    recording: BaseRecording, added: _AddedUnits, motion: Motion, sorting_kwargs: dict, rng: np.random.Generator
+) -> tuple[BaseRecording, BaseSorting]:
+    """Inject units that move: their templates are generated anew at every um.
+
+    SpikeInterface's generate_hybrid_recording interpolates them between channels instead, which loses the units at the
+    ends of a probe and cannot be done where all channels lie on a line.
+    """
+    frequency, n_units = recording.sampling_frequency, len(added.snr)
+    n_samples = [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]
+    durations = [count / frequency for count in n_samples]
+    sorting = generate_sorting(
+        durations=durations, sampling_frequency=frequency, seed=int(rng.integers(2**31)), **sorting_kwargs
     )
-    array = generate_templates(
-        probe.contact_positions, locations, frequency, *TEMPLATE_MS, seed=seed, dtype="float32", mode="ellipsoid"
+    vectors = []
+    for segment, duration_s in enumerate(durations):
+        times_s = np.arange(int(np.ceil(duration_s * SAMPLING_FREQUENCY)) + 1) / SAMPLING_FREQUENCY
+        vector = np.zeros((times_s.size, 2, n_units))
+        for unit, depth in enumerate(added.locations[:, motion.dim]):
+            vector[:, motion.dim, unit] = displacement_at(motion, times_s, np.full(times_s.size, depth), segment)
+        vectors.append(vector)
+    low = int(np.floor(min(vector.min() for vector in vectors)))
+    high = int(np.ceil(max(vector.max() for vector in vectors)))
+    steps_um = np.zeros((high - low + 1, 2))
+    steps_um[:, motion.dim] = np.arange(low, high + 1)
+    templates = DriftingTemplates.from_precomputed_templates(
+        templates_array_moved=np.stack([added.at(step) for step in steps_um]),
+        displacements=steps_um,
+        sampling_frequency=frequency,
+        nbefore=added.nbefore,
+        probe=recording.get_probe(),
     )
-    filtered = bandpass_filter(recording, *SORTER_BAND_HZ, dtype="float32")
-    noise = get_noise_levels(filtered, return_in_uV=False, n_jobs=1, progress_bar=False)
-    margin = int(0.01 * frequency)
-    band = sorter_band(np.pad(array, ((0, 0), (margin, margin), (0, 0))), frequency, axis=1)
-    troughs = -band.min(axis=1) / noise
-    low, high = np.log(snr_range)
-    snr = np.exp(rng.permutation(np.linspace(low, high, n_units)))
-    array = array * (snr / troughs.max(axis=1))[:, np.newaxis, np.newaxis].astype("float32")
-    nbefore = int(TEMPLATE_MS[0] * frequency / 1000)
-    return Templates(array, frequency, nbefore, is_in_uV=False, probe=probe), snr
+    hybrid = InjectDriftingTemplatesRecording(
+        sorting=sorting,
+        drifting_templates=templates,
+        displacement_vectors=vectors,
+        displacement_sampling_frequency=SAMPLING_FREQUENCY,
+        displacement_unit_factor=np.eye(n_units),
+        parent_recording=recording,
+        num_samples=n_samples,
+        amplitude_factor=rng.normal(1.0, AMPLITUDE_STD, sorting.to_spike_vector().size),
+    )
+    return hybrid, sorting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
 
     candidates = pool[n_far:]
     chosen = choose_units(
-        still.still[candidates],
+        still.still[place.unit[candidates]],
         place.location[candidates],
         noise_level,
         still.sampling_frequency,
@@ -126,7 +126,7 @@ def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
         "noise_level_uv": round(noise_level, 2),
         "n_spikes": int(sorting.to_spike_vector().size),
         "snr_quartiles": np.round(np.percentile(snr, [0, 25, 50, 75, 100]), 2).tolist(),
-        "cell_models": sorted(set(still.cell_model[index].tolist())),
+        "cell_models": sorted(set(still.cell_model[place.unit[index]].tolist())),
         "sampling_frequency": still.sampling_frequency,
         "n_channels": len(place.channel_locations),
     }
@@ -181,10 +181,17 @@ def _add_hash(background, settings, library, pool, place: Placement, motion, rng
     """Add the far units, which no sorter has to find: units of `pool`, often more than once, at depths of their own."""
     frequency = background.sampling_frequency
     index = np.sort(rng.choice(pool, settings.n_hash, replace=settings.n_hash > pool.size))
-    units = read_units(library, index, settings.sampling_frequency, window_ms=HASH_WINDOW_MS)
+    units = read_units(library, place.unit[index], settings.sampling_frequency, window_ms=HASH_WINDOW_MS)
     if motion is None:
         units = units.at_rest()
-    place = place_anywhere(units, replace(place, usable=place.usable[index]), rng)
+    place = Placement(
+        place.channel_locations,
+        place.unit[index],
+        place.location[index],
+        place.first_channel[index],
+        place.usable[index],
+    )
+    place = place_anywhere(units, place, rng)
     templates = make_hash(units, place.first_channel, settings.hash_uv, rng)
     rates = log_normal_rates(index.size, settings.hash_rate_hz, rng)
     bursting, noise = np.zeros(index.size, dtype=bool), np.full(index.size, 0.1)
@@ -195,7 +202,7 @@ def _add_hash(background, settings, library, pool, place: Placement, motion, rng
 def _add_units(background, settings, library, index, gain, place: Placement, motion, rng):
     """Add the units to be found; returns the recording and the true sorting."""
     frequency = background.sampling_frequency
-    units = read_units(library, index, settings.sampling_frequency)
+    units = read_units(library, place.unit[index], settings.sampling_frequency)
     if motion is None:
         units = units.at_rest()
     scaled = units.templates * gain[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32)

@@ -9,6 +9,8 @@ from probeinterface import Probe
 
 from .units import LibraryUnits
 
+COPIES = 4  # of each unit on a longer probe
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -17,6 +19,8 @@ class Placement:
     Attributes
     ----------
     channel_locations : np.ndarray, shape (n_channels, 2)
+    unit : np.ndarray of int64, shape (n_units,)
+        Which unit of the library; on a longer probe each of them comes several times, at depths of its own.
     location : np.ndarray, shape (n_units, 3)
         Somata, like the library's but moved along the probe.
     first_channel : np.ndarray of int64, shape (n_units,)
@@ -26,6 +30,7 @@ class Placement:
     """
 
     channel_locations: np.ndarray
+    unit: np.ndarray
     location: np.ndarray
     first_channel: np.ndarray
     usable: np.ndarray
@@ -58,7 +63,8 @@ def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.G
     """
     locations, n_units = units.channel_locations, len(units.location)
     if n_channels is None or n_channels == len(locations):
-        return Placement(locations, units.location, np.zeros(n_units, dtype=np.int64), np.ones(n_units, dtype=bool))
+        still, usable = np.zeros(n_units, dtype=np.int64), np.ones(n_units, dtype=bool)
+        return Placement(locations, np.arange(n_units), units.location, still, usable)
     rows = find_rows(locations)
     if rows is None:
         raise ValueError(
@@ -70,11 +76,15 @@ def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.G
     depth = units.location[:, 1]
     low, high = locations[:, 1].min(), locations[:, 1].max()
     usable = np.abs(depth - 0.5 * (low + high)) < 0.25 * (high - low)
-    return _shifted(units, rng.uniform(long[:, 1].min(), long[:, 1].max(), n_units), long, per_row, row_um, usable)
+    unit = np.repeat(np.arange(n_units), COPIES)
+    wanted_um = rng.uniform(long[:, 1].min(), long[:, 1].max(), unit.size)
+    return _shifted(units.location, unit, wanted_um, long, per_row, row_um, usable[unit])
 
 
 def place_anywhere(units: LibraryUnits, place: Placement, rng: np.random.Generator) -> Placement:
-    """Put units of a probe of equal rows at any depth of it; units of other probes stay where they are.
+    """Put units of a probe of equal rows at any depth of it; units of other probes stay where `place` has them.
+
+    `units` are those of `place`, in its order.
 
     A template that is cut at an end of the library's probe stays cut, which far units can bear.
     """
@@ -82,17 +92,24 @@ def place_anywhere(units: LibraryUnits, place: Placement, rng: np.random.Generat
     if rows is None:
         return place
     depths = place.channel_locations[:, 1]
-    wanted = rng.uniform(depths.min(), depths.max(), len(units.location))
-    return _shifted(units, wanted, place.channel_locations, *rows, place.usable)
+    unit = np.arange(len(units.location))
+    wanted_um = rng.uniform(depths.min(), depths.max(), unit.size)
+    return _shifted(units.location, unit, wanted_um, place.channel_locations, *rows, place.usable)
 
 
 def _shifted(
-    units: LibraryUnits, wanted_um: np.ndarray, channels: np.ndarray, per_row: int, row_um: float, usable: np.ndarray
+    location: np.ndarray,
+    unit: np.ndarray,
+    wanted_um: np.ndarray,
+    channels: np.ndarray,
+    per_row: int,
+    row_um: float,
+    usable: np.ndarray,
 ) -> Placement:
     """Move each unit by whole rows to about the depth wanted."""
-    rows = np.rint((wanted_um - units.location[:, 1]) / row_um).astype(np.int64)
-    location = units.location + np.stack([np.zeros(rows.size), rows * row_um, np.zeros(rows.size)], axis=1)
-    return Placement(channels, location, rows * per_row, usable)
+    rows = np.rint((wanted_um - location[unit, 1]) / row_um).astype(np.int64)
+    moved = location[unit] + np.stack([np.zeros(rows.size), rows * row_um, np.zeros(rows.size)], axis=1)
+    return Placement(channels, unit, moved, rows * per_row, usable)
 
 
 def make_probe(channel_locations: np.ndarray) -> Probe:

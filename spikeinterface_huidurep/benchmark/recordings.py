@@ -126,7 +126,7 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("HUIDUREP_CACHE") or Path.home() / ".cache" / "huidurep" / "benchmark")
 
 
-def recording_key(settings: Settings, library_folder: Path | None) -> str:
+def recording_key(settings: Settings, library_folder: str | Path | None) -> str:
     """Short digest of all that decides a recording: settings, the library's contents, versions."""
     parts = {
         "format": FORMAT,

@@ -17,6 +17,7 @@ READ_AT_ONCE = 60  # units whose every displacement is in memory while candidate
 HASH_WINDOW_MS = (1.0, 2.5)  # far units are seen by little more than their trough
 SORTER_BAND_HZ = (300.0, 6000.0)  # SNR is measured in the band in which sorters look for spikes
 ALIKE = 0.95  # two units are alike when the cosine between their templates is above this
+ALIKE_WITHIN_UM = 100.0  # ... and they lie nearer than this
 MAX_GAIN = 1.6  # by which a unit of the library may be scaled to the SNR asked for
 HASH_PART = 0.2  # of a library's units that serve as far ones only
 
@@ -103,8 +104,7 @@ def read_units(
         To resample to, Hz; None keeps the library's.
     window_ms : (float, float) or None
         Cut the window to this long before and after the trough, with tapered ends; None keeps the window, padded
-        until it
-        has fallen to zero.
+        until it has fallen to zero.
     """
     library = load_library(path, units=units, pad_ms=PAD_MS if window_ms is None else (0.0, 0.0))
     positions = np.asarray(library["channel_positions"], dtype=np.float64)
@@ -117,6 +117,7 @@ def read_units(
     nbefore, frequency = int(library["nbefore"]), float(library["sampling_frequency"])
     if window_ms is not None:
         before, after = (int(round(ms * frequency / 1000)) for ms in window_ms)
+        before, after = min(before, nbefore), min(after, templates.shape[2] - nbefore)
         templates = templates[:, :, nbefore - before : nbefore + after] * _taper(before + after)[:, np.newaxis]
         nbefore = before
     if sampling_frequency is not None and sampling_frequency != frequency:
@@ -154,11 +155,13 @@ def read_still_units(path: str | Path, sampling_frequency: float | None = None) 
     for start in range(0, n_units, READ_AT_ONCE):
         part = read_units(path, np.arange(start, min(start + READ_AT_ONCE, n_units)), sampling_frequency)
         parts.append(replace(part, templates=part.still[:, np.newaxis].copy()))
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("templates", "location", "cell_class", "cell_model")
-    }
-    return replace(parts[0], **joined)
+    return replace(
+        parts[0],
+        templates=np.concatenate([part.templates for part in parts]),
+        location=np.concatenate([part.location for part in parts]),
+        cell_class=np.concatenate([part.cell_class for part in parts]),
+        cell_model=np.concatenate([part.cell_model for part in parts]),
+    )
 
 
 def _taper(n_samples: int, part: float = 0.2) -> np.ndarray:
@@ -244,7 +247,7 @@ def choose_units(
         index.append(chosen)
         snr.append(target)
         distance = np.linalg.norm(location - location[chosen], axis=1)
-        free &= (shape @ shape[chosen] < ALIKE) & (distance >= min_distance_um)
+        free &= (distance >= ALIKE_WITHIN_UM) | ((shape @ shape[chosen] < ALIKE) & (distance >= min_distance_um))
     if len(index) < n_units:
         raise ValueError(
             f"The template library has only {len(index)} units of SNR {snr_range[0]:g} to {snr_range[1]:g} that are "
@@ -257,7 +260,7 @@ def make_hash(
     units: LibraryUnits, first_channel: np.ndarray, amplitude_uv: tuple[float, float], rng: np.random.Generator
 ) -> MovableTemplates:
     """Scale units to far ones: their trough at displacement 0 becomes a value in `amplitude_uv` (uV, log-uniform)."""
-    wanted = np.exp(rng.uniform(*np.log(amplitude_uv), len(units.templates)))
+    wanted = np.exp(rng.uniform(np.log(amplitude_uv[0]), np.log(amplitude_uv[1]), len(units.templates)))
     gain = wanted / -units.still.min(axis=(1, 2))
     return MovableTemplates(
         units.templates * gain[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32),
