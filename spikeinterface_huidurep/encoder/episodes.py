@@ -98,10 +98,13 @@ def _neighbours(bank: TemplateBank, config: EpisodeConfig, generator: torch.Gene
     return order[:enough][torch.randperm(enough, generator=generator)[: config.units]]
 
 
-def _displacement_steps(bank: TemplateBank, n: int, drift_um: float, generator: torch.Generator) -> Tensor:
-    middle = bank.steps // 2
+def _displacement_steps(bank: TemplateBank, units: Tensor, drift_um: float, generator: torch.Generator) -> Tensor:
+    n, middle = len(units), bank.steps // 2
     reach = min(middle, int(drift_um / bank.step_um)) if bank.steps > 1 else 0
-    return middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
+    steps = middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
+    # of a neuron that drifted beyond the probe's end nothing is detected
+    trough = bank.trough.amax(dim=2)
+    return torch.where(trough[units, steps] >= 0.5 * trough[units, middle], steps, torch.full_like(steps, middle))
 
 
 def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, generator: torch.Generator) -> Episode:
@@ -125,7 +128,7 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     units = chosen[labels]
     n, channels = len(units), len(bank.locations)
     everywhere = torch.arange(channels).expand(n, -1)
-    steps = _displacement_steps(bank, n, config.drift_um, generator)
+    steps = _displacement_steps(bank, units, config.drift_um, generator)
     prints = bank.footprints(units, steps)
     reference = bank.trough[units, bank.steps // 2].amax(dim=1)
     low, high = (float(np.log(value)) for value in config.snr)
