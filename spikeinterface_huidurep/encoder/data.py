@@ -44,14 +44,14 @@ class BandPass:
 
 def filter_and_resample(
     waveforms: np.ndarray,
-    band: BandPass,
+    band: BandPass | None,
     sampling_frequency: float,
     nbefore: float,
     target_frequency: float,
     target_nbefore: int,
     samples: int,
 ) -> np.ndarray:
-    """Band-pass and resample waveforms that start and end at zero, in one pass through the frequency domain.
+    """Band-pass (unless ``band`` is None) and resample waveforms that start and end at zero, in the frequency domain.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ def filter_and_resample(
     length_out = int(round(length * target_frequency / sampling_frequency))
     frequencies = np.fft.rfftfreq(length, 1 / sampling_frequency)
     start = nbefore / sampling_frequency - target_nbefore / target_frequency
-    gain = band.response(frequencies, sampling_frequency) * np.exp(2j * np.pi * frequencies * start)
+    gain = np.exp(2j * np.pi * frequencies * start)
+    if band is not None:
+        gain = gain * band.response(frequencies, sampling_frequency)
     gain = (gain * (length_out / length)).astype(np.complex64)
     flat = waveforms.reshape(-1, waveforms.shape[-1])
     out = np.empty((len(flat), samples), dtype=np.float32)
@@ -102,6 +104,21 @@ class Footprints:
     gather: Callable[[Tensor], Tensor]
 
 
+def _at_network_rate(
+    waveforms: np.ndarray, rate: float, nbefore: float, config: EncoderConfig, band: BandPass | None
+) -> np.ndarray:
+    """Waveforms (..., samples) filtered and resampled to the network's window with its margins."""
+    window = (config.sampling_frequency, config.nbefore + MARGIN, config.samples + 2 * MARGIN)
+    return filter_and_resample(waveforms, band, rate, nbefore, *window)
+
+
+def _fall_to_zero(waveforms: np.ndarray, size: int) -> np.ndarray:
+    """Let the last axis fall from its first and last values to zero within ``size`` samples added on both sides."""
+    fall = 0.5 + 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / max(size, 1))
+    ends = waveforms[..., :1] * fall[::-1], waveforms[..., -1:] * fall
+    return np.concatenate([ends[0], waveforms, ends[1]], axis=-1).astype(np.float32)
+
+
 def footprint_statistics(templates: Tensor, nominal: int) -> tuple[Tensor, Tensor, Tensor]:
     """Peak-to-peak, trough depth and trough time of templates (..., W), the trough near sample ``nominal``."""
     inner = templates[..., MARGIN:-MARGIN]
@@ -112,31 +129,68 @@ def footprint_statistics(templates: Tensor, nominal: int) -> tuple[Tensor, Tenso
 
 
 class TemplateBank:
-    """One library on one probe after one band-pass, at the network's rate.
+    """Templates of many units on one probe at the network's rate, after one band-pass.
+
+    Made by :meth:`from_library` or :meth:`from_templates`.
 
     Parameters
     ----------
-    path : str or Path
-        The template library.
+    blocks : iterable of ndarray, (steps, channels, W) float32
+        Each unit's templates at its displacements, with ``MARGIN`` samples around the network's window. Amplitudes are
+        divided by the trough at the middle displacement.
+    locations : ndarray, (channels, 2) float32, um
     config : EncoderConfig
-    band : BandPass
-    exclude : iterable of str
-        Cell models to leave out: units whose ``cell_model`` contains one of these strings.
-    only : iterable of str, optional
-        The reverse: keep these cell models alone.
+    name : str
+    cell_model : ndarray of str, (units,), optional
+    displacement : ndarray, (steps,), um, optional
+        3.3 um a step where it is not given.
     """
 
     def __init__(
         self,
+        blocks: Iterable[np.ndarray],
+        locations: np.ndarray,
+        config: EncoderConfig,
+        name: str = "",
+        cell_model: np.ndarray | None = None,
+        displacement: np.ndarray | None = None,
+    ) -> None:
+        self.name, self.cell_model = name, cell_model
+        self.nominal = config.nbefore + MARGIN
+        self.samples = config.samples
+        self.locations = torch.from_numpy(np.ascontiguousarray(locations, dtype=np.float32))
+        units = [self._unit(torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))) for block in blocks]
+        self.templates, self.ptp, self.trough, self.trough_time, self.peak = (
+            torch.stack(parts) for parts in zip(*units, strict=True)
+        )
+        self.step_um = 10 / 3 if displacement is None else float(np.diff(displacement).mean())
+        middle = self.templates.shape[1] // 2
+        everywhere = torch.ones(len(self.locations), dtype=torch.bool)
+        self.location = views.estimated_location(self.ptp[:, middle], self.locations, everywhere)
+        self.neighbours = self._neighbours()
+
+    @classmethod
+    def from_library(
+        cls,
         path: str | Path,
         config: EncoderConfig,
         band: BandPass | None = None,
         exclude: Iterable[str] = (),
         only: Iterable[str] | None = None,
-    ) -> None:
-        self.name = Path(path).stem
-        self.nominal = config.nbefore + MARGIN
-        self.samples = config.samples
+    ) -> TemplateBank:
+        """Read a template library and band-pass it.
+
+        Parameters
+        ----------
+        path : str or Path
+        config : EncoderConfig
+        band : BandPass, optional
+            The sorter's default where none is given.
+        exclude : iterable of str
+            Cell models to leave out: units whose ``cell_model`` contains one of these strings.
+        only : iterable of str, optional
+            The reverse: keep these cell models alone.
+        """
         factors = load_factors(path, pad_ms=_PAD_MS)
         names = factors.cell_model
         keep = np.array([not any(part in name for part in exclude) for name in names], dtype=bool)
@@ -144,46 +198,36 @@ class TemplateBank:
             keep &= np.array([any(part in name for part in only) for name in names], dtype=bool)
         if not keep.any():
             raise ValueError(f"no unit of {path} is left after leaving out cell models")
-        filtered = filter_and_resample(
-            factors.temporal[keep],
-            band or BandPass(),
-            factors.facts["sampling_frequency"],
-            factors.facts["nbefore"],
-            config.sampling_frequency,
-            self.nominal,
-            self.samples + 2 * MARGIN,
-        )
-        self.locations = torch.from_numpy(factors.planar_locations())
-        self.cell_model = names[keep]
-        spatial = None if factors.spatial is None else factors.spatial[keep]
-        self._normalise(spatial, filtered)
-        self.drifting = self.templates.shape[1] > 1
+        rate, nbefore = factors.facts["sampling_frequency"], factors.facts["nbefore"]
+        filtered = _at_network_rate(factors.temporal[keep], rate, nbefore, config, band or BandPass())
+        if factors.spatial is None:
+            blocks: Iterable[np.ndarray] = (block[None] for block in filtered)
+        else:
+            blocks = (space @ time for space, time in zip(factors.spatial[keep], filtered, strict=True))
         displacement = factors.facts.get("displacement")
-        self.step_um = 10 / 3 if displacement is None else float(np.diff(displacement).mean())
-        self.displacement = displacement
-        # only units seen clearly can be told apart; the far rest belongs to the noise
-        middle = self.templates.shape[1] // 2
-        self.location = views.estimated_location(
-            self.ptp[:, middle].float(), self.locations, torch.ones(len(self.locations), dtype=torch.bool)
-        )
-        self.neighbours = self._neighbours()
+        return cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], displacement)
 
-    def _normalise(self, spatial: np.ndarray | None, filtered: np.ndarray) -> None:
-        n = len(filtered)
-        shape = (n, 1, filtered.shape[1]) if spatial is None else spatial.shape[:3]
-        self.templates = torch.empty(*shape, filtered.shape[-1], dtype=torch.float16)
-        self.ptp = torch.empty(shape)
-        self.trough = torch.empty(shape)
-        self.trough_time = torch.empty(shape, dtype=torch.int64)
-        self.peak = torch.empty(n)
-        for unit in range(n):
-            full = filtered[unit][None] if spatial is None else spatial[unit] @ filtered[unit]
-            block = torch.from_numpy(np.ascontiguousarray(full))
-            _, trough, _ = footprint_statistics(block, self.nominal)
-            self.peak[unit] = trough[len(trough) // 2].max()
-            block = block / self.peak[unit]
-            self.templates[unit] = block.half()
-            self.ptp[unit], self.trough[unit], self.trough_time[unit] = footprint_statistics(block, self.nominal)
+    @classmethod
+    def from_templates(
+        cls,
+        templates: np.ndarray,
+        channel_locations: np.ndarray,
+        sampling_frequency: float,
+        nbefore: int,
+        config: EncoderConfig,
+    ) -> TemplateBank:
+        """A bank of a recording's own unit templates (units, samples, channels), band-passed as the recording is."""
+        size = int(round(1e-3 * sampling_frequency))
+        padded = _fall_to_zero(templates.transpose(0, 2, 1).astype(np.float32), size)
+        resampled = _at_network_rate(padded, sampling_frequency, nbefore + size, config, None)
+        return cls((block[None] for block in resampled), channel_locations, config, "recording")
+
+    def _unit(self, block: Tensor) -> tuple[Tensor, ...]:
+        """Half-precision templates relative to the trough, their statistics and the trough itself."""
+        _, trough, _ = footprint_statistics(block, self.nominal)
+        peak = trough[len(trough) // 2].max().clamp(min=1e-6)
+        block = block / peak
+        return block.half(), *footprint_statistics(block, self.nominal), peak
 
     def _neighbours(self, radius_um: float = 80.0, count: int = 32) -> Tensor:
         """For each unit, ``count`` others within ``radius_um`` (with repeats where there are fewer)."""

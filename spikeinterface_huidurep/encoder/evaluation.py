@@ -228,7 +228,7 @@ def evaluate(
         if not path.is_file():
             logger.warning("no library %s, row %r is skipped", path, name)
             continue
-        bank = TemplateBank(path, encoder.config, exclude=exclude, only=only)
+        bank = TemplateBank.from_library(path, encoder.config, exclude=exclude, only=only)
         generator = torch.Generator().manual_seed(seed)
         noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
         results: dict[str, list[Scores]] = {method: [] for method in methods}
@@ -262,7 +262,9 @@ def evaluate_denoiser(
     """Error of the denoised waveforms in parts of the noisy ones', at one SNR on the two-column probe."""
     config = EpisodeConfig(snr=(snr, snr))
     only = None if only is None else tuple(only)
-    bank = TemplateBank(Path(folder) / f"{config.library}.npz", encoder.config, exclude=tuple(exclude), only=only)
+    bank = TemplateBank.from_library(
+        Path(folder) / f"{config.library}.npz", encoder.config, exclude=tuple(exclude), only=only
+    )
     generator = torch.Generator().manual_seed(seed)
     noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
     errors = np.array(

@@ -54,7 +54,7 @@ class Encoder:
     network: SpikeEncoder
     device: Any = "cpu"
     facts: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 1024
+    batch_size: int = 512
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)

@@ -114,11 +114,11 @@ def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
         if not path.is_file():
             logger.warning("no library %s in %s, training without it", name, folder)
             continue
-        bank = TemplateBank(path, config.encoder, default, config.exclude)
+        bank = TemplateBank.from_library(path, config.encoder, default, config.exclude)
         sources.append(Source(bank, noise[default], weight * (0.7 if config.other_bands and bank.steps == 1 else 1.0)))
         if config.other_bands and bank.steps == 1:
             for band in _OTHER_BANDS:
-                other = TemplateBank(path, config.encoder, band, config.exclude)
+                other = TemplateBank.from_library(path, config.encoder, band, config.exclude)
                 sources.append(Source(other, noise[band], 0.15 * weight))
     if not sources:
         raise FileNotFoundError(f"{folder} holds none of the libraries {', '.join(config.libraries)}")
@@ -245,6 +245,14 @@ class Trainer:
                 writer.writerow(_LOG_COLUMNS)
             writer.writerow([f"{row[key]:.6g}" for key in _LOG_COLUMNS])
 
+    def _trim_log(self) -> None:
+        """Drop the rows that a stopped run wrote after its last checkpoint; they will be written again."""
+        path = self.folder / "log.csv"
+        if path.is_file():
+            header, *rows = path.read_text().splitlines()
+            kept = [row for row in rows if float(row.split(",")[0]) <= self.step]
+            path.write_text("\n".join([header, *kept]) + "\n")
+
     @property
     def checkpoint_path(self) -> Path:
         """The newest checkpoint."""
@@ -284,6 +292,7 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         self.sampler.generator.set_state(content["generator"])
         self.step, self.seconds = content["step"], content["seconds"]
+        self._trim_log()
         logger.info("resumed at step %d", self.step)
 
 
