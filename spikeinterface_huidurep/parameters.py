@@ -36,10 +36,10 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
     "ms_after": (1.6, "End of the templates after the peak, in ms."),
     "assignment_threshold": (
-        25.0,
+        32.0,
         "Least evidence of a spike in the assignment: squared noise that its template explains.",
     ),
-    "amplitude_std": (0.15, "Expected spread of a unit's amplitudes, as a fraction of the template's."),
+    "amplitude_std": (0.12, "Expected spread of a unit's amplitudes, as a fraction of the template's."),
     "censored_period_ms": (0.5, "No unit has two spikes nearer than this, in ms."),
     "min_spikes": (20, "Units with fewer spikes are dropped."),
     "min_firing_rate": (0.02, "Units with fewer spikes per second are dropped, in Hz."),

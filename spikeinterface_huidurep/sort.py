@@ -25,6 +25,7 @@ from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
 from .stages.preprocessing import preprocess
 from .stages.selection import select_peaks
+from .stages.splitting import split_units
 from .stages.template_space import whiten_templates
 from .stages.templates import estimate_templates
 
@@ -137,14 +138,17 @@ def sort_shank(
 
         templates = templates_of(peaks, clusters, displacement)
 
-    with record.stage("merge clusters"):
-        units, lags = merge_clusters(
-            whiten_templates(templates, noise), templates.n_spikes, merge_threshold=params["merge_threshold"]
-        )
-        labels = np.where(clusters >= 0, units[clusters], -1)
-        aligned = peaks.copy()
-        aligned["sample_index"] += np.where(clusters >= 0, lags[clusters], 0)
-        templates = templates_of(aligned, labels, displacement)
+    with record.stage("merge and split clusters"):
+        peaks, labels = _merged(peaks, clusters, templates, noise, params)
+        templates = templates_of(peaks, labels, displacement)
+        labels = split_units(
+            traces, peaks, labels, displacement, whiten_templates(templates, noise),
+            min_size=params["min_cluster_size"], min_separation=params["merge_threshold"], seed=seed,
+            job_kwargs=job_kwargs,
+        )  # fmt: skip
+        templates = templates_of(peaks, labels, displacement)
+        peaks, labels = _merged(peaks, labels, templates, noise, params)
+        templates = templates_of(peaks, labels, displacement)
     record.save(
         peaks=peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=labels, templates=templates.waveforms,
@@ -175,6 +179,18 @@ def sort_shank(
     if len(sorting.unit_ids) == 0:
         return _nothing(recording, "no cluster of peaks made a unit")
     return sorting
+
+
+def _merged(peaks, labels, templates, noise, params):
+    """The peaks, moved to be aligned within a unit, and their units after merging."""
+    units, lags = merge_clusters(
+        whiten_templates(templates, noise), templates.n_spikes, merge_threshold=params["merge_threshold"]
+    )
+    aligned, merged = peaks.copy(), np.full(len(labels), -1)
+    labelled = labels >= 0
+    aligned["sample_index"][labelled] += lags[labels[labelled]]
+    merged[labelled] = units[labels[labelled]]
+    return aligned, merged
 
 
 def _nothing(recording, why):

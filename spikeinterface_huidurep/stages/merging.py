@@ -14,6 +14,7 @@ def merge_clusters(
     n_spikes: np.ndarray,
     *,
     merge_threshold: float = 4.0,
+    variability: float = 0.05,
     max_distance_um: float = 60.0,
     max_lag: int = 15,
     amplitude_limits: tuple[float, float] = (0.5, 2.0),
@@ -33,6 +34,8 @@ def merge_clusters(
         Spikes behind each template.
     merge_threshold : float
         Clusters nearer than this, in standard deviations of the noise, are merged.
+    variability : float
+        How much one neuron's own waveform varies, as a fraction of its norm; it adds to the noise.
     max_distance_um : float
         Clusters further apart than this are never merged.
     max_lag : int
@@ -50,7 +53,7 @@ def merge_clusters(
     n_clusters = templates.n_units
     if n_clusters < 2:
         return np.zeros(n_clusters, dtype="int64"), np.zeros(n_clusters, dtype="int64")
-    distance, lag = template_distances(templates, n_spikes, max_distance_um, max_lag, amplitude_limits)
+    distance, lag = template_distances(templates, n_spikes, variability, max_distance_um, max_lag, amplitude_limits)
     far = 10 * merge_threshold
     condensed = squareform(np.minimum(distance, far), checks=False)
     flat = fcluster(linkage(condensed, method="complete"), t=merge_threshold, criterion="distance")
@@ -68,6 +71,7 @@ def merge_clusters(
 def template_distances(
     templates: WhitenedTemplates,
     n_spikes: np.ndarray,
+    variability: float = 0.05,
     max_distance_um: float = 60.0,
     max_lag: int = 15,
     amplitude_limits: tuple[float, float] = (0.5, 2.0),
@@ -104,7 +108,8 @@ def template_distances(
             best = int(np.argmax(correlation))
             squared = _scaled_distance(energy[a], energy[b], correlation[best], amplitude_limits)
             estimation = n_local * n_filters * (1 / max(n_spikes[a], 1) + 1 / max(n_spikes[b], 1))
-            distance[a, b] = distance[b, a] = np.sqrt(max(squared - estimation, 0.0))
+            spread = 1 + variability**2 * min(energy[a], energy[b])
+            distance[a, b] = distance[b, a] = np.sqrt(max(squared - estimation, 0.0) / spread)
             # b is seen at +lag after the sample of a: a's spikes come earlier, so b's are to be moved back by it
             lags[a, b], lags[b, a] = -(best - centre), best - centre
     return distance, lags

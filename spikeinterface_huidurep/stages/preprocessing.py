@@ -11,6 +11,7 @@ from spikeinterface.preprocessing import bandpass_filter, common_reference, scal
 logger = logging.getLogger("spikeinterface_huidurep")
 
 MAD_TO_STD = 1.4826
+N_CHUNKS = 20
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
 
@@ -59,49 +60,41 @@ def preprocess(
     else:
         traces = traces.astype("float32")
 
-    alive = _living_channels(traces, measure_noise(traces, seed=seed), dead_channel_fraction)
+    sample = _random_traces(traces, seed)
+    alive = _living_channels(traces, _noise(sample), dead_channel_fraction)
     if not alive.any():
         return None
     if not alive.all():
-        traces = traces.select_channels(traces.channel_ids[alive])
+        traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
     if apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE:
         traces = common_reference(traces, operator="median", reference="global")
-    noise = measure_noise(traces, seed=seed)
-    offset = np.zeros_like(noise) if apply_filter else -measure_baseline(traces, seed=seed) / noise
+        sample = sample - np.median(sample, axis=1, keepdims=True)
+    noise = _noise(sample)
+    # what was not filtered may have an offset
+    offset = -np.median(sample, axis=0) / noise * (not apply_filter)
+    scaled = scale(traces, gain=(1 / noise).astype("float32"), offset=offset.astype("float32"), dtype="float32")
     gains = recording.get_channel_gains()
-    scaled = scale(traces, gain=(1.0 / noise).astype("float32"), offset=offset.astype("float32"), dtype="float32")
     kept = recording.ids_to_indices(scaled.channel_ids)
     scaled.set_property("noise_level", noise * (1.0 if gains is None else np.asarray(gains)[kept]))
     return scaled
 
 
-def measure_noise(recording: BaseRecording, seed: int = 0) -> np.ndarray:
-    """
-    Noise of each channel, robust to spikes and to stretches of zeros.
-
-    Returns
-    -------
-    noise : (n_channels,) float64
-        Median absolute deviation times 1.4826, in the unit of the traces; zero where a channel is constant.
-    """
-    chunks = _random_traces(recording, seed)
-    moving = np.any(chunks != chunks[:1], axis=1)
-    if moving.sum() < 100:
-        return np.zeros(chunks.shape[1])
-    chunks = chunks[moving]
-    return MAD_TO_STD * np.median(np.abs(chunks - np.median(chunks, axis=0)), axis=0)
-
-
-def measure_baseline(recording: BaseRecording, seed: int = 0) -> np.ndarray:
-    """Median of each channel, (n_channels,) float64, in the unit of the traces."""
-    return np.median(_random_traces(recording, seed), axis=0)
-
-
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
-    chunk_size = max(1, min(int(recording.sampling_frequency), recording.get_total_samples() // 4))
+    """A few seconds of traces from all over the recording, (n_samples, n_channels)."""
+    chunk_size = max(1, min(int(recording.sampling_frequency) // 2, recording.get_total_samples() // 4))
+    chunks_per_segment = max(1, N_CHUNKS // recording.get_num_segments())
     return get_random_data_chunks(
-        recording, num_chunks_per_segment=20, chunk_size=chunk_size, concatenated=True, seed=seed
+        recording, num_chunks_per_segment=chunks_per_segment, chunk_size=chunk_size, concatenated=True, seed=seed
     )
+
+
+def _noise(sample: np.ndarray) -> np.ndarray:
+    """Scaled median absolute deviation of each channel, (n_channels,), without the stretches that do not change."""
+    moving = np.any(np.diff(sample, axis=0, prepend=sample[:1]) != 0, axis=1)
+    if moving.sum() < 100:
+        return np.zeros(sample.shape[1])
+    sample = sample[moving]
+    return MAD_TO_STD * np.median(np.abs(sample - np.median(sample, axis=0)), axis=0)
 
 
 def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: float) -> np.ndarray:

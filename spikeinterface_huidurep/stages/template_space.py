@@ -50,12 +50,23 @@ class WhitenedTemplates:
 
     def at(self, displacement: np.ndarray) -> np.ndarray:
         """Coefficients at one displacement a unit (um), interpolated: (n_units, n_local, n_filters)."""
+        return self._interpolated(np.arange(self.n_units), displacement)
+
+    def of_unit(self, unit: int, displacement: np.ndarray) -> np.ndarray:
+        """Coefficients of one unit at many displacements (um): (n, n_local, n_filters)."""
+        return self._interpolated(np.full(len(displacement), unit), displacement)
+
+    def slope(self) -> np.ndarray:
+        """`coefficients @ slope().T` is the direction in which they change when the spike comes later, (n_filters, n_filters)."""
+        middle, centre = self.response.shape[3] // 2, N_SUBSAMPLE // 2
+        return self.response[centre + 1, :, :, middle] - self.response[centre - 1, :, :, middle]
+
+    def _interpolated(self, units, displacement):
         if len(self.displacements) == 1:
-            return self.coefficients[:, 0]
+            return self.coefficients[units, 0]
         position = np.interp(displacement, self.displacements, np.arange(len(self.displacements)))
         lower = np.minimum(position.astype(int), len(self.displacements) - 2)
         weight = (position - lower).astype("float32")[:, None, None]
-        units = np.arange(self.n_units)
         return (1 - weight) * self.coefficients[units, lower] + weight * self.coefficients[units, lower + 1]
 
 

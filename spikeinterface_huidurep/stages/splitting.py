@@ -1,0 +1,188 @@
+"""Splitting: two neurons in one unit show as two modes of the waveforms' residuals in whitened coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+from spikeinterface.core import BaseRecording
+from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
+
+from .template_space import WhitenedTemplates
+
+# scores of the dip test from which a distribution counts as having two modes (Magland and Barnett 2016)
+DIP_THRESHOLD = 2.0
+
+
+def split_units(
+    recording: BaseRecording,
+    spikes: np.ndarray,
+    labels: np.ndarray,
+    displacement: np.ndarray,
+    templates: WhitenedTemplates,
+    *,
+    min_size: int = 20,
+    min_separation: float = 4.0,
+    variability: float = 0.08,
+    max_spikes_per_unit: int = 1000,
+    n_components: int = 4,
+    seed: int = 0,
+    job_kwargs: dict | None = None,
+) -> np.ndarray:
+    """
+    Split units whose spikes, less the template that follows the motion, have two modes.
+
+    In whitened coordinates the residuals of one neuron are a ball of unit variance; those of two are two balls as far
+    apart as their templates. The principal components of the residuals are searched for two modes with
+    the dip test of Isosplit (Magland and Barnett 2016), again and again in each half.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`, sorted by both.
+    labels : (n_spikes,) int
+        Unit of each spike, -1 for none.
+    displacement : (n_spikes,) float
+        Displacement of the probe at each spike, um.
+    templates : WhitenedTemplates
+        Templates of the units.
+    min_size : int
+        Least number of spikes on each side.
+    min_separation : float
+        Least distance of the two means, in standard deviations of the noise.
+    variability : float
+        How much one neuron's own waveform varies, as a fraction of its norm; it adds to the noise.
+    max_spikes_per_unit : int
+        Spikes of a unit that are looked at; the others go to the nearer side, with the label -1 (they are found again
+        by the assignment).
+    n_components : int
+        Principal components that are searched.
+    seed : int
+    job_kwargs : dict, optional
+
+    Returns
+    -------
+    labels : (n_spikes,) int64
+        New labels, -1 for spikes that were not looked at; halves of split units follow after the last unit.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for unit in range(templates.n_units):
+        here = np.flatnonzero(labels == unit)
+        if len(here) > max_spikes_per_unit:
+            here = generator.choice(here, max_spikes_per_unit, replace=False)
+        chosen.append(here)
+    chosen = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=int)
+    split = np.full(len(labels), -1, dtype="int64")
+    split[chosen] = labels[chosen]
+    if len(chosen) == 0:
+        return split
+    residuals = _residuals(recording, spikes[chosen], labels[chosen], displacement[chosen], templates, job_kwargs)
+    next_label = templates.n_units
+    for unit in range(templates.n_units):
+        here = np.flatnonzero(labels[chosen] == unit)
+        norm = np.linalg.norm(templates.of_unit(unit, displacement[chosen[here]]).mean(axis=0)) if len(here) else 0.0
+        wanted = min_separation * np.sqrt(1 + (variability * norm) ** 2)
+        parts = _modes(residuals[here], min_size, wanted, n_components)
+        for part in range(1, parts.max(initial=0) + 1):
+            split[chosen[here[parts == part]]] = next_label
+            next_label += 1
+    return split
+
+
+def _modes(points, min_size, min_separation, n_components, depth=0):
+    """Mode of each point, from 0."""
+    labels = np.zeros(len(points), dtype="int64")
+    if len(points) < 2 * min_size or depth > 4:
+        return labels
+    upper = _two_modes(points, min_size, min_separation, n_components)
+    if upper is None:
+        return labels
+    below = _modes(points[~upper], min_size, min_separation, n_components, depth + 1)
+    above = _modes(points[upper], min_size, min_separation, n_components, depth + 1)
+    labels[~upper] = below
+    labels[upper] = above + below.max(initial=0) + 1
+    return labels
+
+
+def _two_modes(points, min_size, min_separation, n_components):
+    """Mask of the points on the upper side of the clearest cut along a principal component; None if there is none."""
+    from spikeinterface.sortingcomponents.clustering.isosplit_isocut import isocut
+
+    centred = points - np.median(points, axis=0)
+    # collisions are far out in every direction: they must not turn the components
+    norm = np.linalg.norm(centred, axis=1)
+    inner = centred[norm <= np.quantile(norm, 0.9)]
+    _, _, directions = np.linalg.svd(inner, full_matrices=False)
+    best, best_dip = None, DIP_THRESHOLD
+    for direction in directions[:n_components]:
+        projection = (centred @ direction).astype("float64")
+        for _ in range(2):
+            dip, cut = isocut(projection)
+            upper = projection > cut
+            if min(upper.sum(), (~upper).sum()) < min_size:
+                dip = 0.0
+                break
+            # once more along the line between the two means
+            line = np.median(centred[upper], axis=0) - np.median(centred[~upper], axis=0)
+            projection = (centred @ (line / max(np.linalg.norm(line), 1e-9))).astype("float64")
+        if dip > best_dip and min(upper.sum(), (~upper).sum()) >= min_size:
+            separation = np.linalg.norm(np.median(points[upper], axis=0) - np.median(points[~upper], axis=0))
+            if separation >= min_separation:
+                best, best_dip = upper, dip
+    return best
+
+
+def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
+    """Whitened coefficients of each spike on its unit's channels less the scaled template, (n_spikes, n_values) float32."""
+    retriever = PeakRetriever(recording, np.ascontiguousarray(_as_peaks(spikes, labels)))
+    node = WhitenSpikes(recording, templates, parents=[retriever])
+    values = run_node_pipeline(recording, [retriever, node], job_kwargs or {}, job_name="whiten spikes")
+    for unit in range(templates.n_units):
+        here = np.flatnonzero(labels == unit)
+        if len(here) == 0:
+            continue
+        coefficients = templates.of_unit(unit, displacement[here])
+        # a spike that is larger or a fraction of a sample late is no other neuron's
+        expected = _unit_norm(coefficients.reshape(len(here), -1))
+        late = _unit_norm((coefficients @ templates.slope().T).reshape(len(here), -1))
+        late = _unit_norm(late - (late * expected).sum(axis=1, keepdims=True) * expected)
+        for direction in (expected, late):
+            values[here] -= (values[here] * direction).sum(axis=1, keepdims=True) * direction
+    return values
+
+
+def _unit_norm(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def _as_peaks(spikes, labels):
+    peaks = np.zeros(
+        len(spikes), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("unit_index", "int64")]
+    )
+    peaks["sample_index"], peaks["segment_index"] = spikes["sample_index"], spikes["segment_index"]
+    peaks["unit_index"] = labels
+    return peaks
+
+
+class WhitenSpikes(PipelineNode):
+    """Pipeline node: the whitened coefficients of each spike on its unit's channels."""
+
+    def __init__(self, recording, templates: WhitenedTemplates, parents=None, return_output=True):
+        PipelineNode.__init__(self, recording, parents=parents, return_output=return_output)
+        self.templates = templates
+        n_samples = templates.filters.shape[1]
+        self.window = np.arange(n_samples) - templates.nbefore
+
+    def get_margin(self):
+        return len(self.window)
+
+    def get_dtype(self):
+        return np.dtype("float32")
+
+    def compute(self, traces, spikes):
+        whitened = traces @ self.templates.whitening
+        channels = self.templates.channels[spikes["unit_index"]]
+        waveforms = whitened[(spikes["sample_index"][:, None] + self.window)[:, :, None], channels[:, None, :]]
+        values = np.einsum("nsc,ks->nck", waveforms, self.templates.filters, optimize=True)
+        return values.reshape(len(spikes), -1).astype("float32")
