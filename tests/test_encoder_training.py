@@ -363,3 +363,14 @@ def test_adaptation_is_kept_only_if_better():
     assert too_few.encoder is encoder and not too_few.kept
     with pytest.raises(ValueError, match="do not fit"):
         adapt(encoder, templates, locations[:3], 30_000.0, 45, steps)
+
+
+def test_command_line_adapts_to_a_recording(tetrode_recording, tmp_path, capsys):
+    recording, _ = tetrode_recording
+    recording.save(folder=tmp_path / "recording", verbose=False)
+    command = ["train", "--recording", str(tmp_path / "recording"), "--output", str(tmp_path), "--steps", "3"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "ARI on the recording's" in said
+    assert ("keep using 'default'" in said) != (tmp_path / "adapted.safetensors").is_file()
+    assert main(["train", "--output", str(tmp_path)]) == 2

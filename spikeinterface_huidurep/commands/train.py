@@ -1,4 +1,4 @@
-"""``huidurep train``: train the spike encoder on template libraries."""
+"""``huidurep train``: train the spike encoder on template libraries, or adapt it to a recording."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand ``train`` to the command line."""
     parser = subparsers.add_parser(
         "train",
-        help="train the spike encoder on template libraries",
+        help="train the spike encoder on template libraries, or adapt it to a recording",
         description="Train the spike encoder (contrastive learning and denoising) on libraries of simulated spike "
-        "templates. A stopped run goes on where it was when the command is given again.",
+        "templates; a stopped run goes on where it was when the command is given again. With --recording the encoder "
+        "is adapted to the units that a first sort of your recording finds, and written out if that helps.",
         epilog="Example: huidurep train --libraries templates --output run --steps 8000 --export my.safetensors",
     )
-    parser.add_argument("--libraries", type=Path, required=True, help="folder of template libraries (.npz)")
+    parser.add_argument("--libraries", type=Path, help="folder of template libraries (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints, log and loss figure")
     parser.add_argument("--config", type=Path, help="YAML or JSON file of training settings")
     parser.add_argument(
@@ -33,12 +34,25 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights to this .safetensors file")
     parser.add_argument("--no-progress", action="store_true", help="draw no progress bar")
+    recording = parser.add_argument_group("adaptation to a recording")
+    recording.add_argument("--recording", type=Path, help="file or folder of the recording; see huidurep sort")
+    recording.add_argument("--reader", metavar="NAME", help="SpikeInterface's name of its format")
+    recording.add_argument(
+        "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
+    )
+    recording.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations")
+    recording.add_argument("--weights", default="default", help="the encoder to adapt (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the command line says."""
     import torch
+
+    if arguments.recording is not None:
+        return adapt_to_recording(arguments)
+    if arguments.libraries is None:
+        raise ValueError("What is to be learned from? Give template libraries with --libraries, or a --recording.")
 
     from ..encoder.training import Trainer, build_sampler
     from ..encoder.weights import choose_device
@@ -62,6 +76,58 @@ def run(arguments: argparse.Namespace) -> int:
         path = trainer.export(arguments.export)
         print(f"weights: {path} ({path.stat().st_size / 1e6:.2f} MB)")
     return 0
+
+
+def adapt_to_recording(arguments: argparse.Namespace) -> int:
+    """Sort the recording, average its units' waveforms, and fine-tune the encoder on these templates."""
+    import torch
+
+    from ..encoder.adaptation import AdaptationConfig, adapt
+    from ..encoder.weights import load_encoder, save_encoder
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    encoder = load_encoder(arguments.weights, arguments.device)
+    templates, locations, rate, nbefore = recording_templates(arguments, encoder.window_ms)
+    changes = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
+    result = adapt(encoder, templates, locations, rate, nbefore, AdaptationConfig(**changes), arguments.libraries)
+    print(f"ARI on the recording's {len(templates)} units: {result.before:.3f} before, {result.after:.3f} after")
+    if not result.kept:
+        print(f"the adapted encoder is not better: keep using {arguments.weights!r}")
+        return 0
+    facts = {**encoder.facts, "adapted_to": arguments.recording.name, "ari": [result.before, result.after]}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = save_encoder(arguments.export or arguments.output / "adapted.safetensors", result.encoder.network, facts)
+    print(f"weights: {path}; use them with model={str(path)!r}")
+    return 0
+
+
+def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, float]) -> tuple[Any, Any, float, int]:
+    """Mean waveforms (units, samples, channels) of a first sort in noise units, channel locations, rate, nbefore."""
+    import numpy as np
+    from spikeinterface.core.waveform_tools import estimate_templates
+
+    from ..parameters import DEFAULT_PARAMS
+    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from ..sort import sort_recording
+    from ..stages.preprocessing import preprocess
+
+    texts = parse_assignments(arguments.reader_option, "--reader-option")
+    recording = read_recording(arguments.recording, arguments.reader, {k: parse_value(v) for k, v in texts.items()})
+    if arguments.probe:
+        recording = attach_probe(recording, arguments.probe)
+    jobs = {"n_jobs": 1, "chunk_duration": "1s", "progress_bar": False}
+    sorting = sort_recording(recording, {**DEFAULT_PARAMS, "model": arguments.weights}, jobs)
+    traces = preprocess(recording)
+    if traces is None or len(sorting.unit_ids) == 0:
+        raise ValueError("The sort found no units in the recording: there is nothing to adapt to.")
+    rate = recording.sampling_frequency
+    # views are shifted by up to half a ms: the templates reach that much beyond the window
+    nbefore, nafter = (int(np.ceil((length + 0.6) * rate / 1e3)) for length in window_ms)
+    templates = estimate_templates(
+        traces, sorting.to_spike_vector(), sorting.unit_ids, nbefore, nafter, return_in_uV=False, **jobs
+    )
+    return templates, traces.get_channel_locations()[:, :2], rate, nbefore
 
 
 def _configuration(arguments: argparse.Namespace) -> Any:
