@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import threading
 import time
@@ -9,7 +10,8 @@ import time
 import psutil
 import pytest
 
-from spikeinterface_huidurep.benchmark import PEERS, GeneratorSettings, get_recording, run_benchmark
+from spikeinterface_huidurep import __version__
+from spikeinterface_huidurep.benchmark import PEERS, GeneratorSettings, Peer, get_recording, run_benchmark
 from spikeinterface_huidurep.benchmark.execution import Job, finished_run, run_job
 from spikeinterface_huidurep.benchmark.peers import RecordingFacts, get_peer
 from spikeinterface_huidurep.benchmark.worker import last_error_line
@@ -110,6 +112,33 @@ def test_a_recording_that_cannot_be_made_is_a_row_and_sorters_are_told_apart(tin
     assert "template library" in results.recordings["tetrode"]["error"]
     assert set(results.summary["status"]) == {"skipped"}
     assert results.summary["message"].iloc[0] == "not run yet"
+
+
+def test_a_run_that_ran_out_of_time_is_tried_again_with_more(tiny, tmp_path):
+    def statuses(limit_s: float, **options) -> list[str]:
+        results = run_benchmark(
+            [tiny.folder], ["no_motion"], tmp_path, n_jobs=1, time_limit_s=limit_s, progress=False, **options
+        )
+        return results.summary["status"].tolist()
+
+    PEERS["no_motion"] = Peer("simple", "spikeinterface", parameters=lambda facts: {"no_such_parameter": 1})
+    try:
+        assert statuses(0.3) == ["timeout"]
+        assert statuses(0.3) == ["timeout"]
+        assert statuses(120.0, run_missing=False) == ["timeout"]
+        assert statuses(120.0) == ["failed"]
+        assert statuses(500.0) == ["failed"], "what failed by itself needs to be asked for"
+    finally:
+        del PEERS["no_motion"]
+
+
+def test_other_code_or_weights_are_another_version():
+    assert PEERS["huidurep"].version().startswith(f"{__version__}+") and len(PEERS["huidurep"].version()) > 12
+    assert PEERS["kilosort4"].version() in ("not installed", *_installed("kilosort"))
+
+
+def _installed(distribution: str) -> list[str]:
+    return [found.version for found in importlib.metadata.distributions(name=distribution)]
 
 
 def test_a_sorter_that_is_not_installed_says_so(monkeypatch):

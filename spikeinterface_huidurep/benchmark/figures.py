@@ -52,43 +52,32 @@ def _axes(figure: Figure, *layout: int, **options) -> Axes:
         return figure.add_subplot(*layout, **options)
 
 
-def plot_accuracy_against_snr(units: pd.DataFrame, sorters: Sequence[str]) -> str:
-    """A panel a sorter: accuracy, precision and recall of each true unit against its SNR.
+def plot_accuracy_against_snr(units: pd.DataFrame, sorter: str) -> str:
+    """Accuracy, precision and recall of each true unit against its SNR, for one sorter.
 
     Parameters
     ----------
     units : pd.DataFrame
-        One recording's rows of :attr:`~spikeinterface_huidurep.benchmark.BenchmarkResults.units`.
-    sorters : sequence of str
-        In the order of the panels.
+        One recording's rows of :attr:`~spikeinterface_huidurep.benchmark.BenchmarkResults.units`; the axes span the SNR
+        of them all, so that the panels of several sorters can be compared.
+    sorter : str
 
     Returns
     -------
     str
         SVG.
     """
-    columns = min(4, len(sorters))
-    rows = int(np.ceil(len(sorters) / columns))
-    figure = _new_figure(2.4 * columns + 0.6, 2.1 * rows + 0.5)
+    figure = _new_figure(3.0, 2.5)
+    axes = _axes(figure, 111)
     snr = units["snr"].to_numpy(dtype=float)
-    low, high = np.nanmin(snr) * 0.9, np.nanmax(snr) * 1.1
-    axes: Axes | None = None
-    for position, sorter in enumerate(sorters):
-        axes = _axes(figure, rows, columns, position + 1, sharex=axes, sharey=axes)
-        mine = units[units["sorter"] == sorter]
-        axes.axhline(WELL_DETECTED, color="0.75", linewidth=0.8, zorder=0)
-        axes.scatter(mine["snr"], mine["recall"], s=12, marker="^", color="0.6", linewidths=0, label="recall")
-        axes.scatter(mine["snr"], mine["precision"], s=12, marker="v", color="0.8", linewidths=0, label="precision")
-        axes.scatter(mine["snr"], mine["accuracy"], s=16, color=colour(sorter), linewidths=0, label="accuracy")
-        axes.set(title=sorter, xscale="log", xlim=(low, high), ylim=(-0.03, 1.05))
-        ticks = [tick for tick in (1, 2, 3, 5, 10, 20, 50, 100) if low <= tick <= high]
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.minorticks_off()
-        axes.tick_params(labelleft=position % columns == 0)
-        if position >= len(sorters) - columns:
-            axes.set_xlabel("SNR")
-    if axes is not None:
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    mine = units[units["sorter"] == sorter]
+    axes.axhline(WELL_DETECTED, color="0.75", linewidth=0.8, zorder=0)
+    axes.scatter(mine["snr"], mine["recall"], s=12, marker="^", color="0.6", linewidths=0, label="recall")
+    axes.scatter(mine["snr"], mine["precision"], s=12, marker="v", color="0.8", linewidths=0, label="precision")
+    axes.scatter(mine["snr"], mine["accuracy"], s=16, color=colour(sorter), linewidths=0, label="accuracy")
+    axes.set(title=sorter, xscale="log", ylim=(-0.03, 1.05), xlabel="SNR")
+    _plain_log_ticks(axes, snr[np.isfinite(snr)], margin=1.1)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7, handletextpad=0.1, columnspacing=1)
     return _svg(figure)
 
 
@@ -145,32 +134,44 @@ def plot_accuracy_over_time(over_time: pd.DataFrame, sorters: Sequence[str], mot
     return _svg(figure)
 
 
-def plot_cost(summary: pd.DataFrame, sorters: Sequence[str]) -> str:
-    """Run time / recording time and peak memory of each sorter, one dot a recording; returns SVG."""
+def plot_cost(summary: pd.DataFrame, sorters: Sequence[str], column: str) -> str:
+    """Run time or memory of each sorter, one dot a recording.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        :attr:`~spikeinterface_huidurep.benchmark.BenchmarkResults.summary`.
+    sorters : sequence of str
+    column : "run_time_ratio" or "peak_memory_gb"
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     done = summary[summary["status"] == "done"]
-    figure = _new_figure(7.5, 0.32 * len(sorters) + 1.1)
-    for position, (column, label) in enumerate(
-        (("run_time_ratio", "run time / recording time"), ("peak_memory_gb", "peak memory (GB)"))
-    ):
-        axes = _axes(figure, 1, 2, position + 1)
-        for row, sorter in enumerate(sorters):
-            values = done.loc[done["sorter"] == sorter, column].to_numpy(dtype=float)
-            axes.scatter(values, np.full(values.size, row), color=colour(sorter), s=20, alpha=0.8, linewidths=0)
-        axes.set_yticks(range(len(sorters)), list(sorters) if position == 0 else [""] * len(sorters))
-        axes.set(xlabel=label, ylim=(len(sorters) - 0.5, -0.5), xscale="log" if position == 0 else "linear")
-        if position:
-            axes.set_xlim(left=0)
-        else:
-            _plain_log_ticks(axes, done[column].to_numpy(dtype=float))
-        axes.grid(axis="x", color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
+    figure = _new_figure(4.6, 0.3 * len(sorters) + 1.0)
+    axes = _axes(figure, 111)
+    for row, sorter in enumerate(sorters):
+        values = done.loc[done["sorter"] == sorter, column].to_numpy(dtype=float)
+        axes.scatter(values, np.full(values.size, row), color=colour(sorter), s=22, alpha=0.8, linewidths=0)
+    axes.set_yticks(range(len(sorters)), list(sorters))
+    axes.set(ylim=(len(sorters) - 0.5, -0.5))
+    if column == "run_time_ratio":
+        axes.set(xscale="log", xlabel="run time / recording time")
+        _plain_log_ticks(axes, done[column].to_numpy(dtype=float))
+    else:
+        axes.set(xlabel="peak memory (GB)")
+        axes.set_xlim(left=0)
+    axes.grid(axis="x", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
     return _svg(figure)
 
 
-def _plain_log_ticks(axes: Axes, values: np.ndarray) -> None:
+def _plain_log_ticks(axes: Axes, values: np.ndarray, margin: float = 1.5) -> None:
     """Ticks at 1, 2 and 5 of each decade around positive `values`, in plain numbers."""
     values = values[values > 0]
-    low, high = (values.min() / 1.5, values.max() * 1.5) if values.size else (0.5, 2.0)
+    low, high = (values.min() / margin, values.max() * margin) if values.size else (0.5, 2.0)
     ticks = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
     axes.set_xlim(low, high)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -76,11 +76,10 @@ def make_hybrid(
         raise FileExistsError(f"The folder {folder} exists already.")
     if not recording.has_probe():
         raise ValueError("A hybrid recording needs channel locations: attach a probe first.")
-    if isinstance(motion, str):
-        if motion != "estimate":
-            raise ValueError(f"motion is '{motion}' and must be a Motion, 'estimate' or None.")
+    if isinstance(motion, str) and motion == "estimate":
         motion = compute_motion(recording, preset="dredge_fast")
-    assert motion is None or isinstance(motion, Motion)
+    if motion is not None and not isinstance(motion, Motion):
+        raise ValueError(f"motion is {motion!r} and must be a Motion, 'estimate' or None.")
     rng = np.random.default_rng(seed)
     added = _AddedUnits.draw(recording, n_units, snr_range, rng)
     snr = added.snr

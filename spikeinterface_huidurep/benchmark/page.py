@@ -39,6 +39,7 @@ figure { margin: 0.8rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--dim); font-size: 0.85rem; max-width: 75ch; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 0.5rem 1.5rem; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 0.3rem 1rem; }
 pre { background: var(--soft); padding: 0.7rem; overflow-x: auto; border-radius: 6px; font-size: 0.82rem; }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 nav { font-size: 0.9rem; } nav a { margin-right: 0.9rem; color: var(--mark); display: inline-block; }
@@ -69,13 +70,20 @@ def escape(value: Any) -> str:
     return html.escape(str(value))
 
 
+def _image(svg: str, text: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{escape(text)}" src="data:image/svg+xml;base64,{data}">'
+
+
 def figure(svg: str, caption: str) -> str:
     """A plot inside the page; `caption` says what it shows, also to readers who cannot see it."""
-    data = base64.b64encode(svg.encode()).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return f"<figure>{_image(svg, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def panels(svgs: Sequence[str], caption: str, layout: str = "panels") -> str:
+    """Plots side by side, as many in a row as there is room for, under one caption."""
+    images = "".join(_image(svg, caption) for svg in svgs)
+    return f'<figure><div class="{layout}">{images}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 class Cell:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from .. import __version__
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,13 @@ class Peer:
     needs_gpu_beyond: tuple[int, float] | None = None
 
     def version(self) -> str:
-        """Version of the distribution that brings the sorter, 'not installed' if there is none."""
+        """Version of the distribution that brings the sorter, 'not installed' if there is none.
+
+        HuiduRep's own ends with a digest of its code and weights, so that a run of other code or weights is not taken
+        for this one's.
+        """
+        if self.name == "huidurep":
+            return f"{__version__}+{_own_digest()}"
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -71,6 +82,20 @@ class Peer:
             if facts.n_channels > channels or facts.duration_s > seconds:
                 return f"left out: without a GPU it takes too long beyond {channels} channels or {seconds:g} s"
         return None
+
+
+@lru_cache(maxsize=1)
+def _own_digest() -> str:
+    """Digest of the code that sorts and of the weights that come with it."""
+    package = Path(__file__).resolve().parent.parent
+    without = {package / name for name in ("benchmark", "commands", "simulation")}
+    files = [path for path in package.rglob("*.py") if not without & set(path.parents)]
+    for folder in (package / "pretrained", package.parent / "pretrained"):
+        files += folder.glob("*.safetensors")
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _has_gpu() -> bool:

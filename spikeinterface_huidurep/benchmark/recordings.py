@@ -91,6 +91,7 @@ RECORDINGS: dict[str, Settings] = _named(
         n_hash=150,
         drift="zigzag",
         drift_range_um=30.0,
+        drift_period_s=80.0,
         seed=5,
     ),
     LibrarySettings(name="four_column", library="neuropixels-128.npz", n_units=80, duration_s=180, n_hash=400, seed=6),
@@ -116,8 +117,10 @@ RECORDINGS: dict[str, Settings] = _named(
     ),
     GeneratorSettings(name="si_static", duration_s=240),
     GeneratorSettings(name="si_drift", duration_s=240, drift_range_um=40.0),
-    GeneratorSettings(name="si_static_16", duration_s=60, n_units=12, n_channels=16),
-    GeneratorSettings(name="si_drift_16", duration_s=90, n_units=12, n_channels=16, drift_range_um=30.0),
+    GeneratorSettings(name="si_static_16", duration_s=45, n_units=12, n_channels=16),
+    GeneratorSettings(
+        name="si_drift_16", duration_s=60, n_units=12, n_channels=16, drift_range_um=30.0, drift_period_s=40.0
+    ),
 )
 
 

@@ -168,9 +168,8 @@ def _body(results: BenchmarkResults, command: str, title: str) -> str:
     done = summary[summary["status"] == "done"] if len(summary) else summary
     if len(done):
         parts.append("<h2>Cost</h2>")
-        parts.append(
-            page.figure(plot_cost(summary, _sorters_done(done)), "Run time and peak memory, one dot a recording.")
-        )
+        plots = [plot_cost(summary, _sorters_done(done), column) for column in ("run_time_ratio", "peak_memory_gb")]
+        parts.append(page.panels(plots, "Run time and peak memory, one dot a recording.", "pair"))
     for name, about in results.recordings.items():
         parts.append(_recording_section(results, name, about))
     parts.append(_provenance(summary, command))
@@ -237,7 +236,7 @@ def _recording_section(results: BenchmarkResults, name: str, about: dict[str, An
         caption = (
             "Each true unit's accuracy (coloured), precision and recall (grey) against its SNR; the line is at 0.8."
         )
-        parts.append(page.figure(plot_accuracy_against_snr(units, sorters), caption))
+        parts.append(page.panels([plot_accuracy_against_snr(units, sorter) for sorter in sorters], caption))
     over_time = results.over_time[results.over_time["recording"] == name]
     motion = results.motions.get(name)
     time_caption = "Mean accuracy of the units in twentieths of the recording" + (

@@ -171,13 +171,19 @@ def _one_run(task: _Task, root: Path, time_limit_s: float, retry_failed: bool, r
         empty.message = reason
         return empty
     earlier = finished_run(job, root)
-    if earlier is not None and (earlier.status == "done" or not retry_failed):
+    again = earlier is not None and earlier.status != "done" and (retry_failed or _had_less_time(earlier, time_limit_s))
+    if earlier is not None and not (again and run_missing):
         earlier.folder = str(job.folder(root))
         return earlier
     if not run_missing:
         empty.message = "not run yet"
         return empty
     return run_job(job, root, time_limit_s)
+
+
+def _had_less_time(earlier: SorterRun, time_limit_s: float) -> bool:
+    """Whether a run was ended by a limit clearly below the present one."""
+    return earlier.status == "timeout" and time_limit_s > 1.2 * (earlier.run_time_s or 0.0)
 
 
 def _expected_s(task: _Task, runs: list[tuple[_Task, SorterRun]], time_limit_s: float, root: Path) -> float:
