@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 import threading
 import time
@@ -68,6 +69,27 @@ def test_a_killed_sorter_leaves_a_row(tiny, tmp_path):
     assert finished_run(_job(tiny), tmp_path) == runs[0]
     if sys.platform != "win32":
         assert "SIGKILL" in runs[0].message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_sorter_ends_when_the_benchmark_itself_is_killed(tiny, tmp_path):
+    code = (
+        "import sys; from spikeinterface_huidurep.benchmark.execution import Job, run_job;"
+        "run_job(Job('simple', 'tiny', sys.argv[1], 'k', '1', {}), sys.argv[2], 300.0)"
+    )
+    arguments = [sys.executable, "-c", code, str(tiny.folder / "recording"), str(tmp_path)]
+    benchmark = subprocess.Popen(arguments)
+    deadline = time.perf_counter() + 60
+    while not _workers() and time.perf_counter() < deadline:
+        time.sleep(0.05)
+    (worker,) = _workers()
+    # the worker looks after its parent once it runs Python of its own
+    while not list(tmp_path.rglob("sorter")) and time.perf_counter() < deadline:
+        time.sleep(0.05)
+    benchmark.kill()
+    benchmark.wait()
+    assert psutil.wait_procs([worker], timeout=15)[1] == []
+    assert finished_run(Job("simple", "tiny", "", "k", "1", {}), tmp_path) is None
 
 
 def test_a_finished_run_is_found_until_something_that_decides_it_changes(tiny, tmp_path):

@@ -54,9 +54,8 @@ find: a sorter
 that puts them out as units gets them counted as false. <b>SNR</b> is a unit's trough on its best channel between 300
 and 6,000 Hz,
 divided by the noise level there (median absolute deviation). <b>Time / length</b> is the time that
-<code>run_sorter</code> took, divided by the recording's length, in a process of its own; <b>memory</b> is that
-process's
-and its children's at their highest, looked at twice a second.</p>
+<code>run_sorter</code> took, divided by the recording's length, in a process of its own, with all that it compiles on its
+first call; <b>memory</b> is that process's and its children's at their highest, looked at twice a second.</p>
 """
 
 
