@@ -72,14 +72,7 @@ def make_hybrid(
         If `folder` exists.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"The folder {folder} exists already.")
-    if not recording.has_probe():
-        raise ValueError("A hybrid recording needs channel locations: attach a probe first.")
-    if isinstance(motion, str) and motion == "estimate":
-        motion = compute_motion(recording, preset="dredge_fast")
-    if motion is not None and not isinstance(motion, Motion):
-        raise ValueError(f"motion is {motion!r} and must be a Motion, 'estimate' or None.")
+    motion = _checked(recording, folder, motion)
     rng = np.random.default_rng(seed)
     added = _AddedUnits.draw(recording, n_units, snr_range, rng)
     snr = added.snr
@@ -100,17 +93,37 @@ def make_hybrid(
     else:
         hybrid, sorting = _inject_moving(recording, added, motion, sorting_kwargs, rng)
     sorting.set_property("gt_snr", snr)
+    figures = {
+        "n_spikes": int(sorting.to_spike_vector().size),
+        "snr_quartiles": np.round(np.percentile(snr, [0, 25, 50, 75, 100]), 2).tolist(),
+    }
     info = {
         "name": name,
         "exhaustive": False,
         "drifts": motion is not None,
         "source": f"a recording of {recording.get_num_channels()} channels with {n_units} units added",
         "settings": {"n_units": n_units, "seed": seed},
-        "figures": {
-            "n_spikes": int(sorting.to_spike_vector().size),
-            "snr_quartiles": np.round(np.percentile(snr, [0, 25, 50, 75, 100]), 2).tolist(),
-        },
+        "figures": figures,
     }
+    _save(folder, hybrid, sorting, motion, info)
+    return load_ground_truth(folder)
+
+
+def _checked(recording: BaseRecording, folder: Path, motion: Motion | str | None) -> Motion | None:
+    """Refuse what cannot be done; returns the motion that the added units are to follow."""
+    if folder.exists():
+        raise FileExistsError(f"The folder {folder} exists already.")
+    if not recording.has_probe():
+        raise ValueError("A hybrid recording needs channel locations: attach a probe first.")
+    if isinstance(motion, str) and motion == "estimate":
+        motion = compute_motion(recording, preset="dredge_fast")
+    if motion is not None and not isinstance(motion, Motion):
+        raise ValueError(f"motion is {motion!r} and must be a Motion, 'estimate' or None.")
+    return motion
+
+
+def _save(folder: Path, hybrid: BaseRecording, sorting: BaseSorting, motion: Motion | None, info: dict) -> None:
+    """Write everything into a folder beside `folder`, and rename it when all is there."""
     unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     unfinished.mkdir(parents=True)
     try:
@@ -122,7 +135,6 @@ def make_hybrid(
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return load_ground_truth(folder)
 
 
 @dataclass(frozen=True)

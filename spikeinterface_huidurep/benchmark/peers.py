@@ -41,8 +41,8 @@ class Peer:
     parameters : callable
         RecordingFacts -> parameters that differ from the sorter's defaults.
     cpu_cost : float
-        Its run time on two cores / the recording's length, before it was measured: only for the estimate of the time
-        left.
+        Its run time on two cores / the recording's length at 64 channels: only for the estimate of the time left, until
+        it has run.
     needs_gpu_beyond : (int, float) or None
         Channels and seconds beyond which it is left out where there is no GPU.
     """
@@ -129,7 +129,7 @@ PEERS: dict[str, Peer] = {
             ("kilosort", "torch"),
             corrects_drift=True,
             parameters=_kilosort4,
-            cpu_cost=15.0,
+            cpu_cost=30.0,
             needs_gpu_beyond=(32, 130.0),
         ),
         Peer("mountainsort5", "mountainsort5", ("mountainsort5",)),

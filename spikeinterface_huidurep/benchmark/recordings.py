@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,8 +202,8 @@ def get_recording(
 
 def _make(settings: Settings, library_folder: str | Path | None, folder: Path) -> None:
     """Make a recording in a folder beside `folder` and rename it when all of it is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    unfinished.mkdir(parents=True)
     try:
         if isinstance(settings, LibrarySettings):
             made = make_library_recording(settings, _library_file(settings, library_folder))

@@ -44,18 +44,16 @@ COLUMNS = (
 )
 DEFINITIONS = """
 <p>Every figure comes from SpikeInterface's <code>compare_sorter_to_ground_truth</code> with its defaults: a found
-spike within
-0.4 ms of a true one matches it, units are paired one to one (Hungarian), and a pair needs an agreement of 0.5.
-<b>Accuracy</b> of a true unit is TP / (TP + FP + FN), <b>precision</b> TP / (TP + FP), <b>recall</b> TP / (TP + FN);
-a unit without a pair counts 0. The table gives means over all true units. <b>Found</b>: pairs of accuracy 0.8 or more.
-<b>False</b>: units out that match no true unit; <b>redundant</b>: a second unit out for one true unit;
-<b>overmerged</b>: units out that hold spikes of two true units or more. Far units of the background are nobody's to
-find: a sorter
-that puts them out as units gets them counted as false. <b>SNR</b> is a unit's trough on its best channel between 300
-and 6,000 Hz,
-divided by the noise level there (median absolute deviation). <b>Time / length</b> is the time that
-<code>run_sorter</code> took, divided by the recording's length, in a process of its own, with all that it compiles on its
-first call; <b>memory</b> is that process's and its children's at their highest, looked at twice a second.</p>
+spike within 0.4 ms of a true one matches it, units are paired one to one (Hungarian), and a pair needs an agreement
+of 0.5. <b>Accuracy</b> of a true unit is TP / (TP + FP + FN), <b>precision</b> TP / (TP + FP), <b>recall</b> TP /
+(TP + FN); a unit without a pair counts 0. The table gives means over all true units. <b>Found</b>: pairs of
+accuracy 0.8 or more. <b>False</b>: units out that match no true unit; <b>redundant</b>: a second unit out for one
+true unit; <b>overmerged</b>: units out that hold spikes of two true units or more. Far units of the background are
+nobody's to find: a sorter that puts them out as units gets them counted as false. <b>SNR</b> is a unit's trough on
+its best channel between 300 and 6,000 Hz, divided by the noise level there (median absolute deviation). <b>Time /
+length</b> is the time that <code>run_sorter</code> took, divided by the recording's length, in a process of its
+own, with all that it compiles on its first call; <b>memory</b> is that process's and its children's at their
+highest, looked at twice a second.</p>
 """
 
 

@@ -195,8 +195,8 @@ def _expected_s(task: _Task, runs: list[tuple[_Task, SorterRun]], time_limit_s: 
         for done, run in runs
         if done.peer.name == task.peer.name and run.status == "done" and run.run_time_s
     ]
-    ratio = sum(ratios) / len(ratios) if ratios else task.peer.cpu_cost
-    return min(time_limit_s, 10.0 + ratio * task.facts.duration_s)
+    ratio = sum(ratios) / len(ratios) if ratios else task.peer.cpu_cost * task.facts.n_channels / 64
+    return min(time_limit_s, 15.0 + ratio * task.facts.duration_s)
 
 
 def _gather_results(runs: list[tuple[_Task, SorterRun]]) -> BenchmarkResults:
