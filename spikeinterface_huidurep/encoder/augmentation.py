@@ -77,7 +77,7 @@ class ViewConfig:
     burst: float = 0.25
     shift: int = 3
     drift_um: float = 20.0
-    recentre: float = 0.1
+    recentre: float = 0.15
     location_jitter_um: float = 2.0
     locate: bool = True
     missing: float = 0.2
@@ -112,12 +112,14 @@ def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> 
 
 
 def estimated_location(ptp: Tensor, locations: Tensor, allowed: Tensor) -> Tensor:
-    """Centre of mass of the squared peak-to-peak amplitudes, as the encoder estimates it, (n, 2) um.
+    """Centre of mass of the squared peak-to-peak amplitudes above a tenth of the largest, (n, 2) um.
+
+    The tenth is subtracted, so that the centre moves smoothly where a channel fades in or out.
 
     ``ptp`` (n, channels), ``locations`` (channels, 2), ``allowed`` (channels,) or (n, channels) bool.
     """
     weight = ptp.square() * allowed
-    weight = weight * (weight > 0.1 * weight.amax(dim=1, keepdim=True))
+    weight = (weight - 0.1 * weight.amax(dim=1, keepdim=True)).clamp(min=0)
     return weight @ locations / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
@@ -129,8 +131,8 @@ def choose_centre(
     snr: Tensor,
     config: ViewConfig,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Where the window is centred, (n, 2) um, and the channel whose trough sets its time, (n,).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the window is centred, (n, 2) um, the channel whose trough sets its time, (n,), and the true location.
 
     Most views are centred at the spike's estimated location, with an error that grows as the SNR falls: nothing
     jumps when the largest channel changes. The others are centred on a channel on which the spike has at least
@@ -144,10 +146,10 @@ def choose_centre(
     weight = candidates * (trough / largest.clamp(min=1e-9)).pow(4) + 1e-9 * allowed
     channel = torch.multinomial(weight, 1, generator=generator)[:, 0]
     spread = config.location_jitter_um * (0.4 + 6.0 / snr)
-    estimate = estimated_location(ptp, locations, allowed)
-    estimate = estimate + spread[:, None] * torch.randn(n, 2, generator=generator)
+    true = estimated_location(ptp, locations, allowed)
+    estimate = true + spread[:, None] * torch.randn(n, 2, generator=generator)
     on_channel = torch.rand(n, generator=generator) < (config.recentre if config.locate else 1.0)
-    return torch.where(on_channel[:, None], locations[channel], estimate), channel
+    return torch.where(on_channel[:, None], locations[channel], estimate), channel, true
 
 
 def nearest_channels(centre: Tensor, locations: Tensor, allowed: Tensor, k: int) -> Tensor:

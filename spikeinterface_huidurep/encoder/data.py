@@ -323,10 +323,11 @@ class View:
     """One view of a batch: what the network sees, and the truth.
 
     ``waveforms`` (n, k, T) noise units, ``positions`` (n, k, 2) um from the window's centre, ``mask`` (n, k) bool or
-    None, ``clean`` (n, k, T) noise units.
+    None, ``clean`` (n, k, T) noise units, ``offset`` (n, 2) um of the spike's true location from the centre.
     """
 
     waveforms: Tensor
     positions: Tensor
     mask: Tensor | None
     clean: Tensor
+    offset: Tensor

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .network import EncoderConfig, SpikeEncoder
+from .network import LOCATION_UNIT_UM, EncoderConfig, SpikeEncoder
 from .resampling import required_samples, return_matrix, window_matrix
 
 _TROUGH_MS = 0.1
@@ -26,8 +26,8 @@ class EncodedSpikes:
     ----------
     embedding : ndarray, (n, dimensions) float32
     location : ndarray, (n, 2) float32
-        um in the probe's coordinates: centre of mass of the squared peak-to-peak amplitudes of the denoised waveforms.
-        NaN for a spike without any channel.
+        um in the probe's coordinates: the network's estimate of the centre of mass of the clean spike's squared
+        peak-to-peak amplitudes. NaN for a spike without any channel.
     amplitude : ndarray, (n,) float32
         Depth of the denoised trough in noise units.
     """
@@ -131,10 +131,9 @@ class Encoder:
             for first in range(0, n, self.batch_size):
                 rows = slice(first, min(n, first + self.batch_size))
                 batch = spikes.batch(rows)
-                clean = self._second_pass(batch)
+                clean, centre = self._second_pass(batch)
                 seen = batch.present.any(dim=1)
                 embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
-                centre = _centre_of_mass(clean, batch)
                 location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
                 depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
                 amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
@@ -166,7 +165,7 @@ class Encoder:
             for first in range(0, n, self.batch_size):
                 rows = slice(first, min(n, first + self.batch_size))
                 batch = spikes.batch(rows)
-                clean = self._second_pass(batch) @ back
+                clean = self._second_pass(batch)[0] @ back
                 target = torch.zeros(len(clean), channels, samples, device=self.device)
                 clean = clean * batch.mask[..., None]
                 target.scatter_(1, batch.channels[..., None].expand_as(clean), clean)
@@ -174,30 +173,33 @@ class Encoder:
                 out[rows] = target.transpose(1, 2).cpu().numpy()
         return out
 
-    def _second_pass(self, batch: _Batch) -> Tensor:
-        """Clean waveforms (n, k, T) in noise units; leaves the embedding in the batch.
+    def _second_pass(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.
 
         The first pass looks from the channel with the deepest trough and only says where the spike is; the second looks
         from there, so that nothing jumps when noise decides which channel is the deepest.
         """
-        clean = self._forward(batch)
-        batch.move(_centre_of_mass(clean, batch))
+        batch.move(self._forward(batch)[1])
         return self._forward(batch)
 
-    def _forward(self, batch: _Batch) -> Tensor:
+    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         mask = None if batch.complete else batch.mask
         # larger spikes than the training's are shrunk into its range, and their clean waveforms enlarged again
         size = batch.windows.abs().amax(dim=(1, 2), keepdim=True)
         scale = _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
-        batch.embedding, decoded = self.network(batch.windows * scale, batch.positions, mask)
+        batch.embedding, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
         clean = self.network.expand(decoded.float()) / scale
-        return clean if mask is None else clean * mask[..., None]
+        if mask is not None:
+            clean = clean * mask[..., None]
+        if offset is None:
+            return clean, _centre_of_mass(clean, batch)
+        return clean, batch.centre + offset.float() * LOCATION_UNIT_UM
 
 
 def _centre_of_mass(clean: Tensor, batch: _Batch) -> Tensor:
     """Centre of mass of the squared peak-to-peak amplitudes above a tenth of the largest, (n, 2) um."""
     weight = (clean.amax(dim=2) - clean.amin(dim=2)).square() * batch.mask
-    weight = weight * (weight > _LOCATION_THRESHOLD * weight.amax(dim=1, keepdim=True))
+    weight = (weight - _LOCATION_THRESHOLD * weight.amax(dim=1, keepdim=True)).clamp(min=0)
     offset = (weight[..., None] * batch.positions).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
     return batch.centre + offset
 

@@ -43,6 +43,14 @@ def symmetric_info_nce(queries: Tensor, keys: Tensor, temperature: float, units:
     return info_nce(first, second_keys, temperature, units) + info_nce(second, first_keys, temperature, units)
 
 
+def location_loss(offset: Tensor, true: Tensor) -> Tensor:
+    """Huber loss of the spike's offset from the window's centre, both (n, 2) in units of ``LOCATION_UNIT_UM``.
+
+    Nearly an absolute error, so that the network gives the median of where a noisy spike may be, not its mean.
+    """
+    return F.smooth_l1_loss(offset.float(), true, beta=0.1)
+
+
 def denoising_loss(decoded: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error of the decoded waveforms on the network's compressed scale, over existing channels.
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LARGEST_EXPONENT = 30.0
+LOCATION_UNIT_UM = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class EncoderConfig:
         ``"mlp"`` (MoCo-v3's), or ``"none"``: the loss compares the representation itself.
     architecture : str
         ``"channels"``, or ``"samples"``: the published network, to compare with (``published``).
+    location_head : bool
+        Whether the network says itself where the spike is; otherwise the location is the centre of mass of its
+        denoised waveforms, which noise and far channels pull about at low SNR.
     """
 
     sampling_frequency: float = 30_000.0
@@ -65,6 +70,7 @@ class EncoderConfig:
     projection: int = 64
     projector: str = "mlp"
     architecture: str = "channels"
+    location_head: bool = True
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -91,6 +97,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) 
         weight = weight * exists.to(weight.dtype)
     mixed = weight @ torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
     return mixed[..., :-1] / mixed[..., -1:]
+
+
+class Encoded(NamedTuple):
+    """What the network says of n spikes: representation (n, dimensions), compressed clean waveforms (n, channels,
+    samples), and the offset from the window's centre (n, 2) in ``LOCATION_UNIT_UM`` (None without that head)."""
+
+    representation: Tensor
+    decoded: Tensor
+    offset: Tensor | None
 
 
 class Block(nn.Module):
@@ -158,6 +173,10 @@ class SpikeEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.represent = nn.Linear(width, config.dimensions)
         self.decode = nn.Linear(width, config.samples)
+        self.locate = nn.Linear(width, 2) if config.location_head else None
+        if self.locate is not None:
+            nn.init.zeros_(self.locate.weight)  # an untrained network leaves the spike where the detector saw it
+            nn.init.zeros_(self.locate.bias)
 
     def compress(self, waveforms: Tensor) -> Tensor:
         """Noise units to the network's scale (arcsinh; written out, since torch.asinh is 15 times slower on a CPU)."""
@@ -181,10 +200,11 @@ class SpikeEncoder(nn.Module):
             tokens = block(tokens, exists)
         return self.norm(tokens)
 
-    def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Representation (n, dimensions) and compressed clean waveforms (n, channels, samples)."""
+    def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Encoded:
+        """Representation, clean waveforms and location."""
         tokens = self.tokens(waveforms, positions, mask)
-        return self.represent(tokens[:, 0]), self.decode(tokens[:, 1:])
+        offset = None if self.locate is None else self.locate(tokens[:, 0])
+        return Encoded(self.represent(tokens[:, 0]), self.decode(tokens[:, 1:]), offset)
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import EncoderConfig, SpikeEncoder
+from .network import Encoded, EncoderConfig, SpikeEncoder
 
 _DROPOUT = 0.1
 _DECODER_LAYERS = 2
@@ -58,12 +58,12 @@ class PublishedEncoder(SpikeEncoder):
         features = F.relu(self.second(F.relu(self.first(compressed))))
         return self.encoder(features.transpose(1, 2) + self.sines), order
 
-    def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Representation (n, dimensions) and compressed clean waveforms (n, channels, samples)."""
+    def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Encoded:
+        """Representation and clean waveforms; the published network has no location."""
         tokens, order = self._samples(waveforms, positions, mask)
         decoded = self.decode(self.decoder(tokens)).transpose(1, 2)[:, : order.shape[1]]
         back = torch.empty_like(decoded).scatter(1, order[..., None].expand_as(decoded), decoded)
-        return self.represent(tokens.mean(dim=1)), back
+        return Encoded(self.represent(tokens.mean(dim=1)), back, None)
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""

@@ -147,7 +147,7 @@ class ViewSampler:
         g, config = self.generator, self.views
         prints, factor = self._displaced(scene)
         n = len(factor)
-        centre, timing = views.choose_centre(
+        centre, timing, location = views.choose_centre(
             prints.ptp, prints.trough, prints.locations, scene.allowed, scene.snr, config, g
         )
         channels = views.nearest_channels(centre, prints.locations, scene.allowed, scene.tokens)
@@ -167,7 +167,7 @@ class ViewSampler:
         mask = views.drop_tokens(n, channels.shape[1], g) if scene.drop and channels.shape[1] > 4 else None
         if mask is not None:
             waveforms = waveforms * mask[..., None]
-        return View(waveforms, positions, mask, clean)
+        return View(waveforms, positions, mask, clean, (location - centre) @ scene.turn)
 
     def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
         """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.

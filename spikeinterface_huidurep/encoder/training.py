@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from .augmentation import ViewConfig
 from .data import BandPass, NoisePool, TemplateBank, View
-from .losses import denoising_loss, symmetric_info_nce
-from .network import ContrastiveNetwork, EncoderConfig
+from .losses import denoising_loss, location_loss, symmetric_info_nce
+from .network import LOCATION_UNIT_UM, ContrastiveNetwork, EncoderConfig
 from .sampler import Source, ViewSampler
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ DEFAULT_LIBRARIES = {
     "neuronexus-32_zdrift": 1.0,
 }
 _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
-_LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "learning_rate", "momentum", "gradient_norm")
+_LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
 CHECKPOINT_VERSION = 1
 
 
@@ -53,8 +53,8 @@ class TrainingConfig:
         AdamW; the learning rate falls on a cosine after the warm-up.
     temperature, momentum : float
         InfoNCE's temperature; the momentum encoder's coefficient, rising to 1 on a cosine.
-    contrastive_weight, denoising_weight : float
-        Of the two losses; 0 switches one off.
+    contrastive_weight, denoising_weight, location_weight : float
+        Of the losses; 0 switches one off.
     other_bands : bool
         Still libraries also through two filters that are not the sorter's default.
     autocast : bool
@@ -76,6 +76,7 @@ class TrainingConfig:
     momentum: float = 0.99
     contrastive_weight: float = 1.0
     denoising_weight: float = 0.5
+    location_weight: float = 0.3
     other_bands: bool = True
     autocast: bool = False
     seed: int = 0
@@ -166,37 +167,42 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         return config.learning_rate * (0.01 + 0.99 * falling) * warm, 1 - (1 - config.momentum) * falling
 
-    def losses(self, first: View, second: View, units: Tensor) -> tuple[Tensor, Tensor]:
-        """Contrastive and denoising loss of a batch."""
+    def losses(self, first: View, second: View, units: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Contrastive, denoising and location loss of a batch."""
         config, network = self.config, self.network
         joined = [
             torch.cat([getattr(first, name), getattr(second, name)]).to(self.device)
-            for name in ("waveforms", "positions", "clean")
+            for name in ("waveforms", "positions", "clean", "offset")
         ]
-        waveforms, positions, clean = joined
+        waveforms, positions, clean, true_offset = joined
         mask = None
         if first.mask is not None and second.mask is not None:
             mask = torch.cat([first.mask, second.mask]).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.autocast):
-            representation, decoded = network.encoder(waveforms, positions, mask)
+            representation, decoded, offset = network.encoder(waveforms, positions, mask)
             contrastive = torch.zeros((), device=self.device)
             if config.contrastive_weight > 0:
                 queries = network.queries(representation)
                 keys = network.keys(waveforms, positions, mask)
                 contrastive = symmetric_info_nce(queries, keys, config.temperature, units.to(self.device))
-        return contrastive, denoising_loss(decoded, network.encoder.compress(clean), mask)
+        location = torch.zeros((), device=self.device)
+        if offset is not None:
+            location = location_loss(offset, true_offset / LOCATION_UNIT_UM)
+        return contrastive, denoising_loss(decoded, network.encoder.compress(clean), mask), location
 
     def train_step(self) -> dict[str, float]:
         """One batch; returns the numbers that the log keeps."""
         learning_rate, momentum = self.schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        contrastive, denoising = self.losses(*self.sampler.draw(self.config.batch_size))
-        loss = self.config.contrastive_weight * contrastive + self.config.denoising_weight * denoising
+        config = self.config
+        contrastive, denoising, location = self.losses(*self.sampler.draw(config.batch_size))
+        loss = config.contrastive_weight * contrastive + config.denoising_weight * denoising
+        loss = loss + config.location_weight * location
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(
-            [p for g in self.optimizer.param_groups for p in g["params"]], self.config.gradient_clip
+            [p for g in self.optimizer.param_groups for p in g["params"]], config.gradient_clip
         )
         if not torch.isfinite(norm):
             logger.warning("step %d has no finite gradient and is skipped", self.step)
@@ -207,6 +213,7 @@ class Trainer:
         return {
             "contrastive": contrastive.item(),
             "denoising": denoising.item(),
+            "location": location.item(),
             "learning_rate": learning_rate,
             "momentum": momentum,
             "gradient_norm": norm.item(),
@@ -332,11 +339,11 @@ def draw_losses(folder: str | Path) -> Path | None:
     if not (Path(folder) / "log.csv").is_file():
         return None
     log = read_log(folder)
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(10, 3), layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, name in zip(figure.subplots(1, 2), ("contrastive", "denoising"), strict=True):
+    for axis, name in zip(figure.subplots(1, 3), ("contrastive", "denoising", "location"), strict=True):
         axis.plot(log["step"], log[name], lw=0.8)
-        axis.set(xlabel="step", title=f"{name} loss", yscale="log" if name == "denoising" else "linear")
+        axis.set(xlabel="step", title=f"{name} loss", yscale="linear" if name == "contrastive" else "log")
     path = Path(folder) / "losses.png"
     figure.savefig(path, dpi=120)
     return path
