@@ -12,7 +12,7 @@ from spikeinterface_huidurep.cli import main
 def test_the_names_are_listed(capsys):
     assert main(["benchmark", "--list"]) == 0
     text = capsys.readouterr().out
-    assert "suite quick: si_static_16, si_drift_16" in text
+    assert "suite quick: si_static_16, si_drift_24" in text
     assert "recording two_column_zigzag: 45 units" in text and "sorter huidurep:" in text
 
 

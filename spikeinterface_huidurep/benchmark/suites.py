@@ -6,7 +6,7 @@ from .recordings import RECORDINGS
 
 #: Names of recordings by the name of the suite. `quick` needs nothing but the install.
 SUITES: dict[str, tuple[str, ...]] = {
-    "quick": ("si_static_16", "si_drift_16"),
+    "quick": ("si_static_16", "si_drift_24"),
     "static": (
         "two_column_static",
         "two_column_30khz",
