@@ -118,8 +118,9 @@ RECORDINGS: dict[str, Settings] = _named(
     GeneratorSettings(name="si_static", duration_s=240),
     GeneratorSettings(name="si_drift", duration_s=240, drift_range_um=40.0),
     GeneratorSettings(name="si_static_16", duration_s=45, n_units=12, n_channels=16),
+    # on a shorter probe or with fewer spikes DREDge, with which most peers correct drift, finds no motion
     GeneratorSettings(
-        name="si_drift_16", duration_s=60, n_units=12, n_channels=16, drift_range_um=30.0, drift_period_s=40.0
+        name="si_drift_24", duration_s=60, n_units=20, n_channels=24, drift_range_um=30.0, drift_period_s=60.0
     ),
 )
 
