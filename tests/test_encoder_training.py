@@ -210,7 +210,9 @@ def test_centres_and_channels():
     allowed = torch.ones(4, dtype=torch.bool)
     torch.testing.assert_close(views.estimated_location(ptp[:1], locations, allowed), torch.tensor([[0.0, 30.0]]))
     config = ViewConfig(recentre=1.0)
-    centre, channel = views.choose_centre(ptp, ptp, locations, allowed, torch.full((500,), 10.0), config, generator)
+    snr = torch.full((500,), 10.0)
+    centre, channel, true = views.choose_centre(ptp, ptp, locations, allowed, snr, config, generator)
+    torch.testing.assert_close(true, torch.tensor([[0.0, 30.0]]).expand(500, -1))
     assert set(channel.tolist()) == {1, 2} and set(centre[:, 1].tolist()) == {20.0, 40.0}
     near = views.nearest_channels(torch.tensor([[0.0, 21.0]]), locations, torch.tensor([True, True, False, True]), 2)
     assert set(near[0].tolist()) == {0, 1}
@@ -226,9 +228,22 @@ def test_views_of_a_unit_agree_without_corruption(libraries):
     torch.testing.assert_close(first.waveforms, first.clean)
     torch.testing.assert_close(first.clean.amin((1, 2)), second.clean.amin((1, 2)), rtol=0.02, atol=0.02)
     weight = (first.clean.amax(2) - first.clean.amin(2)).square()
-    weight = weight * (weight > 0.1 * weight.amax(1, keepdim=True))
+    weight = (weight - 0.1 * weight.amax(1, keepdim=True)).clamp(min=0)
     centre = (weight[..., None] * first.positions).sum(1) / weight.sum(1, keepdim=True)
-    assert centre.abs().max() < 3.0
+    assert centre.abs().max() < 3.0 and first.offset.abs().max() < 1e-3
+
+
+def test_offset_says_where_the_spike_is(libraries):
+    """On a still probe the window's centre and the offset add up to the same place in both views."""
+    off = dict(thin=0.0, missing=0.0, random_probe=0.0, symmetry=False)
+    sampler = build_sampler(settings(views=off, libraries={"still": 1}), libraries)
+    bank = sampler.sources[0].bank
+    for _ in range(4):
+        first, second, units = sampler.draw(24)
+        for view in (first, second):
+            nearest = view.positions[:, :, None] + bank.location[units][:, None, None] - view.offset[:, None, None]
+            distance = (nearest - bank.locations).norm(dim=-1).amin(dim=-1)
+            assert distance.max() < 0.5  # every token then lies on a channel of the probe
 
 
 def test_every_view_is_finite_and_reaches_the_snr(libraries):

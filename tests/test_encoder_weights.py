@@ -87,7 +87,7 @@ def test_shipped_weights_are_small_and_work():
     noise = np.random.default_rng(0).standard_normal((50, 70, 12)).astype(np.float32)
     locations = np.stack([16 * (np.arange(12) % 2), 20 * (np.arange(12) // 2)], axis=1)
     time = (np.arange(70) - 25) / 30.0
-    clean = -20 * np.exp(-((time / 0.15) ** 2)) + 6 * np.exp(-(((time - 0.5) / 0.3) ** 2))
+    clean = -6 * np.exp(-((time / 0.15) ** 2)) + 2 * np.exp(-(((time - 0.5) / 0.3) ** 2))
     footprint = np.exp(-np.linalg.norm(locations - locations[5], axis=1) / 25)
     spikes = (clean[:, None] * footprint)[None].astype(np.float32)
     denoised = encoder.denoise(spikes + noise, locations, 30_000.0, 25)[:, 3:67]
