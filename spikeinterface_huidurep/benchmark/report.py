@@ -115,10 +115,9 @@ def to_markdown(results: BenchmarkResults) -> str:
         cells = [row["recording"], row["sorter"], _found(row)]
         cells += [number(row.get(column), digits).shown for column, _, digits in COLUMNS]
         lines.append("| " + " | ".join([*map(str, cells), _note(row).replace("|", "/")]) + " |")
-    lines += [
-        f"| {name} | | | {' | ' * (len(COLUMNS) - 1)} | {escape(about['error'])} |"
-        for name, about in _not_made(results)
-    ]
+    for name, about in _not_made(results):
+        reason = about["error"].replace("|", "/")
+        lines.append("| " + " | ".join([name, *[""] * (len(heads) - 2), reason]) + " |")
     return "\n".join(lines) + "\n"
 
 
