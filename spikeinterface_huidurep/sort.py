@@ -20,7 +20,7 @@ from .stages.clustering import cluster_peaks
 from .stages.detection import detect_peaks
 from .stages.embedding import embed_peaks
 from .stages.finishing import empty_sorting, finish, join_shanks
-from .stages.merging import merge_clusters
+from .stages.merging import distances_across_drift, merge_clusters, relabel
 from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
 from .stages.preprocessing import preprocess
@@ -30,6 +30,9 @@ from .stages.template_space import whiten_templates
 from .stages.templates import estimate_templates
 
 logger = logging.getLogger("spikeinterface_huidurep")
+
+# largest time between the samples on which two clusters of one unit are centred
+MAX_LAG_MS = 0.3
 
 
 def sort_recording(
@@ -130,25 +133,45 @@ def sort_shank(
         noise = estimate_noise(traces, peaks, n_lags=nbefore + nafter, seed=seed)
         grid = displacement_grid(motion)
 
-        def templates_of(peaks, labels, displacement):
+        def templates_of(peaks, labels):
             return estimate_templates(
                 traces, peaks, labels, registered, displacement,
                 displacements=grid, nbefore=nbefore, nafter=nafter, job_kwargs=job_kwargs,
             )  # fmt: skip
 
-        templates = templates_of(peaks, clusters, displacement)
+        def merged(peaks, labels):
+            templates = templates_of(peaks, labels)
+            across_drift = distances_across_drift(features.embedding, labels, registered, displacement, grid, seed=seed)
+            units, lags = merge_clusters(
+                whiten_templates(templates, noise),
+                templates.n_spikes,
+                merge_threshold=params["merge_threshold"],
+                across_drift=across_drift,
+                amplitude_std=params["amplitude_std"],
+                max_lag=ms_to_samples(MAX_LAG_MS, rate),
+            )
+            return relabel(peaks, labels, units, lags)
 
-    with record.stage("merge and split clusters"):
-        peaks, labels = _merged(peaks, clusters, templates, noise, params)
-        templates = templates_of(peaks, labels, displacement)
+        peaks, labels = merged(peaks, clusters)
+        n_merged = labels.max() + 1
         labels = split_units(
-            traces, peaks, labels, displacement, whiten_templates(templates, noise),
-            min_size=params["min_cluster_size"], min_separation=params["merge_threshold"], seed=seed,
+            traces,
+            peaks,
+            labels,
+            displacement,
+            whiten_templates(templates_of(peaks, labels), noise),
+            min_size=params["min_cluster_size"],
+            min_separation=params["merge_threshold"],
+            seed=seed,
             job_kwargs=job_kwargs,
+        )
+        n_split = labels.max() + 1
+        peaks, labels = merged(peaks, labels)
+        templates = templates_of(peaks, labels)
+        logger.info(
+            "%d clusters, %d after merging, %d after splitting, %d units",
+            clusters.max() + 1, n_merged, n_split, templates.n_units,
         )  # fmt: skip
-        templates = templates_of(peaks, labels, displacement)
-        peaks, labels = _merged(peaks, labels, templates, noise, params)
-        templates = templates_of(peaks, labels, displacement)
     record.save(
         peaks=peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=labels, templates=templates.waveforms,
@@ -179,18 +202,6 @@ def sort_shank(
     if len(sorting.unit_ids) == 0:
         return _nothing(recording, "no cluster of peaks made a unit")
     return sorting
-
-
-def _merged(peaks, labels, templates, noise, params):
-    """The peaks, moved to be aligned within a unit, and their units after merging."""
-    units, lags = merge_clusters(
-        whiten_templates(templates, noise), templates.n_spikes, merge_threshold=params["merge_threshold"]
-    )
-    aligned, merged = peaks.copy(), np.full(len(labels), -1)
-    labelled = labels >= 0
-    aligned["sample_index"][labelled] += lags[labels[labelled]]
-    merged[labelled] = units[labels[labelled]]
-    return aligned, merged
 
 
 def _nothing(recording, why):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 from sklearn.decomposition import PCA
 
-# the largest share of a recording's peaks that one cluster must have before it is looked for is bounded by this number
-MAX_CLUSTER_SIZE = 20
-
 
 def cluster_peaks(
     embedding: np.ndarray,
@@ -15,7 +12,7 @@ def cluster_peaks(
     *,
     n_components: int = 10,
     location_scale_um: float = 20.0,
-    min_cluster_size: int = MAX_CLUSTER_SIZE,
+    min_cluster_size: int = 20,
     min_samples: int = 10,
     seed: int = 0,
 ) -> np.ndarray:

@@ -10,6 +10,9 @@ from .template_space import WhitenedTemplates
 
 # scores of the dip test from which a distribution counts as having two modes (Magland and Barnett 2016)
 DIP_THRESHOLD = 2.0
+# distance of the two sides' means over their own spread: 2.7 for the halves of a Gaussian, 3.5 for those of a flat
+# distribution, so that what has two modes lies beyond
+MIN_SIDES_APART = 4.5
 
 
 def split_units(
@@ -39,7 +42,7 @@ def split_units(
     recording : BaseRecording
         Preprocessed traces, in units of noise.
     spikes : (n_spikes,) structured array
-        `sample_index`, `segment_index`, sorted by both.
+        `sample_index`, `segment_index`.
     labels : (n_spikes,) int
         Unit of each spike, -1 for none.
     displacement : (n_spikes,) float
@@ -72,7 +75,8 @@ def split_units(
         if len(here) > max_spikes_per_unit:
             here = generator.choice(here, max_spikes_per_unit, replace=False)
         chosen.append(here)
-    chosen = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=int)
+    chosen = np.concatenate(chosen) if chosen else np.zeros(0, dtype=int)
+    chosen = chosen[np.lexsort((chosen, spikes["sample_index"][chosen], spikes["segment_index"][chosen]))]
     split = np.full(len(labels), -1, dtype="int64")
     split[chosen] = labels[chosen]
     if len(chosen) == 0:
@@ -127,10 +131,18 @@ def _two_modes(points, min_size, min_separation, n_components):
             line = np.median(centred[upper], axis=0) - np.median(centred[~upper], axis=0)
             projection = (centred @ (line / max(np.linalg.norm(line), 1e-9))).astype("float64")
         if dip > best_dip and min(upper.sum(), (~upper).sum()) >= min_size:
-            separation = np.linalg.norm(np.median(points[upper], axis=0) - np.median(points[~upper], axis=0))
-            if separation >= min_separation:
-                best, best_dip = upper, dip
+            if _separation(projection, upper) >= MIN_SIDES_APART:
+                separation = np.linalg.norm(np.median(points[upper], axis=0) - np.median(points[~upper], axis=0))
+                if separation >= min_separation:
+                    best, best_dip = upper, dip
     return best
+
+
+def _separation(projection, upper):
+    """Distance of the means of the two sides of a cut, in standard deviations within the sides."""
+    above, below = projection[upper], projection[~upper]
+    within = np.sqrt(0.5 * (above.var() + below.var()))
+    return (above.mean() - below.mean()) / max(within, 1e-9)
 
 
 def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):

@@ -100,6 +100,8 @@ def estimate_templates(
     """
     n_units = int(labels.max(initial=-1)) + 1
     labelled = np.flatnonzero(labels >= 0)
+    # a few samples of alignment may have changed the order
+    labelled = labelled[np.lexsort((peaks["sample_index"][labelled], peaks["segment_index"][labelled]))]
     unit_locations = np.array([np.median(locations[labels == unit], axis=0) for unit in range(n_units)]).reshape(-1, 2)
     probe = recording.get_channel_locations()[:, :2]
     channels = _local_channels(probe, unit_locations, displacements, n_local)
