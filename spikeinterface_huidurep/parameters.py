@@ -71,6 +71,13 @@ def check_params(params: dict[str, Any]) -> None:
     ValueError
         One sentence that names the first parameter with an impossible value, and what it may be.
     """
+    _check_choices(params)
+    _check_numbers(params)
+    _check_files(params)
+    _check_job_kwargs(params)
+
+
+def _check_choices(params):
     for name in _BOOLEAN:
         if not isinstance(params[name], bool):
             raise ValueError(f"{name} must be True or False, not {params[name]!r}.")
@@ -78,6 +85,9 @@ def check_params(params: dict[str, Any]) -> None:
         # 1 == True: the type has to agree as well
         if not any(params[name] == choice and type(params[name]) is type(choice) for choice in choices):
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {params[name]!r}.")
+
+
+def _check_numbers(params):
     for name in _POSITIVE:
         if not _is_number(params[name]) or not params[name] > 0:
             raise ValueError(f"{name} must be a number above zero, not {params[name]!r}.")
@@ -91,8 +101,6 @@ def check_params(params: dict[str, Any]) -> None:
         raise ValueError(f"freq_min ({params['freq_min']} Hz) must be below freq_max ({params['freq_max']} Hz).")
     if not _is_integer(params["seed"]) or params["seed"] < 0:
         raise ValueError(f"seed must be a whole number, zero or more, not {params['seed']!r}.")
-    _check_files(params)
-    _check_job_kwargs(params)
 
 
 def _check_files(params):

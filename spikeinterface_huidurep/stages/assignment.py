@@ -1,4 +1,4 @@
-"""Assignment: every spike of the recording goes to a template, overlapping ones too, while the templates follow the motion."""
+"""Assignment: every spike goes to a template, overlapping ones too, while the templates follow the motion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def assign_spikes(
 
     The objective is the logarithm of the likelihood ratio (twice it) of "a spike of this unit here" against "noise",
     with a Gaussian prior on the amplitude; the idea of an objective with an amplitude prior is that of YASS
-    (Lee et al. 2020) and of SpikeInterface's "wobble". Templates are moved to where the motion has them every half second.
+    (Lee et al. 2020) and of SpikeInterface's "wobble". Every half second the templates are moved to where the motion
+    has them.
 
     Parameters
     ----------

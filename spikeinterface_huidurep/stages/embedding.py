@@ -1,4 +1,4 @@
-"""Embedding: each selected peak's waveforms become a vector, a location and an amplitude, in one pass over the traces."""
+"""Embedding: each selected peak becomes a vector, a location and an amplitude, in one pass over the traces."""
 
 from __future__ import annotations
 

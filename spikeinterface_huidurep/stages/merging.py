@@ -1,4 +1,4 @@
-"""Merging: clusters whose templates the noise cannot tell apart are one unit, and so are the pieces that drift cuts one into."""
+"""Merging: clusters that the noise cannot tell apart are one unit, and so are the pieces that drift cuts one into."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def merge_clusters(
     variability: float = 0.05,
     max_distance_um: float = 60.0,
     max_lag: int = 10,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """
     Group the templates by their distance in units of noise (average linkage).
 
@@ -132,7 +132,8 @@ def distances_across_drift(
     Returns
     -------
     distance : (n_clusters, n_clusters) float64
-        Divided by `max_embedding_distance`; infinite where the pair is seen at the same displacements or is too far apart.
+        Divided by `max_embedding_distance`; infinite where the pair is seen at the same displacements or is too far
+        apart.
     """
     n_clusters = int(labels.max(initial=-1)) + 1
     distance = np.full((n_clusters, n_clusters), np.inf)

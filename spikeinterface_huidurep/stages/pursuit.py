@@ -37,7 +37,7 @@ def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, l
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def pursue(
+def pursue(  # noqa: C901 (one loop, told from top to bottom)
     match,
     energy,
     neighbour_start,

@@ -69,13 +69,12 @@ def split_units(
         New labels, -1 for spikes that were not looked at; halves of split units follow after the last unit.
     """
     generator = np.random.default_rng(seed)
-    chosen = []
+    chosen = np.zeros(0, dtype="int64")
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels == unit)
         if len(here) > max_spikes_per_unit:
             here = generator.choice(here, max_spikes_per_unit, replace=False)
-        chosen.append(here)
-    chosen = np.concatenate(chosen) if chosen else np.zeros(0, dtype=int)
+        chosen = np.concatenate([chosen, here])
     chosen = chosen[np.lexsort((chosen, spikes["sample_index"][chosen], spikes["segment_index"][chosen]))]
     split = np.full(len(labels), -1, dtype="int64")
     split[chosen] = labels[chosen]
@@ -146,7 +145,7 @@ def _separation(projection, upper):
 
 
 def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
-    """Whitened coefficients of each spike on its unit's channels less the scaled template, (n_spikes, n_values) float32."""
+    """Whitened coefficients of each spike less the scaled and shifted template, (n_spikes, n_values) float32."""
     retriever = PeakRetriever(recording, np.ascontiguousarray(_as_peaks(spikes, labels)))
     node = WhitenSpikes(recording, templates, parents=[retriever])
     values = run_node_pipeline(recording, [retriever, node], job_kwargs or {}, job_name="whiten spikes")

@@ -16,7 +16,7 @@ N_SUBSAMPLE = 8
 @dataclass(frozen=True)
 class WhitenedTemplates:
     """
-    Drifting templates on a few temporal filters per channel, such that the noise of every coefficient has unit variance.
+    Drifting templates on a few temporal filters per channel: the noise of every coefficient has unit variance.
 
     A spike of unit u at displacement d and sample t adds `coefficients[u, d]` to the output of the filters at t, and
     `coefficients[u, d] @ response[:, :, lag]` at t + lag.
@@ -57,7 +57,7 @@ class WhitenedTemplates:
         return self._interpolated(np.full(len(displacement), unit), displacement)
 
     def slope(self) -> np.ndarray:
-        """`coefficients @ slope().T` is the direction in which they change when the spike comes later, (n_filters, n_filters)."""
+        """Change of the coefficients when the spike comes later: `coefficients @ slope().T`, (n_filters, n_filters)."""
         middle, centre = self.response.shape[3] // 2, N_SUBSAMPLE // 2
         return self.response[centre + 1, :, :, middle] - self.response[centre - 1, :, :, middle]
 
