@@ -28,7 +28,10 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "motion_correction": ("auto", "True, False, or 'auto': where the probe and the recording allow it and it moves."),
     "motion_folder": (None, "Folder of a SpikeInterface Motion that is already known, used in place of an estimate."),
-    "min_cluster_size": (20, "Least number of peaks of a cluster."),
+    "min_cluster_size": (
+        None,
+        "Least number of peaks of a cluster; None: one in a thousand of the peaks, from 10 to 20.",
+    ),
     "merge_threshold": (
         4.0,
         "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise.",
@@ -41,7 +44,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "amplitude_std": (0.12, "Expected spread of a unit's amplitudes, as a fraction of the template's."),
     "censored_period_ms": (0.5, "No unit has two spikes nearer than this, in ms."),
-    "min_spikes": (20, "Units with fewer spikes are dropped."),
+    "min_spikes": (10, "Units with fewer spikes are dropped."),
     "min_firing_rate": (0.02, "Units with fewer spikes per second are dropped, in Hz."),
     "save_intermediate": (False, "Save peaks, motion, embeddings, labels and templates in the sorter's folder."),
     "seed": (0, "Seed of every random choice: the same seed gives the same Sorting."),
@@ -58,6 +61,7 @@ _POSITIVE = (
 ).split()
 _NOT_NEGATIVE = ("censored_period_ms", "min_firing_rate")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
+_OPTIONAL = ("min_cluster_size",)
 _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")
 _CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}
 
@@ -95,6 +99,8 @@ def _check_numbers(params):
         if not _is_number(params[name]) or params[name] < 0:
             raise ValueError(f"{name} must be a number, zero or more, not {params[name]!r}.")
     for name in _POSITIVE_INTEGER:
+        if name in _OPTIONAL and params[name] is None:
+            continue
         if not _is_integer(params[name]) or params[name] < 1:
             raise ValueError(f"{name} must be a whole number above zero, not {params[name]!r}.")
     if params["freq_min"] >= params["freq_max"]:

@@ -43,7 +43,7 @@ class Record:
             (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
 
     def save(self, **arrays: Any) -> None:
-        """Save arrays by name, and anything that has a `save(folder)` of its own, such as a Motion."""
+        """Save arrays by name, and a Motion in a folder of its own."""
         if self.folder is None:
             return
         for name, value in arrays.items():
@@ -52,7 +52,7 @@ class Record:
             if isinstance(value, np.ndarray):
                 np.save(self.folder / f"{name}.npy", value)
             else:
-                value.save(self.folder / name)
+                value.save(self.folder / name, overwrite=True)
 
     def part(self, name: str) -> Record:
         """The record of one part of the sort, in a folder of its own."""

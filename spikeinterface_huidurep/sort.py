@@ -16,7 +16,7 @@ from .encoder import load_encoder
 from .record import Record
 from .stages.assignment import assign_spikes
 from .stages.cleaning import clean_spikes
-from .stages.clustering import cluster_peaks
+from .stages.clustering import cluster_peaks, least_cluster_size
 from .stages.detection import detect_peaks
 from .stages.embedding import embed_peaks
 from .stages.finishing import empty_sorting, finish, join_shanks
@@ -127,7 +127,8 @@ def sort_shank(
         registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
 
     with record.stage("cluster"):
-        clusters = cluster_peaks(features.embedding, registered, min_cluster_size=params["min_cluster_size"], seed=seed)
+        min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
+        clusters = cluster_peaks(features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed)
 
     with record.stage("make templates"):
         noise = estimate_noise(traces, peaks, n_lags=nbefore + nafter, seed=seed)
@@ -139,39 +140,37 @@ def sort_shank(
                 displacements=grid, nbefore=nbefore, nafter=nafter, job_kwargs=job_kwargs,
             )  # fmt: skip
 
-        def merged(peaks, labels):
-            templates = templates_of(peaks, labels)
-            across_drift = distances_across_drift(features.embedding, labels, registered, displacement, grid, seed=seed)
-            units, lags = merge_clusters(
-                whiten_templates(templates, noise),
-                templates.n_spikes,
-                merge_threshold=params["merge_threshold"],
-                across_drift=across_drift,
-                amplitude_std=params["amplitude_std"],
-                max_lag=ms_to_samples(MAX_LAG_MS, rate),
-            )
-            return relabel(peaks, labels, units, lags)
+        templates = templates_of(peaks, clusters)
 
-        peaks, labels = merged(peaks, clusters)
-        n_merged = labels.max() + 1
+    with record.stage("split clusters"):
         labels = split_units(
             traces,
             peaks,
-            labels,
+            clusters,
             displacement,
-            whiten_templates(templates_of(peaks, labels), noise),
-            min_size=params["min_cluster_size"],
+            whiten_templates(templates, noise),
+            min_size=min_cluster_size,
             min_separation=params["merge_threshold"],
             seed=seed,
             job_kwargs=job_kwargs,
         )
-        n_split = labels.max() + 1
-        peaks, labels = merged(peaks, labels)
-        templates = templates_of(peaks, labels)
-        logger.info(
-            "%d clusters, %d after merging, %d after splitting, %d units",
-            clusters.max() + 1, n_merged, n_split, templates.n_units,
-        )  # fmt: skip
+        if labels.max() > clusters.max():
+            templates = templates_of(peaks, labels)
+
+    with record.stage("merge clusters"):
+        n_clusters = templates.n_units
+        units, lags = merge_clusters(
+            whiten_templates(templates, noise),
+            templates.n_spikes,
+            merge_threshold=params["merge_threshold"],
+            across_drift=distances_across_drift(features.embedding, labels, registered, displacement, grid, seed=seed),
+            amplitude_std=params["amplitude_std"],
+            max_lag=ms_to_samples(MAX_LAG_MS, rate),
+        )
+        peaks, labels = relabel(peaks, labels, units, lags)
+        if labels.max() + 1 < n_clusters:
+            templates = templates_of(peaks, labels)
+        logger.info("%d clusters, %d after splitting, %d units", clusters.max() + 1, n_clusters, templates.n_units)
     record.save(
         peaks=peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=labels, templates=templates.waveforms,

@@ -15,7 +15,7 @@ def clean_spikes(
     *,
     duration_s: float,
     censored_period: int,
-    min_spikes: int = 20,
+    min_spikes: int = 10,
     min_firing_rate: float = 0.02,
     coincidence_window: int = 6,
     max_coincidence: float = 0.7,

@@ -12,8 +12,7 @@ def cluster_peaks(
     *,
     n_components: int = 10,
     location_scale_um: float = 20.0,
-    min_cluster_size: int = 20,
-    min_samples: int = 10,
+    min_cluster_size: int,
     seed: int = 0,
 ) -> np.ndarray:
     """
@@ -32,8 +31,8 @@ def cluster_peaks(
         Principal components of the embedding that are used.
     location_scale_um : float
         Distance (um) that counts as much as one standard deviation of the embedding.
-    min_cluster_size, min_samples : int
-        HDBSCAN's: least size of a cluster, and neighbours that define the density.
+    min_cluster_size : int
+        HDBSCAN's least size of a cluster; half as many neighbours define the density.
     seed : int
         For the principal components.
 
@@ -43,6 +42,7 @@ def cluster_peaks(
         Cluster of each peak, from 0; -1 where it lies in none.
     """
     n_peaks = len(embedding)
+    min_samples = max(min_cluster_size // 2, 2)
     if n_peaks < 2 * min_samples:
         # too few for a density: what there is is one cluster, to be judged by its template
         return np.zeros(n_peaks, dtype="int64")
@@ -58,3 +58,8 @@ def cluster_peaks(
         core_dist_n_jobs=1,
     )
     return clusterer.fit_predict(features.astype("float64")).astype("int64")
+
+
+def least_cluster_size(n_peaks: int) -> int:
+    """One in a thousand of the peaks, from 10 to 20: short recordings have units with few spikes too."""
+    return int(np.clip(n_peaks // 1000, 10, 20))

@@ -18,6 +18,8 @@ MIN_CHANNELS = 16
 MIN_DURATION_S = 30.0
 # an estimate that moves less than this is taken for the noise of a still probe
 MIN_RANGE_UM = 4.0
+# least correlation of the motions that two halves of the peaks show
+MIN_AGREEMENT = 0.6
 
 
 def estimate_motion(
@@ -44,7 +46,7 @@ def estimate_motion(
         Amplitude of each peak, in units of noise.
     correct : {"auto", True, False}
         "auto" estimates where the probe, the duration and the number of peaks allow it, and drops an estimate that
-        hardly moves; True always estimates; False never does.
+        hardly moves or that two halves of the peaks do not share; True always estimates; False never does.
     given : Motion, optional
         A motion that is already known; it is used as it is.
     non_rigid_span_um : float
@@ -68,11 +70,15 @@ def estimate_motion(
             logger.info("motion: not corrected, %s", reason)
             return None
     single, times_offset = _one_segment(recording, peaks)
-    motion = _dredge(recording, single, locations, amplitudes, np.ptp(depths) <= non_rigid_span_um)
+    rigid = bool(np.ptp(depths) <= non_rigid_span_um)
+    motion = _dredge(recording, single, locations, amplitudes, rigid)
     motion = _split_segments(motion, recording, times_offset)
     low, high = motion.get_boundaries()
     if correct == "auto" and high - low < MIN_RANGE_UM:
         logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
+        return None
+    if correct == "auto" and not _halves_agree(recording, single, locations, amplitudes, rigid):
+        logger.info("motion: not corrected, two halves of the peaks do not agree on it")
         return None
     logger.info("motion: corrected, displacements from %.0f to %.0f um", low, high)
     return motion
@@ -137,6 +143,18 @@ def _dredge(recording, peaks, locations, amplitudes, rigid):
         verbose=False,
         device="cpu",
     )
+
+
+def _halves_agree(recording, peaks, locations, amplitudes, rigid):
+    """Whether every other peak shows the same motion as the rest: what is only noise does not."""
+    halves = [
+        _dredge(recording, peaks[start::2], locations[start::2], amplitudes[start::2], rigid).displacement[0]
+        for start in (0, 1)
+    ]
+    n_bins = min(len(half) for half in halves)
+    first, second = ((half[:n_bins] - half[:n_bins].mean(axis=0)).ravel() for half in halves)
+    scale = np.sqrt((first**2).sum() * (second**2).sum())
+    return scale > 0 and (first * second).sum() / scale >= MIN_AGREEMENT
 
 
 def _split_segments(motion, recording, starts):

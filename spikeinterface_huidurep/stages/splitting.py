@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
@@ -110,8 +112,7 @@ def _modes(points, min_size, min_separation, n_components, depth=0):
 
 def _two_modes(points, min_size, min_separation, n_components):
     """Mask of the points on the upper side of the clearest cut along a principal component; None if there is none."""
-    from spikeinterface.sortingcomponents.clustering.isosplit_isocut import isocut
-
+    dip_test = _dip_test()
     centred = points - np.median(points, axis=0)
     # collisions are far out in every direction: they must not turn the components
     norm = np.linalg.norm(centred, axis=1)
@@ -121,7 +122,7 @@ def _two_modes(points, min_size, min_separation, n_components):
     for direction in directions[:n_components]:
         projection = (centred @ direction).astype("float64")
         for _ in range(2):
-            dip, cut = isocut(projection)
+            dip, cut = dip_test(projection)
             upper = projection > cut
             if min(upper.sum(), (~upper).sum()) < min_size:
                 dip = 0.0
@@ -135,6 +136,15 @@ def _two_modes(points, min_size, min_separation, n_components):
                 if separation >= min_separation:
                     best, best_dip = upper, dip
     return best
+
+
+@cache
+def _dip_test():
+    """SpikeInterface's isocut, compiled into numba's cache: it is compiled once, not in every process."""
+    import numba
+    from spikeinterface.sortingcomponents.clustering.isosplit_isocut import isocut
+
+    return numba.njit(nogil=True, cache=True)(isocut.py_func)
 
 
 def _separation(projection, upper):
