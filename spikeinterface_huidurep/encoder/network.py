@@ -61,7 +61,7 @@ class EncoderConfig:
     nbefore: int = 22
     channels: int = 12
     width: int = 64
-    layers: int = 3
+    layers: int = 4
     heads: int = 4
     feed_forward: int = 128
     dimensions: int = 32

@@ -66,13 +66,13 @@ class TrainingConfig:
 
     libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
     exclude: tuple[str, ...] = ()
-    steps: int = 4000
+    steps: int = 15_000
     batch_size: int = 384
     warmup_steps: int = 150
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     gradient_clip: float = 3.0
-    temperature: float = 0.2
+    temperature: float = 0.1
     momentum: float = 0.99
     contrastive_weight: float = 1.0
     denoising_weight: float = 0.5
