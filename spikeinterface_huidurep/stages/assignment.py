@@ -24,6 +24,8 @@ spike_dtype = np.dtype(
 
 # units with fewer overlapping channels than this much common energy do not see each other
 UNITS_PER_GROUP = 16
+# a template leaves about this fraction of a spike behind (squared: 7 % of its norm)
+UNEXPLAINED = 0.005
 
 
 def assign_spikes(
@@ -161,6 +163,7 @@ class MatchTemplates(PeakDetector):
             self.stiffness,
             *self.amplitude_limits,
             self.refractory,
+            UNEXPLAINED,
         )
         spikes = np.zeros(len(samples), dtype=spike_dtype)
         # the filters start `nbefore` samples before the spike

@@ -39,7 +39,7 @@ def clean_spikes(
     coincidence_window : int
         Spikes of two units nearer than this (samples) coincide.
     max_coincidence : float
-        A unit more of whose spikes than this fraction coincide with those of one larger unit is dropped.
+        A unit more of whose spikes than this fraction coincide with those of one unit that explains more is dropped.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _drop_repeats(spikes, censored_period):
 
 
 def _echoes(spikes, counts, window, max_coincidence):
-    """Units whose spikes nearly all coincide with those of one unit that has more."""
+    """Units whose spikes nearly all coincide with those of one unit that explains more."""
     n_units = len(counts)
     together = np.zeros((n_units, n_units))
     time = spikes["sample_index"] + spikes["segment_index"] * (spikes["sample_index"].max(initial=0) + 10 * window)
@@ -90,7 +90,9 @@ def _echoes(spikes, counts, window, max_coincidence):
     together += together.T
     np.fill_diagonal(together, 0)
     share = together / np.maximum(counts, 1)[:, None]
-    larger = (counts[None] > counts[:, None]) | (
-        (counts[None] == counts[:, None]) & (np.arange(n_units)[None] < np.arange(n_units)[:, None])
+    # of two units that fire together the echo is the one that explains less
+    gain = np.bincount(spikes["unit_index"], weights=spikes["gain"], minlength=n_units) / np.maximum(counts, 1)
+    larger = (gain[None] > gain[:, None]) | (
+        (gain[None] == gain[:, None]) & (np.arange(n_units)[None] < np.arange(n_units)[:, None])
     )
     return np.any((share > max_coincidence) & larger, axis=1)

@@ -7,7 +7,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.decomposition import PCA
 
-from .template_space import N_SUBSAMPLE, WhitenedTemplates
+from .template_space import WhitenedTemplates
 
 # relative distance from which two clusters are as good as infinitely far: one of them keeps a group from growing
 FAR = 3.0
@@ -51,7 +51,8 @@ def merge_clusters(
     Returns
     -------
     group : (n_clusters,) int64
-        Unit of each cluster, from 0, in the order of each unit's first cluster.
+        Unit of each cluster, from 0, in the order of each unit's first cluster; -1 for a cluster whose template is a late
+        or early copy of a larger cluster's: peaks on another phase of its spikes.
     lag : (n_clusters,) int64
         Samples to add to the cluster's spikes to align them with the largest cluster of its group.
     """
@@ -64,15 +65,42 @@ def merge_clusters(
         relative = np.minimum(relative, across_drift)
     condensed = squareform(np.minimum(relative, FAR), checks=False)
     flat = fcluster(linkage(condensed, method="average"), t=1.0, criterion="distance")
-    _, first, group = np.unique(flat, return_index=True, return_inverse=True)
-    group = np.argsort(np.argsort(first))[group].astype("int64")
+    flat[_late_copies(templates, n_spikes, max_lag)] = 0
+    names, first = np.unique(flat[flat > 0], return_index=True)
+    group = np.full(n_clusters, -1, dtype="int64")
+    for unit, name in enumerate(names[np.argsort(first)]):
+        group[flat == name] = unit
 
     shift = np.zeros(n_clusters, dtype="int64")
-    for unit in range(group.max() + 1):
+    for unit in range(group.max(initial=-1) + 1):
         members = np.flatnonzero(group == unit)
         largest = members[np.argmax(n_spikes[members])]
         shift[members] = lag[largest, members]
     return group, shift
+
+
+def _late_copies(templates, n_spikes, max_lag, share=0.3, similarity=0.7):
+    """
+    Clusters, of fewer than this share of the spikes, whose template is another's at more than the largest lag.
+
+    Their peaks are a second phase of large spikes; as templates they would take these spikes away from their unit.
+    """
+    displacement = int(np.argmin(np.abs(templates.displacements)))
+    coefficients = templates.coefficients[:, displacement].astype("float64")
+    norm = np.sqrt((coefficients**2).sum(axis=(1, 2)))
+    middle = templates.response.shape[3] // 2
+    lags = np.abs(np.arange(templates.response.shape[3]) - middle)
+    response = templates.response[:, :, :, (lags > max_lag) & (lags < middle // 2)]
+    copies = np.zeros(templates.n_units, dtype=bool)
+    for small in range(templates.n_units):
+        for large in np.flatnonzero(n_spikes * share > n_spikes[small]):
+            _, theirs, mine = np.intersect1d(templates.channels[large], templates.channels[small], return_indices=True)
+            if len(mine) == 0:
+                continue
+            overlap = coefficients[small, mine].T @ coefficients[large, theirs]
+            correlation = np.einsum("kq,jkql->jl", overlap, response, optimize=True).max()
+            copies[small] |= correlation > similarity * norm[small] * norm[large]
+    return copies
 
 
 def relabel(peaks: np.ndarray, labels: np.ndarray, group: np.ndarray, lag: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +210,7 @@ def template_distances(
     lags = np.zeros((n_clusters, n_clusters), dtype="int64")
     middle = templates.response.shape[3] // 2
     window = slice(max(middle - max_lag, 0), middle + max_lag + 1)
-    response = templates.response[N_SUBSAMPLE // 2][:, :, window]
+    response = templates.response[:, :, :, window]
     centre = middle - window.start
     displacement = int(np.argmin(np.abs(templates.displacements)))
     coefficients = templates.coefficients[:, displacement].astype("float64")
@@ -193,8 +221,8 @@ def template_distances(
                 continue
             _, mine, theirs = np.intersect1d(templates.channels[a], templates.channels[b], return_indices=True)
             overlap = coefficients[b, theirs].T @ coefficients[a, mine]
-            # answer of b's filters, lag samples after a spike of a
-            correlation = np.einsum("kq,kql->l", overlap, response)
+            # answer of b's filters, lag samples after a spike of a that came a fraction of a sample early or late
+            correlation = np.einsum("kq,jkql->jl", overlap, response, optimize=True).max(axis=0)
             best = int(np.argmax(correlation))
             estimation = n_local * n_filters * (1 / max(n_spikes[a], 1) + 1 / max(n_spikes[b], 1))
             squared = _squared_distance(energy[a], energy[b], correlation[best], estimation, amplitude_std, variability)

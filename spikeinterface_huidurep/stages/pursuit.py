@@ -27,13 +27,13 @@ def best_amplitude(match: float, energy: float, stiffness: float, low: float, hi
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, low, high, blocked):
+def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, low, high, blocked, penalty):
     row = match[unit]
     for t in range(max(start, 1), min(stop, len(row) - 1)):
         if row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
-            gain = objective(row[t], energy[unit], stiffness, low, high)
-            if gain > threshold:
-                heapq.heappush(heap, (-gain, unit, t))
+            surplus = objective(row[t], energy[unit], stiffness, low, high) - penalty[unit, t]
+            if surplus > threshold:
+                heapq.heappush(heap, (-surplus, unit, t))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -49,6 +49,7 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
     low,
     high,
     refractory,
+    unexplained,
 ):
     """
     Take the spike that explains most, subtract it, and so on until nothing explains more than the threshold.
@@ -69,6 +70,8 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         Least objective; inverse variance and bounds of the amplitude.
     refractory : int
         Samples around a spike in which its unit is not looked for again.
+    unexplained : float
+        Fraction of a spike's objective that its template may leave behind: no spike near it is made of less.
 
     Returns
     -------
@@ -80,10 +83,11 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
     n_subsample, n_filters, _, n_lags = response.shape
     half = n_lags // 2
     blocked = np.zeros((n_units, n_samples), dtype=np.bool_)
+    penalty = np.zeros((n_units, n_samples), dtype=np.float32)
     heap = [(0.0, 0, 0)]
     heap.pop()
     for unit in range(n_units):
-        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, stiffness, low, high, blocked)
+        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, stiffness, low, high, blocked, penalty)
 
     found_samples, found_units = [0], [0]
     found_amplitudes, found_gains, found_rivals = [np.float32(0)], [np.float32(0)], [np.float32(0)]
@@ -93,9 +97,9 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         if blocked[unit, t]:
             continue
         gain = objective(match[unit, t], energy[unit], stiffness, low, high)
-        if gain < -key - 1e-3:
+        if gain - penalty[unit, t] < -key - 1e-3:
             # something was subtracted here since: what is left is pushed again where it is a maximum
-            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, stiffness, low, high, blocked)
+            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, stiffness, low, high, blocked, penalty)
             continue
         amplitude = best_amplitude(match[unit, t], energy[unit], stiffness, low, high)
         shift = _subsample_peak(match[unit, t - 1], match[unit, t], match[unit, t + 1])
@@ -127,7 +131,8 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
                         row[lag] += weight * response[index, k, q, lag]
             for s in range(start, stop):
                 match[other, s] -= row[s - t + half]
-            _push_maxima(heap, match, energy, other, start, stop, threshold, stiffness, low, high, blocked)
+                penalty[other, s] += unexplained * gain
+            _push_maxima(heap, match, energy, other, start, stop, threshold, stiffness, low, high, blocked, penalty)
     return (
         np.array(found_samples[1:]),
         np.array(found_units[1:]),
