@@ -229,17 +229,31 @@ def evaluate(
             logger.warning("no library %s, row %r is skipped", path, name)
             continue
         bank = TemplateBank.from_library(path, encoder.config, exclude=exclude, only=only)
-        generator = torch.Generator().manual_seed(seed)
-        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
-        results: dict[str, list[Scores]] = {method: [] for method in methods}
-        for _ in range(episodes):
-            episode = make_episode(bank, noise, config, generator)
-            for method, features in methods.items():
-                results[method].append(score(features(episode), episode.labels, hdbscan=hdbscan))
+        results = _run_row(bank, config, encoder.config, methods, episodes, hdbscan, seed)
         for method, scores in results.items():
             rows.append({"episodes": name, "method": method, "count": episodes, **_summary(scores)})
             logger.info("%s, %s: %s", name, method, rows[-1])
     return rows
+
+
+def _run_row(
+    bank: TemplateBank,
+    config: EpisodeConfig,
+    network: EncoderConfig,
+    methods: Mapping[str, Features],
+    episodes: int,
+    hdbscan: bool,
+    seed: int,
+) -> dict[str, list[Scores]]:
+    """Each method's scores on the same episodes of one row."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = NoisePool(BandPass(), network, generator, samples=bank.samples + 2 * MARGIN)
+    results: dict[str, list[Scores]] = {method: [] for method in methods}
+    for _ in range(episodes):
+        episode = make_episode(bank, noise, config, generator)
+        for method, features in methods.items():
+            results[method].append(score(features(episode), episode.labels, hdbscan=hdbscan))
+    return results
 
 
 def _summary(scores: list[Scores]) -> dict[str, float]:
