@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
 
 
 def cluster_peaks(
@@ -19,7 +20,8 @@ def cluster_peaks(
     Density clustering (HDBSCAN, Campello et al. 2013) of the embeddings beside the registered locations.
 
     The leaves of the cluster tree are taken, not its most persistent clusters: a unit in two leaves is joined again by
-    `merge_clusters`, while two neurons in one cluster would be lost.
+    `merge_clusters`, while two neurons in one cluster would be lost. Leaves are only the densest parts; the other peaks
+    of the persistent cluster around them go to the leaf of most of their neighbours.
 
     Parameters
     ----------
@@ -46,18 +48,37 @@ def cluster_peaks(
     if n_peaks < 2 * min_samples:
         # too few for a density: what there is is one cluster, to be judged by its template
         return np.zeros(n_peaks, dtype="int64")
-    from hdbscan import HDBSCAN
-
     components = PCA(min(n_components, n_peaks, embedding.shape[1]), random_state=seed).fit_transform(embedding)
     spread = components.std()
     features = np.column_stack([components / (spread if spread > 0 else 1.0), locations / location_scale_um])
+    features = features.astype("float64")
+    leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf")
+    persistent = _hdbscan(features, min_cluster_size, min_samples, "eom")
+    return _fill(features, leaves, persistent)
+
+
+def _hdbscan(features, min_cluster_size, min_samples, selection):
+    from hdbscan import HDBSCAN
+
     clusterer = HDBSCAN(
         min_cluster_size=min_cluster_size,
         min_samples=min_samples,
-        cluster_selection_method="leaf",
+        cluster_selection_method=selection,
         core_dist_n_jobs=1,
     )
-    return clusterer.fit_predict(features.astype("float64")).astype("int64")
+    return clusterer.fit_predict(features).astype("int64")
+
+
+def _fill(features, leaves, persistent, n_neighbors=10):
+    """Give the peaks that lie in a persistent cluster, but in none of its leaves, to the leaves nearest to them."""
+    filled = leaves.copy()
+    for cluster in range(persistent.max(initial=-1) + 1):
+        inside = persistent == cluster
+        known, unknown = inside & (leaves >= 0), inside & (leaves < 0)
+        if known.any() and unknown.any():
+            neighbours = KNeighborsClassifier(min(n_neighbors, int(known.sum()))).fit(features[known], leaves[known])
+            filled[unknown] = neighbours.predict(features[unknown])
+    return filled
 
 
 def least_cluster_size(n_peaks: int) -> int:

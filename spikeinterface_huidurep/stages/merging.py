@@ -51,8 +51,8 @@ def merge_clusters(
     Returns
     -------
     group : (n_clusters,) int64
-        Unit of each cluster, from 0, in the order of each unit's first cluster; -1 for a cluster whose template is a late
-        or early copy of a larger cluster's: peaks on another phase of its spikes.
+        Unit of each cluster, from 0, in the order of each unit's first cluster; -1 for a cluster whose template is a
+        late or early copy of a larger cluster's: peaks on another phase of its spikes.
     lag : (n_clusters,) int64
         Samples to add to the cluster's spikes to align them with the largest cluster of its group.
     """

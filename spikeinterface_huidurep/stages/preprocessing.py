@@ -7,6 +7,9 @@ import logging
 import numpy as np
 from spikeinterface.core import BaseRecording, get_random_data_chunks
 from spikeinterface.preprocessing import bandpass_filter, common_reference, scale, unsigned_to_signed
+from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+
+from ..checks import check_finite
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -52,6 +55,8 @@ def preprocess(
         None when no channel is alive.
     """
     traces = recording
+    if traces.get_dtype().kind == "f":
+        traces = FiniteRecording(traces)
     if traces.get_dtype().kind == "u":
         traces = unsigned_to_signed(traces)
     if apply_filter:
@@ -106,3 +111,26 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
         silent = ", ".join(str(c) for c in recording.channel_ids[~alive])
         logger.warning("%d silent channel(s) left out: %s", (~alive).sum(), silent)
     return alive
+
+
+class FiniteRecording(BasePreprocessor):
+    """
+    The recording itself, but reading NaN or infinite values is a ValueError that says where they are.
+
+    A filter spreads one such value over a whole chunk, in which no peak would be found, silently.
+    """
+
+    name = "finite"
+
+    def __init__(self, recording: BaseRecording):
+        BasePreprocessor.__init__(self, recording)
+        for segment in recording.segments:
+            self.add_recording_segment(_FiniteSegment(segment))
+        self._kwargs = dict(recording=recording)
+
+
+class _FiniteSegment(BasePreprocessorSegment):
+    def get_traces(self, start_frame, end_frame, channel_indices):
+        traces = self.parent_recording_segment.get_traces(start_frame, end_frame, channel_indices)
+        check_finite(traces, start_frame or 0)
+        return traces
