@@ -32,8 +32,8 @@ def check_recording(recording: BaseRecording) -> None:
     shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
     if shortest < MIN_DURATION_S * rate:
         raise ValueError(
-            f"A segment of the recording has {shortest} samples ({1000 * shortest / rate:.1f} ms), which is shorter than "
-            f"the {1000 * MIN_DURATION_S:.0f} ms that the spikes' waveforms and the filter need."
+            f"A segment of the recording has {shortest} samples ({1000 * shortest / rate:.1f} ms), which is shorter "
+            f"than the {1000 * MIN_DURATION_S:.0f} ms that the spikes' waveforms and the filter need."
         )
     _check_traces(recording)
 
@@ -72,11 +72,11 @@ def _check_traces(recording):
 
 
 def check_finite(traces: np.ndarray, start_frame: int) -> None:
-    """Raise a ValueError that says where, if any sample of `traces` (which start at `start_frame`) is NaN or infinite."""
+    """Raise a ValueError that says where, if any of the `traces`, which start at `start_frame`, is NaN or infinite."""
     bad = ~np.isfinite(traces)
     if bad.any():
         sample, channel = np.argwhere(bad)[0]
         raise ValueError(
-            f"The traces have NaN or infinite values (first at sample {start_frame + sample}, channel index {channel}): "
-            "replace them, for example by zeros, before sorting."
+            f"The traces have NaN or infinite values (first at sample {start_frame + sample}, channel index "
+            f"{channel}): replace them, for example by zeros, before sorting."
         )

@@ -56,7 +56,14 @@ class HuiduRepSorter(BaseSorter):
         from .checks import check_recording
 
         check_recording(recording)
-        return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)
+        folder = Path(output_folder or f"{cls.sorter_name}_output").absolute()
+        existed = folder.exists()
+        try:
+            return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)
+        except Exception:
+            if not existed:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @classmethod
     def set_params_to_folder(cls, recording, output_folder, new_params, verbose):

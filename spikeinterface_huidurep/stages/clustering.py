@@ -53,6 +53,9 @@ def cluster_peaks(
     features = np.column_stack([components / (spread if spread > 0 else 1.0), locations / location_scale_um])
     features = features.astype("float64")
     leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf")
+    if leaves.max(initial=-1) < 0:
+        # HDBSCAN never calls everything one cluster; where nothing falls apart that is what there is
+        return np.zeros(n_peaks, dtype="int64")
     persistent = _hdbscan(features, min_cluster_size, min_samples, "eom")
     return _fill(features, leaves, persistent)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from spikeinterface.core import BaseRecording, NumpySorting
 from spikeinterface.core.base import minimum_spike_dtype
+from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
 from .templates import DriftingUnitTemplates
 
@@ -22,7 +23,7 @@ def finish(
     Parameters
     ----------
     recording : BaseRecording
-        Preprocessed traces, with the property "noise_level" in uV or, where the recording has no gains, in its own unit.
+        Preprocessed traces, with the property "noise_level" in uV (in its own unit where the recording has no gains).
     spikes : (n_spikes,) structured array
         `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
     templates : DriftingUnitTemplates
@@ -33,8 +34,8 @@ def finish(
     -------
     NumpySorting
         Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
-        `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`, `confidence` (mean over the
-        spikes).
+        `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
+        `confidence` (mean over the spikes).
     """
     inside = (spikes["sample_index"] >= 0) & (
         spikes["sample_index"] < np.asarray(segment_lengths)[spikes["segment_index"]]
@@ -49,7 +50,7 @@ def finish(
     vector["sample_index"], vector["segment_index"] = spikes["sample_index"], spikes["segment_index"]
     vector["unit_index"] = rank[spikes["unit_index"]]
     order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
-    sorting = NumpySorting(vector[order], recording.sampling_frequency, np.arange(len(used)))
+    sorting = _sorting(vector[order], recording.sampling_frequency, len(used), len(segment_lengths))
     if len(used) == 0:
         return sorting
 
@@ -74,9 +75,18 @@ def finish(
     return sorting
 
 
+def _sorting(vector, sampling_frequency, n_units, n_segments):
+    """A NumpySorting with the recording's number of segments, those without a spike included."""
+    unit_ids = np.arange(n_units)
+    sorting = NumpySorting(vector, sampling_frequency, unit_ids)
+    for segment_index in range(sorting.get_num_segments(), n_segments):
+        sorting.add_sorting_segment(SpikeVectorSortingSegment(vector, segment_index, unit_ids))
+    return sorting
+
+
 def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
     """A Sorting without units, for a recording in which there is nothing to find."""
-    return NumpySorting.from_unit_dict([{} for _ in range(n_segments)], sampling_frequency)
+    return _sorting(np.zeros(0, dtype=minimum_spike_dtype), sampling_frequency, 0, n_segments)
 
 
 def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
@@ -90,7 +100,7 @@ def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
     groups : list
         Value of the recording's "group" property of each.
     """
-    kept = [(sorting, group) for sorting, group in zip(sortings, groups) if len(sorting.unit_ids)]
+    kept = [(sorting, group) for sorting, group in zip(sortings, groups, strict=True) if len(sorting.unit_ids)]
     if not kept:
         return sortings[0]
     vectors, first = [], 0
@@ -101,7 +111,7 @@ def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
         vectors.append(vector)
     vector = np.concatenate(vectors)
     vector = vector[np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))]
-    joined = NumpySorting(vector, kept[0][0].sampling_frequency, np.arange(first))
+    joined = _sorting(vector, kept[0][0].sampling_frequency, first, kept[0][0].get_num_segments())
     for name in kept[0][0].get_property_keys():
         joined.set_property(name, np.concatenate([sorting.get_property(name) for sorting, _ in kept]))
     joined.set_property("group", np.concatenate([[group] * len(sorting.unit_ids) for sorting, group in kept]))

@@ -15,6 +15,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 MAD_TO_STD = 1.4826
 N_CHUNKS = 20
+# in units of noise: ten seconds of nothing but noise hardly go beyond
+QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
 
@@ -75,6 +77,7 @@ def preprocess(
         traces = common_reference(traces, operator="median", reference="global")
         sample = sample - np.median(sample, axis=1, keepdims=True)
     noise = _noise(sample)
+    _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
     offset = -np.median(sample, axis=0) / noise * (not apply_filter)
     scaled = scale(traces, gain=(1 / noise).astype("float32"), offset=offset.astype("float32"), dtype="float32")
@@ -111,6 +114,14 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
         silent = ", ".join(str(c) for c in recording.channel_ids[~alive])
         logger.warning("%d silent channel(s) left out: %s", (~alive).sum(), silent)
     return alive
+
+
+def _log_quiet_channels(recording, largest):
+    """Name the channels that have noise but no spike: none of their samples stands out while others' do."""
+    quiet = (largest < QUIET) & (np.median(largest) > 1.5 * QUIET)
+    if quiet.any():
+        names = ", ".join(str(channel) for channel in recording.channel_ids[quiet])
+        logger.info("%d nearly silent channel(s), kept: %s", quiet.sum(), names)
 
 
 class FiniteRecording(BasePreprocessor):

@@ -1,0 +1,142 @@
+"""What a sort gives back: accurate units, sane trains, the same result every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import spikeinterface.full as si
+
+
+def generated(folder, num_channels, num_units, duration, seed=0):
+    recording, truth = si.generate_ground_truth_recording(
+        durations=[duration] if np.isscalar(duration) else duration,
+        num_channels=num_channels,
+        num_units=num_units,
+        seed=seed,
+        sampling_frequency=30000.0,
+        generate_unit_locations_kwargs=dict(margin_um=5.0, minimum_z=5.0, maximum_z=25.0, minimum_distance=18.0),
+        generate_sorting_kwargs=dict(firing_rates=(3.0, 12.0), refractory_period_ms=4.0),
+    )
+    return recording.save(folder=folder / "recording"), truth
+
+
+def accuracy(truth, sorting):
+    comparison = si.compare_sorter_to_ground_truth(truth, sorting, exhaustive_gt=True)
+    return comparison.get_performance()["accuracy"].to_numpy(dtype=float)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return generated(tmp_path_factory.mktemp("generated"), 8, 4, 20.0)
+
+
+@pytest.fixture(scope="module")
+def sorted_small(small, tmp_path_factory):
+    return si.run_sorter("huidurep", small[0], folder=tmp_path_factory.mktemp("small") / "sort", n_jobs=1)
+
+
+@pytest.mark.parametrize(("num_channels", "num_units", "duration"), [(4, 3, 30.0), (32, 10, 30.0), (64, 20, 40.0)])
+def test_generated_units_are_found(num_channels, num_units, duration, tmp_path):
+    recording, truth = generated(tmp_path, num_channels, num_units, duration, seed=1)
+    sorting = si.run_sorter("huidurep", recording, folder=tmp_path / "sort")
+    assert accuracy(truth, sorting).mean() >= 0.85
+
+
+def test_trains_and_properties(small, sorted_small):
+    recording, _ = small
+    sorting = sorted_small
+    assert len(sorting.unit_ids) > 0
+    assert set(sorting.get_property("main_channel_id")) <= set(recording.channel_ids)
+    for name in ("x", "y", "snr", "amplitude", "confidence"):
+        assert np.all(np.isfinite(sorting.get_property(name)))
+    for unit, count in zip(sorting.unit_ids, sorting.get_property("num_spikes"), strict=True):
+        train = sorting.get_unit_spike_train(unit)
+        assert len(train) == count
+        assert train[0] >= 0
+        assert train[-1] < recording.get_num_samples()
+        # the censored period is 0.5 ms
+        assert np.diff(train).min() > 0.5e-3 * recording.sampling_frequency
+
+
+@pytest.mark.parametrize("job_kwargs", [dict(n_jobs=2, pool_engine="thread"), dict(n_jobs=2, pool_engine="process")])
+def test_same_result_whatever_the_workers(small, sorted_small, job_kwargs, tmp_path):
+    state = np.random.get_state()[1].copy()  # noqa: NPY002 (it must not be touched)
+    again = si.run_sorter("huidurep", small[0], folder=tmp_path / "sort", job_kwargs=job_kwargs)
+    np.testing.assert_array_equal(again.to_spike_vector(), sorted_small.to_spike_vector())
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def test_dtype_gain_and_offset_do_not_matter(small, sorted_small, tmp_path):
+    recording, truth = small
+    traces = recording.get_traces()
+    counts = np.round(traces * 20 + 3000).clip(0, 65535).astype("uint16")
+    integer = si.NumpyRecording([counts], recording.sampling_frequency, channel_ids=recording.channel_ids)
+    integer.set_probe(recording.get_probe())
+    integer = integer.save(folder=tmp_path / "recording")
+    sorting = si.run_sorter("huidurep", integer, folder=tmp_path / "sort", n_jobs=1)
+    assert len(sorting.unit_ids) == len(sorted_small.unit_ids)
+    assert np.abs(accuracy(truth, sorting) - accuracy(truth, sorted_small)).max() < 0.03
+
+
+def test_positive_peaks_are_the_mirror_image(small, sorted_small, tmp_path):
+    recording, _ = small
+    inverted = si.scale(recording, gain=-1.0)
+    sorting = si.run_sorter("huidurep", inverted, folder=tmp_path / "sort", n_jobs=1, peak_sign="pos")
+    agreement = si.compare_two_sorters(sorted_small, sorting).agreement_scores.to_numpy()
+    assert len(sorting.unit_ids) == len(sorted_small.unit_ids)
+    assert agreement.max(axis=1).min() > 0.95
+
+
+def test_segments_share_their_units(tmp_path):
+    recording, truth = generated(tmp_path, 8, 4, [15.0, 15.0], seed=2)
+    sorting = si.run_sorter("huidurep", recording, folder=tmp_path / "sort")
+    assert sorting.get_num_segments() == 2
+    assert accuracy(truth, sorting).mean() >= 0.8
+
+
+def test_shanks_are_sorted_by_themselves(small, sorted_small, tmp_path):
+    recording, _ = small
+    other = recording.rename_channels([f"b{i}" for i in range(recording.get_num_channels())])
+    other.set_dummy_probe_from_locations(recording.get_channel_locations() + [500.0, 0.0])
+    both = si.aggregate_channels([recording, other])
+    both.set_property("group", np.repeat([0, 1], recording.get_num_channels()))
+    sorting = si.run_sorter("huidurep", both, folder=tmp_path / "sort", n_jobs=1)
+    groups = sorting.get_property("group")
+    assert len(sorting.unit_ids) == 2 * len(sorted_small.unit_ids)
+    for group in (0, 1):
+        units = sorting.unit_ids[groups == group]
+        for mine, theirs in zip(units, sorted_small.unit_ids, strict=True):
+            np.testing.assert_array_equal(sorting.get_unit_spike_train(mine), sorted_small.get_unit_spike_train(theirs))
+
+
+@pytest.mark.parametrize(("num_channels", "rate"), [(1, 30000.0), (2, 10000.0), (5, 50000.0)])
+def test_few_channels_and_other_rates(num_channels, rate, tmp_path):
+    recording, truth = si.generate_ground_truth_recording(
+        durations=[20.0],
+        num_channels=num_channels,
+        num_units=1,
+        seed=3,
+        sampling_frequency=rate,
+        generate_unit_locations_kwargs=dict(margin_um=2.0, minimum_z=5.0, maximum_z=15.0),
+    )
+    recording = recording.save(folder=tmp_path / "recording")
+    sorting = si.run_sorter("huidurep", recording, folder=tmp_path / "sort")
+    assert accuracy(truth, sorting).max() >= 0.8
+
+
+def test_a_segment_without_spikes_is_kept(small, tmp_path):
+    recording, truth = small
+    quiet = si.generate_recording(num_channels=8, durations=[2.0], seed=0)
+    quiet = si.NumpyRecording([0 * quiet.get_traces()], recording.sampling_frequency, channel_ids=recording.channel_ids)
+    quiet.set_probe(recording.get_probe())
+    both = si.append_recordings([recording, quiet]).save(folder=tmp_path / "recording")
+    sorting = si.run_sorter("huidurep", both, folder=tmp_path / "sort")
+    assert sorting.get_num_segments() == 2
+    assert sorting.count_total_num_spikes() > 0
+
+
+def test_intermediate_arrays_are_saved(small, tmp_path):
+    folder = tmp_path / "sort"
+    si.run_sorter("huidurep", small[0], folder=folder, save_intermediate=True)
+    saved = {path.name for path in (folder / "sorter_output" / "intermediate").iterdir()}
+    assert {"peaks.npy", "embedding.npy", "labels.npy", "templates.npy", "timings.json"} <= saved

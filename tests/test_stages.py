@@ -1,0 +1,145 @@
+"""Stages on arrays with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import spikeinterface.core as sc
+from probeinterface import generate_linear_probe
+
+from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.cleaning import clean_spikes
+from spikeinterface_huidurep.stages.merging import merge_clusters
+from spikeinterface_huidurep.stages.noise import NoiseModel
+from spikeinterface_huidurep.stages.selection import select_peaks
+from spikeinterface_huidurep.stages.splitting import split_units
+from spikeinterface_huidurep.stages.template_space import whiten_templates
+from spikeinterface_huidurep.stages.templates import estimate_templates
+
+RATE, NBEFORE, NAFTER, N_CHANNELS = 30000.0, 24, 48, 12
+JOB = dict(n_jobs=1, chunk_duration="1s", progress_bar=False)
+WHITE = NoiseModel(np.eye(N_CHANNELS, dtype="float32"), np.eye(1, NBEFORE + NAFTER)[0])
+NO_MOTION = np.zeros(1)
+
+
+def waveform(depth, amplitude, width=4.0):
+    """A spike of a unit at this depth (um) on a probe with 20 um between channels, (n_samples, n_channels)."""
+    time = np.arange(-NBEFORE, NAFTER)
+    shape = -np.exp(-((time / width) ** 2)) + 0.4 * np.exp(-(((time - 14) / (2 * width)) ** 2))
+    footprint = np.exp(-0.5 * ((20.0 * np.arange(N_CHANNELS) - depth) / 25.0) ** 2)
+    return (amplitude * shape[:, None] * footprint).astype("float32")
+
+
+def recording_with(spikes, duration_s=10.0, seed=0):
+    """White noise of unit variance plus (sample, waveform) pairs."""
+    traces = np.random.default_rng(seed).normal(size=(int(duration_s * RATE), N_CHANNELS)).astype("float32")
+    for sample, shape in spikes:
+        traces[sample - NBEFORE : sample + NAFTER] += shape
+    recording = sc.NumpyRecording([traces], RATE)
+    probe = generate_linear_probe(num_elec=N_CHANNELS, ypitch=20.0)
+    probe.set_device_channel_indices(np.arange(N_CHANNELS))
+    recording.set_probe(probe)
+    return recording
+
+
+def peaks_at(samples):
+    peaks = np.zeros(len(samples), dtype=[("sample_index", "int64"), ("segment_index", "int64")])
+    peaks["sample_index"] = samples
+    return peaks
+
+
+def templates_for(recording, samples, labels, depths, displacement=None, grid=NO_MOTION):
+    locations = np.column_stack([np.zeros(len(samples)), np.asarray(depths, float)[labels]])
+    displacement = np.zeros(len(samples)) if displacement is None else displacement
+    return estimate_templates(
+        recording, peaks_at(samples), labels, locations, displacement,
+        displacements=grid, nbefore=NBEFORE, nafter=NAFTER, job_kwargs=JOB,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_units():
+    first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
+    shapes = waveform(80.0, 12.0), waveform(120.0, 10.0, width=6.0)
+    apart = [(s, shapes[0]) for s in first] + [(s, shapes[1]) for s in second]
+    samples = np.concatenate([first, second])
+    labels = np.repeat([0, 1], [len(first), len(second)])
+    order = np.argsort(samples)
+    return recording_with(apart), samples[order], labels[order], shapes
+
+
+def test_templates_are_the_mean_waveforms(two_units):
+    recording, samples, labels, shapes = two_units
+    templates = templates_for(recording, samples, labels, [80.0, 120.0])
+    for unit in (0, 1):
+        assert np.abs(templates.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
+
+
+def test_templates_follow_the_motion():
+    """Seen at 0 and 20 um only, a unit's template at 10 um is interpolated."""
+    samples = np.arange(1000, 290000, 1000)
+    displacement = np.where(np.arange(len(samples)) % 2, 20.0, 0.0)
+    recording = recording_with([(s, waveform(100.0 + d, 12.0)) for s, d in zip(samples, displacement, strict=True)])
+    grid = np.array([0.0, 10.0, 20.0])
+    templates = templates_for(recording, samples, np.zeros(len(samples), int), [100.0], displacement, grid)
+    for index, d in enumerate(grid):
+        assert np.abs(templates.dense(index, N_CHANNELS)[0] - waveform(100.0 + d, 12.0)).max() < 1.2
+
+
+def test_overlapping_spikes_are_all_found(two_units):
+    recording, samples, labels, shapes = two_units
+    space = whiten_templates(templates_for(recording, samples, labels, [80.0, 120.0]), WHITE)
+    first = np.arange(2000, 290000, 3000)
+    together = recording_with([(s, shapes[0]) for s in first] + [(s + 6, shapes[1]) for s in first], seed=1)
+    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    assert np.all(np.diff(spikes["sample_index"]) >= 0)
+    for unit, lag in ((0, 0), (1, 6)):
+        found = spikes["sample_index"][spikes["unit_index"] == unit]
+        # a tenth of a millisecond; SpikeInterface's comparisons allow 0.4 ms
+        hits = np.isin(first + lag, (found[:, None] + np.arange(-3, 4)).ravel())
+        assert hits.mean() > 0.97
+        assert len(found) <= 1.03 * len(first)
+
+
+def test_halves_are_merged_and_neighbours_are_not(two_units):
+    recording, samples, labels, _ = two_units
+    halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
+    templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
+    group, lag = merge_clusters(whiten_templates(templates, WHITE), templates.n_spikes)
+    np.testing.assert_array_equal(group, [0, 0, 1])
+    np.testing.assert_array_equal(lag, 0)
+
+
+def test_two_neurons_in_one_cluster_are_split(two_units):
+    recording, samples, labels, _ = two_units
+    mixed = np.zeros(len(labels), int)
+    space = whiten_templates(templates_for(recording, samples, mixed, [100.0]), WHITE)
+    split = split_units(recording, peaks_at(samples), mixed, np.zeros(len(samples)), space, job_kwargs=JOB)
+    assert split.max() == 1
+    agreement = (split == labels).mean()
+    assert max(agreement, 1 - agreement) > 0.98
+    one = np.flatnonzero(labels == 0)
+    space = whiten_templates(templates_for(recording, samples[one], mixed[one], [80.0]), WHITE)
+    whole = split_units(recording, peaks_at(samples[one]), mixed[one], np.zeros(len(one)), space, job_kwargs=JOB)
+    assert whole.max() == 0
+
+
+def test_repeats_and_echoes_are_cleaned():
+    train = np.arange(1000, 101000, 1000)
+    spikes = np.zeros(2 * len(train) + 1, dtype=spike_dtype)
+    spikes["sample_index"] = np.concatenate([train, train + 3, [train[5] + 8]])
+    spikes["unit_index"] = np.concatenate([0 * train, 0 * train + 1, [0]])
+    spikes["gain"] = np.concatenate([0 * train + 200, 0 * train + 50, [40]])
+    kept = clean_spikes(spikes, 2, duration_s=4.0, censored_period=15)
+    np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
+    assert np.all(kept["unit_index"] == 0)
+
+
+def test_selection_is_bounded_and_keeps_quiet_channels():
+    peaks = np.zeros(50100, dtype=[("sample_index", "int64"), ("channel_index", "int64")])
+    peaks["sample_index"] = np.arange(50100)
+    peaks["channel_index"][:100] = 1
+    chosen = select_peaks(peaks, 20, max_peaks_per_channel=1000, min_total=0, seed=0)
+    counts = np.bincount(peaks["channel_index"][chosen])
+    np.testing.assert_array_equal(counts, [1000, 100])
+    assert np.all(np.diff(chosen) > 0)
