@@ -22,7 +22,7 @@ spike_dtype = np.dtype(
     ]
 )
 
-# units with fewer overlapping channels than this much common energy do not see each other
+# units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
 # a template leaves about this fraction of a spike behind (squared: 7 % of its norm)
 UNEXPLAINED = 0.005
@@ -94,14 +94,14 @@ class MatchTemplates(PeakDetector):
         self.threshold, self.stiffness, self.amplitude_limits = threshold, amplitude_std**-2, amplitude_limits
         self.sampling_frequency = recording.sampling_frequency
         self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
-        self.groups = _depth_groups(templates, recording.get_channel_locations()[:, 1])
         self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
         n_samples = templates.filters.shape[1]
         n_channels = recording.get_num_channels()
-        self.by_depth = np.argsort(recording.get_channel_locations()[:, 1], kind="stable")
+        by_depth = np.argsort(recording.get_channel_locations()[:, 1], kind="stable")
         self.depth_rank = np.empty(n_channels, dtype=int)
-        self.depth_rank[self.by_depth] = np.arange(n_channels)
-        self.whitening = np.ascontiguousarray(templates.whitening[:, self.by_depth])
+        self.depth_rank[by_depth] = np.arange(n_channels)
+        self.whitening = np.ascontiguousarray(templates.whitening[:, by_depth])
+        self.groups = _depth_groups(templates, self.depth_rank)
         self.margin = 3 * n_samples
 
     def get_margin(self):
@@ -186,15 +186,13 @@ def _filter(whitened, filters):
     return output
 
 
-def _depth_groups(templates, depths):
+def _depth_groups(templates, depth_rank):
     """Groups of units at like depths, with the range of channels (ranked by depth) that they cover."""
-    rank = np.empty(len(depths), dtype=int)
-    rank[np.argsort(depths, kind="stable")] = np.arange(len(depths))
     order = np.argsort(templates.locations[:, 1], kind="stable")
     groups = []
     for start in range(0, len(order), UNITS_PER_GROUP):
         units = order[start : start + UNITS_PER_GROUP]
-        ranks = rank[templates.channels[units]]
+        ranks = depth_rank[templates.channels[units]]
         groups.append((units, ranks.min(), ranks.max() + 1))
     return groups
 
