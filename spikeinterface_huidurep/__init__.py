@@ -1,7 +1,7 @@
 """Spike sorting with a self-supervised spike encoder, as a SpikeInterface sorter.
 
-Importing this package registers the sorter "huidurep" in SpikeInterface. PyTorch, numba and hdbscan are imported
-only when something is sorted.
+Importing this package registers the sorter "huidurep" and the SortingAnalyzer extension "huidurep_embeddings" in
+SpikeInterface. PyTorch and hdbscan are imported only when something is sorted or embedded.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .curation.extension import register_extension
 from .registration import register
 
 if TYPE_CHECKING:
+    from .curation.analyzer import make_analyzer
     from .encoder import load_encoder
     from .sorter import HuiduRepSorter
 
 __version__ = "0.1.0"
 
-__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "register"]
+__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register"]
 
 # Public names that are imported on first use, with the module that holds each.
-_LAZY_NAMES = {"HuiduRepSorter": ".sorter", "load_encoder": ".encoder"}
+_LAZY_NAMES = {
+    "HuiduRepSorter": ".sorter",
+    "load_encoder": ".encoder",
+    "make_analyzer": ".curation.analyzer",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -34,3 +40,4 @@ def __dir__() -> list[str]:
 
 
 register()
+register_extension()

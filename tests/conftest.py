@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,38 @@ def tetrode_recording(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("tetrode")
     return recording.save(folder=folder / "recording"), truth
+
+
+@pytest.fixture(scope="session")
+def curation_recording(tmp_path_factory):
+    """Fifteen seconds of eight channels, one true unit cut in two at random: (recording, sorting, the halves)."""
+    import numpy as np
+
+    recording, truth = sc.generate_ground_truth_recording(
+        durations=[15.0], sampling_frequency=30000.0, num_channels=8, num_units=5, seed=3,
+        noise_kwargs={"noise_levels": 8.0, "strategy": "on_the_fly"},
+    )  # fmt: skip
+    recording = recording.save(folder=tmp_path_factory.mktemp("curation") / "recording")
+    trains = {unit: truth.get_unit_spike_train(unit_id) for unit, unit_id in enumerate(truth.unit_ids)}
+    first = np.random.default_rng(0).random(len(trains[0])) < 0.5
+    trains[5], trains[0] = trains[0][~first], trains[0][first]
+    sorting = sc.NumpySorting.from_unit_dict([trains], truth.sampling_frequency)
+    sorting.set_property("quality", ["good", "good", "mua", "noise", "good", "good"])
+    sorting.set_property("confidence", np.linspace(0.5, 1.0, 6))
+    return recording, sorting, (0, 5)
+
+
+@pytest.fixture(scope="session")
+def _made_analyzer(curation_recording, tmp_path_factory):
+    from spikeinterface_huidurep import make_analyzer
+
+    recording, sorting, _ = curation_recording
+    folder = tmp_path_factory.mktemp("analyzer") / "analyzer"
+    make_analyzer(sorting, recording, folder, n_jobs=1, progress_bar=False)
+    return folder
+
+
+@pytest.fixture
+def analyzer_folder(_made_analyzer, tmp_path):
+    """A copy of the analyzer that `make_analyzer` makes of `curation_recording`; the test may change it."""
+    return Path(shutil.copytree(_made_analyzer, tmp_path / "analyzer"))

@@ -1,0 +1,302 @@
+"""One call to a SortingAnalyzer that is ready to be looked at and curated."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from spikeinterface.core import (
+    BaseRecording,
+    BaseSorting,
+    SortingAnalyzer,
+    aggregate_channels,
+    create_sorting_analyzer,
+    load_sorting_analyzer,
+)
+
+from .extension import EXTENSION_NAME, register_extension
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+# Vectors of principal components are many and slow; with the embeddings beside them few are needed.
+N_PRINCIPAL_COMPONENTS = 3
+
+# SpikeInterface's metrics without those of principal components (slow, and the embeddings say more) and synchrony.
+QUALITY_METRICS = (
+    "num_spikes firing_rate presence_ratio snr isi_violation rp_violation sliding_rp_violation firing_range "
+    "amplitude_cv amplitude_cutoff noise_cutoff amplitude_median drift sd_ratio"
+).split()
+
+
+def extension_parameters(seed: int = 0, model: str = "default", device: str = "auto") -> dict[str, dict[str, Any]]:
+    """
+    The extensions that a curation-ready analyzer has, in the order of their computation, with their parameters.
+
+    Parameters
+    ----------
+    seed : int
+        Chooses the spikes whose waveforms are kept, and the stretches on which the noise is measured.
+    model, device : str
+        Of the encoder, see `spikeinterface_huidurep.load_encoder`.
+
+    Returns
+    -------
+    dict of dict
+        SpikeInterface's names of the extensions, with the parameters that differ from its defaults.
+    """
+    return {
+        "random_spikes": {"seed": seed},
+        "waveforms": {},
+        # the GUI shades templates by the spread of their waveforms
+        "templates": {"operators": ["average", "std"]},
+        "noise_levels": {"random_slices_kwargs": {"seed": seed}},
+        "unit_locations": {},
+        "spike_locations": {},
+        "spike_amplitudes": {},
+        "correlograms": {},
+        "isi_histograms": {},
+        # the measure that SpikeInterface's search for merges wants
+        "template_similarity": {"method": "l1"},
+        "principal_components": {"n_components": N_PRINCIPAL_COMPONENTS},
+        "template_metrics": {},
+        "quality_metrics": {"metric_names": list(QUALITY_METRICS)},
+        EXTENSION_NAME: {"model": model, "device": device},
+    }
+
+
+def make_analyzer(
+    sorting: BaseSorting,
+    recording: BaseRecording,
+    folder: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    apply_preprocessing: bool = True,
+    suggest: bool = True,
+    model: str = "default",
+    device: str = "auto",
+    seed: int = 0,
+    **job_kwargs: Any,
+) -> SortingAnalyzer:
+    """
+    Make a SortingAnalyzer with all that is wanted for curation, on the traces as the sorter saw them.
+
+    Parameters
+    ----------
+    sorting : BaseSorting
+        Units from any sorter. Their properties (`snr`, `confidence`, `quality` ...) are kept.
+    recording : BaseRecording
+        The recording that was sorted, as it was given to the sorter.
+    folder : str or Path, optional
+        Where the analyzer is saved: as a Zarr archive where the name ends in ``.zarr`` (without principal components,
+        which SpikeInterface cannot read back from there), otherwise as a folder of binary files. None keeps it in
+        memory.
+    overwrite : bool
+        Whether an analyzer that is there may be replaced. Anything else that is there is never touched.
+    apply_preprocessing : bool
+        Whether to filter and reference the traces as the sorter does; False where the recording is already filtered.
+    suggest : bool
+        Whether to look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
+    model, device : str
+        Of the encoder, see `spikeinterface_huidurep.load_encoder`.
+    seed : int
+        Chooses the spikes whose waveforms and embeddings are kept.
+    **job_kwargs
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    SortingAnalyzer
+        With the extensions of `extension_parameters`. Its traces are in uV where the recording has gains, in units of
+        noise where it has none.
+
+    Raises
+    ------
+    FileExistsError
+        If `folder` exists and may not be replaced.
+    ValueError
+        If the Sorting has no units, does not fit the recording, or every channel is silent.
+    """
+    _check_fit(sorting, recording)
+    path = None if folder is None else Path(folder)
+    if path is not None:
+        _make_room(path, overwrite)
+    traces = curation_traces(recording, apply_preprocessing)
+    # units on channels that the analyzer does not have: the main channel is found anew
+    known = sorting.get_property("main_channel_id")
+    if known is not None and not np.isin(known, traces.channel_ids).all():
+        sorting = sorting.clone()
+        sorting.delete_property("main_channel_id")
+    analyzer = create_sorting_analyzer(
+        sorting,
+        traces,
+        format="memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder",
+        folder=path,
+        return_in_uV=traces.has_scaleable_traces(),
+        seed=seed,
+        job_kwargs=job_kwargs,
+    )
+    complete_analyzer(analyzer, model=model, device=device, seed=seed, **job_kwargs)
+    if suggest:
+        from .curation_file import save_curation
+        from .suggestions import suggest_curation
+
+        curation = suggest_curation(analyzer, seed=seed)
+        if path is not None:
+            save_curation(analyzer, curation)
+    return analyzer
+
+
+def complete_analyzer(
+    analyzer: SortingAnalyzer, *, model: str = "default", device: str = "auto", seed: int = 0, **job_kwargs: Any
+) -> SortingAnalyzer:
+    """
+    Compute what an analyzer lacks for curation; what it has is left as it is.
+
+    Works on the analyzer of any sorting, and on one whose computation was interrupted.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With its recording.
+    model, device, seed, **job_kwargs
+        As in `make_analyzer`.
+
+    Returns
+    -------
+    SortingAnalyzer
+        The same object.
+
+    Raises
+    ------
+    ValueError
+        If something is missing that has to be read from a recording, and the recording is not there.
+    """
+    register_extension()
+    missing = {
+        name: params
+        for name, params in extension_parameters(seed, model, device).items()
+        if not analyzer.has_extension(name)
+    }
+    if analyzer.format == "zarr":
+        # SpikeInterface keeps the fitted model as a pickle, which Zarr (numcodecs) refuses to read for safety
+        missing.pop("principal_components", None)
+    if missing and not (analyzer.has_recording() or analyzer.has_temporary_recording()):
+        raise ValueError(f"The analyzer's recording cannot be found, and without it there are no {', '.join(missing)}.")
+    if missing:
+        logger.info("computing %s", ", ".join(missing))
+        analyzer.compute(missing, **job_kwargs)
+    return analyzer
+
+
+def load_analyzer(folder: str | Path) -> SortingAnalyzer:
+    """
+    Load an analyzer with its extensions, the embeddings among them.
+
+    Parameters
+    ----------
+    folder : str or Path
+        As it was given to `make_analyzer`, or made by SpikeInterface.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `folder`.
+    ValueError
+        If it is something else than a SortingAnalyzer.
+    """
+    register_extension()
+    path = Path(folder)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}.")
+    if not is_analyzer(path):
+        raise ValueError(f"{path} is not a SortingAnalyzer.")
+    return load_sorting_analyzer(path)
+
+
+def is_analyzer(folder: Path) -> bool:
+    """Whether SpikeInterface has saved a SortingAnalyzer there, as binary files or as a Zarr archive."""
+    try:
+        if (folder / "spikeinterface_info.json").is_file():
+            info = json.loads((folder / "spikeinterface_info.json").read_text(encoding="utf8"))
+        else:
+            attributes = json.loads((folder / ".zattrs").read_text(encoding="utf8"))
+            info = attributes.get("spikeinterface_info", {})
+    except (OSError, ValueError):
+        return False
+    return isinstance(info, dict) and info.get("object") == "SortingAnalyzer"
+
+
+def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) -> BaseRecording:
+    """
+    The traces that the sorter works on, lazily, with gains that make uV of them.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        As it was given to the sorter; each value of its property "group" is a shank and referenced by itself.
+    apply_preprocessing : bool
+        As the sorter's parameter of this name.
+
+    Returns
+    -------
+    BaseRecording
+        float32 traces in units of noise; with gains to uV where the recording has gains. Channels are those that are
+        alive, shank by shank.
+
+    Raises
+    ------
+    ValueError
+        If every channel is silent.
+    """
+    from ..stages.preprocessing import preprocess
+
+    groups = np.unique(recording.get_channel_groups())
+    shanks = [recording] if len(groups) == 1 else list(recording.split_by("group").values())
+    parts = [
+        preprocess(s, apply_filter=apply_preprocessing, apply_common_reference=apply_preprocessing) for s in shanks
+    ]
+    alive = [part for part in parts if part is not None]
+    if not alive:
+        raise ValueError("Every channel of the recording is silent.")
+    traces = alive[0]
+    if len(alive) > 1:
+        # left in the order of the shanks: SpikeInterface 0.105 mixes the traces up where channels of several shanks
+        # are selected alternately
+        traces = aggregate_channels(alive)
+    # the band-pass says so itself; without it the user did
+    traces.annotate(is_filtered=True)
+    if recording.has_scaleable_traces():
+        traces.set_channel_gains(traces.get_property("noise_level"))
+        traces.set_channel_offsets(0.0)
+    return traces
+
+
+def _check_fit(sorting: BaseSorting, recording: BaseRecording) -> None:
+    if len(sorting.unit_ids) == 0:
+        raise ValueError("The Sorting has no units: there is nothing to curate.")
+    if sorting.get_num_segments() != recording.get_num_segments():
+        raise ValueError(
+            f"The Sorting has {sorting.get_num_segments()} segments and the recording {recording.get_num_segments()}."
+        )
+    if not np.isclose(sorting.sampling_frequency, recording.sampling_frequency, rtol=1e-4):
+        raise ValueError(
+            f"The Sorting was made at {sorting.sampling_frequency:g} Hz, the recording at "
+            f"{recording.sampling_frequency:g} Hz."
+        )
+
+
+def _make_room(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not is_analyzer(path):
+        raise FileExistsError(f"{path} exists and is not an analyzer, it is left as it is: choose another folder.")
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} exists: load it with spikeinterface_huidurep.curation.load_analyzer (complete_analyzer goes on "
+            "where an interrupted computation stopped), or give overwrite=True."
+        )
+    shutil.rmtree(path)

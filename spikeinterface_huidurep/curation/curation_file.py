@@ -1,0 +1,146 @@
+"""The curation of an analyzer: where SpikeInterface's GUI looks for it, and the Sorting that it leads to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from spikeinterface.core import BaseSorting, SortingAnalyzer
+
+# spikeinterface-gui reads these when it opens an analyzer for curation
+_FOLDER, _NAME = "spikeinterface_gui", "curation_data"
+
+
+def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
+    """
+    Save a curation where SpikeInterface's GUI finds it when it opens the analyzer.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        Saved in a folder or a Zarr archive.
+    curation : dict
+        In SpikeInterface's curation format.
+
+    Returns
+    -------
+    Path
+        The file ``spikeinterface_gui/curation_data.json`` in the analyzer's folder; for a Zarr archive, which holds the
+        curation as an attribute, the archive itself.
+
+    Raises
+    ------
+    ValueError
+        If the analyzer is in memory, or the curation does not have SpikeInterface's format.
+    """
+    from spikeinterface.curation import validate_curation_dict
+
+    validate_curation_dict(curation)
+    # numpy's numbers and tuples become JSON's
+    curation = json.loads(json.dumps(curation, default=_as_json))
+    if analyzer.format == "zarr":
+        _zarr_root(analyzer, "r+").require_group(_FOLDER).attrs[_NAME] = curation
+        return Path(analyzer.folder)
+    path = _json_path(analyzer)
+    path.parent.mkdir(exist_ok=True)
+    # written aside and moved: a full disk must not cost the curation that is there
+    aside = path.with_suffix(".json.new")
+    aside.write_text(json.dumps(curation, indent=4), encoding="utf8")
+    aside.replace(path)
+    return path
+
+
+def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
+    """
+    The saved curation of an analyzer: the suggestions, or what a person has made of them in the GUI.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        Saved in a folder or a Zarr archive.
+
+    Returns
+    -------
+    dict or None
+        In SpikeInterface's curation format; None where nothing was saved.
+
+    Raises
+    ------
+    ValueError
+        If the analyzer is in memory.
+    """
+    if analyzer.format == "zarr":
+        root = _zarr_root(analyzer, "r")
+        return root[_FOLDER].attrs.get(_NAME) if _FOLDER in root else None
+    path = _json_path(analyzer)
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
+def curated_sorting(
+    analyzer: SortingAnalyzer,
+    curation: dict[str, Any] | None = None,
+    *,
+    drop: Sequence[str] = (),
+    censor_ms: float | None = 0.5,
+) -> BaseSorting:
+    """
+    The Sorting that a curation leads to.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+    curation : dict, optional
+        In SpikeInterface's curation format; by default the one that was saved for the analyzer.
+    drop : sequence of str
+        Labels whose units are left out, such as ``("noise",)``.
+    censor_ms : float or None
+        Of spikes of merged units within this time one is kept; None keeps all.
+
+    Returns
+    -------
+    BaseSorting
+        With the unit property "quality" where the curation has labels. The analyzer's own Sorting is not changed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no curation is given and none was saved.
+    ValueError
+        If the curation is of other units.
+    """
+    from spikeinterface.curation import apply_curation
+
+    if curation is None:
+        curation = read_curation(analyzer)
+        if curation is None:
+            raise FileNotFoundError("No curation was saved for this analyzer.")
+    # a Sorting of its own: SpikeInterface writes the labels into the one that it is given
+    sorting = analyzer.sorting.select_units(analyzer.unit_ids)
+    curated = apply_curation(sorting, curation, censor_ms=censor_ms)
+    quality = curated.get_property("quality")
+    if len(drop) and quality is not None:
+        curated = curated.select_units(curated.unit_ids[~np.isin(quality, list(drop))])
+    return curated
+
+
+def _json_path(analyzer: SortingAnalyzer) -> Path:
+    if analyzer.format != "binary_folder":
+        raise ValueError("The analyzer is in memory: a curation is saved beside an analyzer in a folder only.")
+    return Path(analyzer.folder) / _FOLDER / f"{_NAME}.json"
+
+
+def _zarr_root(analyzer: SortingAnalyzer, mode: str) -> Any:
+    import zarr
+
+    return zarr.open(str(analyzer.folder), mode=mode)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written to a curation file.")

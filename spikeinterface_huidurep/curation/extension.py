@@ -1,0 +1,167 @@
+"""The encoder's vectors as an extension of any SortingAnalyzer: ``analyzer.compute("huidurep_embeddings")``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from spikeinterface.core import BaseRecording, sortinganalyzer
+from spikeinterface.core.sortinganalyzer import AnalyzerExtension, register_result_extension
+
+EXTENSION_NAME = "huidurep_embeddings"
+
+
+class HuiduRepEmbeddings(AnalyzerExtension):
+    """
+    Embedding, location and amplitude of the random spikes of an analyzer, whatever sorter the units come from.
+
+    The analyzer's recording is brought to the traces that the encoder knows: band-passed and with the common median
+    taken away where that has not been done, and in units of noise.
+
+    Parameters
+    ----------
+    model : str, default: "default"
+        Name or file of the encoder, see `spikeinterface_huidurep.load_encoder`.
+    device : str, default: "auto"
+        "cpu", "cuda" or "auto".
+
+    Returns
+    -------
+    embedding : (n_random_spikes, 32) float32
+        In the order of the extension "random_spikes". ``get_data(outputs="location")`` gives the locations,
+        (n_random_spikes, 2) float32, um; ``outputs="amplitude"`` the depths of the denoised troughs,
+        (n_random_spikes,) float32, in units of noise; ``outputs="confidence"`` how much each spike lies among the
+        others of its unit, (n_random_spikes,) float32 from 0 to 1, see `spike_confidence`; ``outputs="unit_index"``
+        the unit of each.
+    """
+
+    extension_name = EXTENSION_NAME
+    depend_on = ["random_spikes"]
+    need_recording = True
+    use_nodepipeline = False
+    need_job_kwargs = True
+
+    _OUTPUTS = ("embedding", "location", "amplitude")
+
+    def _set_params(self, model: str = "default", device: str = "auto") -> dict[str, Any]:
+        return dict(model=str(model), device=str(device))
+
+    def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
+        from ..encoder import load_encoder
+        from ..stages.embedding import embed_peaks
+
+        analyzer = self.sorting_analyzer
+        traces = traces_in_noise_units(analyzer.recording)
+        spikes = analyzer.get_extension("random_spikes").get_random_spikes()
+        peaks = _as_peaks(spikes, _channels_in(traces, analyzer), self._upside_down())
+        encoder = load_encoder(self.params["model"], self.params["device"])
+        features = embed_peaks(traces, peaks, encoder, job_kwargs=job_kwargs)
+        for name, values in zip(self._OUTPUTS, features, strict=True):
+            self.data[name] = values
+
+    def _upside_down(self) -> np.ndarray:
+        """Which units have a main peak that points up, (n_units,) bool; none where nobody has computed templates."""
+        templates = self.sorting_analyzer.get_extension("templates")
+        if templates is None:
+            return np.zeros(self.sorting_analyzer.get_num_units(), dtype=bool)
+        average = templates.get_templates(operator="average")
+        main = average[np.arange(len(average)), :, self.sorting_analyzer.get_main_channels(outputs="index")]
+        return main[:, templates.nbefore] > 0
+
+    def _get_data(self, outputs: str = "embedding") -> np.ndarray:
+        if outputs == "unit_index":
+            return np.asarray(self._random_spikes(self.sorting_analyzer)["unit_index"])
+        if outputs == "confidence":
+            return self._confidence()
+        if outputs not in self._OUTPUTS:
+            raise ValueError(f"outputs must be one of {', '.join((*self._OUTPUTS, 'confidence', 'unit_index'))}.")
+        return self.data[outputs]
+
+    def _confidence(self) -> np.ndarray:
+        from .neighbours import spike_confidence
+
+        # it depends on the units, which merges and splits change: never stored, kept for the life of this object
+        if not hasattr(self, "_cached_confidence"):
+            units = self._get_data("unit_index")
+            self._cached_confidence = spike_confidence(self.data["embedding"], self.data["location"], units)
+        return self._cached_confidence
+
+    @staticmethod
+    def _random_spikes(analyzer: Any) -> np.ndarray:
+        return analyzer.get_extension("random_spikes").get_random_spikes()
+
+    def _rows(self, keep: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: np.asarray(values)[keep] for name, values in self.data.items()}
+
+    def _select_units_extension_data(self, unit_ids: Any) -> dict[str, np.ndarray]:
+        kept = self.sorting_analyzer.sorting.ids_to_indices(unit_ids)
+        return self._rows(np.isin(self._get_data("unit_index"), kept))
+
+    def _merge_extension_data(
+        self, merge_unit_groups, new_unit_ids, new_sorting_analyzer, keep_mask=None, verbose=False, **job_kwargs
+    ) -> dict[str, np.ndarray]:
+        # spikes that a merge drops as doubles are not among the new random spikes
+        indices = self.sorting_analyzer.get_extension("random_spikes").get_data()
+        return self._rows(np.ones(len(indices), dtype=bool) if keep_mask is None else keep_mask[indices])
+
+    def _split_extension_data(
+        self, split_units, new_unit_ids, new_sorting_analyzer, verbose=False, **job_kwargs
+    ) -> dict[str, np.ndarray]:
+        return self._rows(np.ones(len(self.data["embedding"]), dtype=bool))
+
+
+def traces_in_noise_units(recording: BaseRecording) -> BaseRecording:
+    """
+    Lazy float32 traces as the encoder knows them, from raw or filtered ones.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Traces that say of themselves whether they are filtered (``recording.is_filtered()``).
+
+    Raises
+    ------
+    ValueError
+        If every channel is silent.
+    """
+    from ..stages.preprocessing import preprocess
+
+    raw = not recording.is_filtered()
+    traces = preprocess(recording, apply_filter=raw, apply_common_reference=raw)
+    if traces is None:
+        raise ValueError("Every channel of the recording is silent: there are no spikes to embed.")
+    return traces
+
+
+def _channels_in(traces: BaseRecording, analyzer: Any) -> np.ndarray:
+    """Index in `traces` of each unit's main channel, or of the nearest one where that channel is silent, (n_units,)."""
+    places = analyzer.get_channel_locations()[analyzer.get_main_channels(outputs="index")]
+    distances = np.linalg.norm(places[:, None] - traces.get_channel_locations()[None], axis=2)
+    return distances.argmin(axis=1)
+
+
+def _as_peaks(spikes: np.ndarray, channels: np.ndarray, upside_down: np.ndarray) -> np.ndarray:
+    """Spikes as peaks on their units' main channels; of the amplitude only the sign means something."""
+    from spikeinterface.core.node_pipeline import base_peak_dtype
+
+    peaks = np.zeros(len(spikes), dtype=base_peak_dtype)
+    peaks["sample_index"], peaks["segment_index"] = spikes["sample_index"], spikes["segment_index"]
+    peaks["channel_index"] = channels[spikes["unit_index"]]
+    peaks["amplitude"] = np.where(upside_down[spikes["unit_index"]], 1.0, -1.0)
+    return peaks
+
+
+def register_extension() -> type[HuiduRepEmbeddings]:
+    """
+    Make SpikeInterface know the extension "huidurep_embeddings"; may be called any number of times.
+
+    Returns
+    -------
+    type[HuiduRepEmbeddings]
+        The registered class.
+    """
+    known = sortinganalyzer._possible_extensions
+    # a class of this name from before this package was imported anew
+    known[:] = [one for one in known if one.extension_name != EXTENSION_NAME or one is HuiduRepEmbeddings]
+    register_result_extension(HuiduRepEmbeddings)
+    return HuiduRepEmbeddings

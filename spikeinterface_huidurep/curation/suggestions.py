@@ -1,0 +1,181 @@
+"""Suggestions for the person who curates: which units to merge, and what each unit is."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from spikeinterface.core import SortingAnalyzer
+
+from .extension import EXTENSION_NAME
+from .neighbours import unit_mixing
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+# The labels of SpikeInterface's GUI, in its spelling: its keys g, m and n set them.
+LABELS = ("good", "noise", "MUA")
+
+# SpikeInterface's criteria for a merge (its preset "x_contaminations"): enough spikes, neither unit contaminated, near
+# each other, similar templates, no more coincidences within the refractory period than one neuron can have.
+_STEPS = ["num_spikes", "remove_contaminated", "unit_locations", "template_similarity", "cross_contamination"]
+# Templates of one neuron are less alike where it drifts or has few spikes: the embedding decides, SpikeInterface's
+# default of 0.25 would ask for more likeness than it needs to.
+_STEP_PARAMS = {
+    "num_spikes": {"min_spikes": 30},
+    "unit_locations": {"max_distance_um": 60.0},
+    "template_similarity": {"similarity_method": "l1", "template_diff_thresh": 0.4},
+}
+_QUALITY_SCORE = "quality_score"
+
+
+def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = 0.35, seed: int = 0) -> dict[str, Any]:
+    """
+    Suggest merges and labels, in SpikeInterface's curation format.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With the extensions of `complete_analyzer`.
+    min_mixing : float
+        Least mixing of two units' spikes in the embedding, see `merge_candidates`.
+    seed : int
+        Chooses the spikes that are compared.
+
+    Returns
+    -------
+    dict
+        Format version 2: `unit_ids`, `label_definitions`, `manual_labels` (category "quality"), `merges`; nothing is
+        suggested for removal or splitting. `spikeinterface.curation.apply_curation` takes it as it is.
+    """
+    from spikeinterface.curation import validate_curation_dict
+    from spikeinterface.curation.curation_tools import resolve_merging_graph
+
+    candidates = merge_candidates(analyzer, min_mixing=min_mixing, seed=seed)
+    suggested = candidates[candidates["suggested"]]
+    pairs = list(zip(suggested["unit_a"], suggested["unit_b"], strict=True))
+    groups = resolve_merging_graph(analyzer.sorting, pairs) if pairs else []
+    labels = suggest_labels(analyzer)
+    curation = {
+        "format_version": "2",
+        "unit_ids": analyzer.unit_ids.tolist(),
+        "label_definitions": {"quality": {"label_options": list(LABELS), "exclusive": True}},
+        "manual_labels": [
+            {"unit_id": _plain(unit), "labels": {"quality": [label]}} for unit, label in labels.items() if label
+        ],
+        "merges": [{"unit_ids": [_plain(unit) for unit in group]} for group in groups],
+        "splits": [],
+        "removed": [],
+    }
+    validate_curation_dict(curation)
+    logger.info("%d merges and %d labels suggested", len(groups), len(curation["manual_labels"]))
+    return curation
+
+
+def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = 0.35, seed: int = 0) -> pd.DataFrame:
+    """
+    Pairs of neighbouring units with similar templates, and what speaks for their being one neuron.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With the extensions of `complete_analyzer`.
+    min_mixing : float
+        Pairs that SpikeInterface's criteria let pass are suggested from this `mixing` on.
+    seed : int
+        Chooses the spikes that are compared.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pair, the most mixed first: `unit_a`, `unit_b`; `distance_um` between their locations;
+        `similarity` of their templates, from 0 to 1; `mixing`, from 0 (their spikes lie apart in the embedding) to 1
+        (they are one cloud), see `unit_mixing`; `refractory`, whether they keep a refractory period together and the
+        merged unit would be no more contaminated; `suggested`.
+    """
+    from spikeinterface.curation import compute_merge_unit_groups
+
+    def pairs_after(steps):
+        pairs, outputs = compute_merge_unit_groups(
+            analyzer, steps=steps, steps_params=_STEP_PARAMS, resolve_graph=False, extra_outputs=True
+        )
+        index = analyzer.sorting.ids_to_indices
+        return {(int(a), int(b)) for a, b in (index(pair) for pair in pairs)}, outputs
+
+    with warnings.catch_warnings():
+        # units without enough spikes for a measure: their pairs are not suggested, that says enough
+        warnings.simplefilter("ignore")
+        near, outputs = pairs_after([step for step in _STEPS if step != "cross_contamination"])
+        refractory, _ = pairs_after([*_STEPS, _QUALITY_SCORE])
+    extension = analyzer.get_extension(EXTENSION_NAME)
+    mixing = unit_mixing(
+        extension.get_data(),
+        extension.get_data(outputs="location"),
+        extension.get_data(outputs="unit_index"),
+        analyzer.get_num_units(),
+        seed=seed,
+    )
+    rows = [
+        {
+            "unit_a": analyzer.unit_ids[a],
+            "unit_b": analyzer.unit_ids[b],
+            "distance_um": outputs["unit_distances"][a, b],
+            "similarity": 1 - outputs["templates_diff"][a, b],
+            "mixing": mixing[a, b],
+            "refractory": (a, b) in refractory,
+            "suggested": (a, b) in refractory and bool(mixing[a, b] >= min_mixing),
+        }
+        for a, b in sorted(near)
+    ]
+    columns = ["unit_a", "unit_b", "distance_um", "similarity", "mixing", "refractory", "suggested"]
+    table = pd.DataFrame(rows, columns=columns).astype({"refractory": bool, "suggested": bool})
+    return table.sort_values(["suggested", "mixing"], ascending=False, ignore_index=True)
+
+
+def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
+    """
+    A label for each unit: the sorter's own where it gave one, otherwise by Bombcell's thresholds.
+
+    The thresholds are those of Bombcell (Fabre et al.) as SpikeInterface has them, on the metrics that the analyzer
+    has; that on the amplitude in uV counts only where the recording has gains.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With the unit property "quality" (good, mua or noise), or with quality and template metrics.
+
+    Returns
+    -------
+    dict
+        "good", "MUA" or "noise", or "" where nothing is known, by unit.
+    """
+    quality = analyzer.sorting.get_property("quality")
+    if quality is not None:
+        return {unit: _spelled(label) for unit, label in zip(analyzer.unit_ids, quality, strict=True)}
+    if not (analyzer.has_extension("quality_metrics") and analyzer.has_extension("template_metrics")):
+        return dict.fromkeys(analyzer.unit_ids, "")
+    from spikeinterface.curation import bombcell_get_default_thresholds, bombcell_label_units
+
+    thresholds = bombcell_get_default_thresholds()
+    # where spikes come from (soma or axon) is another question
+    thresholds["non-somatic"] = {}
+    if not analyzer.return_in_uV:
+        del thresholds["mua"]["amplitude_median"]
+    with warnings.catch_warnings():
+        # metrics of principal components are left out on purpose
+        warnings.simplefilter("ignore")
+        labels = bombcell_label_units(analyzer, thresholds).iloc[:, 0]
+    return {unit: _spelled(labels.loc[unit]) for unit in analyzer.unit_ids}
+
+
+def _spelled(label: Any) -> str:
+    """A label as the GUI spells it, or "" for what is none of them."""
+    spelling = {known.lower(): known for known in LABELS}
+    return spelling.get(str(label).strip().lower(), "")
+
+
+def _plain(unit: Any) -> Any:
+    """A unit id as JSON knows it."""
+    return unit.item() if isinstance(unit, np.generic) else unit
