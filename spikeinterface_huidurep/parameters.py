@@ -46,6 +46,11 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "censored_period_ms": (0.5, "No unit has two spikes nearer than this, in ms."),
     "min_spikes": (10, "Units with fewer spikes are dropped."),
     "min_firing_rate": (0.02, "Units with fewer spikes per second are dropped, in Hz."),
+    "max_cache_gb": (
+        100.0,
+        "Most disk space, in GB, that the filtered traces may take while sorting (2 bytes a sample and channel; "
+        "removed at the end); where they need more they are filtered anew by each stage.",
+    ),
     "save_intermediate": (False, "Save peaks, motion, embeddings, labels and templates in the sorter's folder."),
     "seed": (0, "Seed of every random choice: the same seed gives the same Sorting."),
     "job_kwargs": ({}, "SpikeInterface's parameters for parallel processing (n_jobs, chunk_duration, ...)."),
@@ -59,7 +64,7 @@ _POSITIVE = (
     "freq_min freq_max detect_threshold exclude_sweep_ms detection_radius_um merge_threshold ms_before ms_after "
     "assignment_threshold amplitude_std"
 ).split()
-_NOT_NEGATIVE = ("censored_period_ms", "min_firing_rate")
+_NOT_NEGATIVE = ("censored_period_ms", "min_firing_rate", "max_cache_gb")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
 _OPTIONAL = ("min_cluster_size",)
 _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")

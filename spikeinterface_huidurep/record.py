@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -41,6 +43,12 @@ class Record:
         logger.info("%s: %.1f s", name, elapsed)
         if self.folder is not None:
             (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
+
+    def run(self, name: str, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Run one stage, `function(*args, **kwargs)`, and keep its time and what it returns."""
+        with self.stage(name):
+            result = function(*args, **kwargs)
+        return result
 
     def save(self, **arrays: Any) -> None:
         """Save arrays by name, and a Motion in a folder of its own."""

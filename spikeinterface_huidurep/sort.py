@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,20 @@ from spikeinterface.core.motion import Motion
 from .encoder import load_encoder
 from .record import Record
 from .stages.assignment import assign_spikes
+from .stages.caching import cached_traces
 from .stages.cleaning import clean_spikes
 from .stages.clustering import cluster_peaks, least_cluster_size
 from .stages.detection import detect_peaks
 from .stages.embedding import embed_peaks
 from .stages.finishing import empty_sorting, finish, join_shanks
-from .stages.merging import distances_across_drift, merge_clusters, relabel
 from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
 from .stages.preprocessing import preprocess
 from .stages.selection import select_peaks
-from .stages.splitting import split_units
 from .stages.template_space import whiten_templates
-from .stages.templates import estimate_templates
+from .stages.units import make_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
-
-# largest time between the samples on which two clusters of one unit are centred
-MAX_LAG_MS = 0.3
 
 
 def sort_recording(
@@ -72,11 +69,7 @@ def sort_recording(
 def sort_shank(
     recording: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], record: Record
 ) -> BaseSorting:
-    """Sort one shank: the method, from the raw traces to the units."""
-    seed = params["seed"]
-    rate = recording.sampling_frequency
-    nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
-
+    """Sort one shank: preprocess it, keep the traces on disk for as long as they are read, find the units."""
     with record.stage("preprocess"):
         traces = preprocess(
             recording,
@@ -84,122 +77,75 @@ def sort_shank(
             freq_min=params["freq_min"],
             freq_max=params["freq_max"],
             apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
-            seed=seed,
+            seed=params["seed"],
         )
     if traces is None:
         return _nothing(recording, "every channel is silent")
+    max_gb = params["max_cache_gb"] if params["apply_preprocessing"] else 0.0
+    with ExitStack() as stack:
+        with record.stage("cache traces"):
+            traces = stack.enter_context(cached_traces(traces, record.folder, max_gb=max_gb, job_kwargs=job_kwargs))
+        return find_units(traces, params, job_kwargs, record)
 
-    with record.stage("detect peaks"):
-        peaks = detect_peaks(
-            traces,
-            peak_sign=params["peak_sign"],
-            detect_threshold=params["detect_threshold"],
-            exclude_sweep_ms=params["exclude_sweep_ms"],
-            radius_um=params["detection_radius_um"],
-            margin_samples=max(nbefore, nafter) + 2,
-            job_kwargs=job_kwargs,
-        )
-    if len(peaks) == 0:
-        return _nothing(recording, f"no peak reaches {params['detect_threshold']} times the noise")
 
-    with record.stage("embed spikes"):
-        encoder = load_encoder(params["model"], params["device"])
-        peaks = peaks[
-            select_peaks(
-                peaks,
-                traces.get_num_channels(),
-                max_peaks_per_channel=params["max_peaks_per_channel"],
-                seed=seed,
-            )
-        ]
-        features = embed_peaks(traces, peaks, encoder, job_kwargs=job_kwargs)
+def find_units(
+    traces: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], record: Record
+) -> BaseSorting:
+    """The method, from the preprocessed traces of one shank to its units."""
+    seed, rate = params["seed"], traces.sampling_frequency
+    nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
-    with record.stage("estimate motion"):
-        motion = estimate_motion(
-            traces,
-            peaks,
-            features.location,
-            features.amplitude,
-            correct=params["motion_correction"],
-            given=Motion.load(params["motion_folder"]) if params["motion_folder"] else None,
-        )
-        displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
-        registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
-
-    with record.stage("cluster"):
-        min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
-        clusters = cluster_peaks(features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed)
-
-    with record.stage("make templates"):
-        noise = estimate_noise(traces, peaks, n_lags=nbefore + nafter, seed=seed)
-        grid = displacement_grid(motion)
-
-        def templates_of(peaks, labels):
-            return estimate_templates(
-                traces, peaks, labels, registered, displacement,
-                displacements=grid, nbefore=nbefore, nafter=nafter, job_kwargs=job_kwargs,
-            )  # fmt: skip
-
-        templates = templates_of(peaks, clusters)
-
-    with record.stage("split clusters"):
-        labels = split_units(
-            traces,
-            peaks,
-            clusters,
-            displacement,
-            whiten_templates(templates, noise),
-            min_size=min_cluster_size,
-            min_separation=params["merge_threshold"],
-            seed=seed,
-            job_kwargs=job_kwargs,
-        )
-        if labels.max() > clusters.max():
-            templates = templates_of(peaks, labels)
-
-    with record.stage("merge clusters"):
-        n_clusters = templates.n_units
-        units, lags = merge_clusters(
-            whiten_templates(templates, noise),
-            templates.n_spikes,
-            merge_threshold=params["merge_threshold"],
-            across_drift=distances_across_drift(features.embedding, labels, registered, displacement, grid, seed=seed),
-            amplitude_std=params["amplitude_std"],
-            max_lag=ms_to_samples(MAX_LAG_MS, rate),
-        )
-        peaks, labels = relabel(peaks, labels, units, lags)
-        if labels.max() + 1 < n_clusters:
-            templates = templates_of(peaks, labels)
-        logger.info("%d clusters, %d after splitting, %d units", clusters.max() + 1, n_clusters, templates.n_units)
-    record.save(
-        peaks=peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
-        motion=motion, clusters=clusters, labels=labels, templates=templates.waveforms,
+    peaks = record.run(
+        "detect peaks", detect_peaks, traces,
+        peak_sign=params["peak_sign"], detect_threshold=params["detect_threshold"],
+        exclude_sweep_ms=params["exclude_sweep_ms"], radius_um=params["detection_radius_um"],
+        margin_samples=max(nbefore, nafter) + 2, job_kwargs=job_kwargs,
     )  # fmt: skip
-
-    with record.stage("assign spikes"):
-        spikes = assign_spikes(
-            traces,
-            whiten_templates(templates, noise),
-            motion,
-            threshold=params["assignment_threshold"],
-            amplitude_std=params["amplitude_std"],
-            refractory_ms=params["censored_period_ms"],
-            job_kwargs=job_kwargs,
-        )
-
-    with record.stage("finish"):
-        spikes = clean_spikes(
-            spikes,
-            templates.n_units,
-            duration_s=recording.get_total_duration(),
-            censored_period=ms_to_samples(params["censored_period_ms"], rate),
-            min_spikes=params["min_spikes"],
-            min_firing_rate=params["min_firing_rate"],
-        )
-        lengths = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
-        sorting = finish(traces, spikes, templates, segment_lengths=lengths)
+    if len(peaks) == 0:
+        return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise")
+    peaks = peaks[
+        select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=params["max_peaks_per_channel"], seed=seed)
+    ]
+    features = record.run(
+        "embed spikes", embed_peaks, traces, peaks, load_encoder(params["model"], params["device"]),
+        job_kwargs=job_kwargs,
+    )  # fmt: skip
+    given = Motion.load(params["motion_folder"]) if params["motion_folder"] else None
+    motion = record.run(
+        "estimate motion", estimate_motion, traces, peaks, features.location, features.amplitude,
+        correct=params["motion_correction"], given=given,
+    )  # fmt: skip
+    displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
+    registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
+    min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
+    clusters = record.run(
+        "cluster", cluster_peaks, features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed
+    )
+    noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
+    units = record.run(
+        "make units", make_units, traces, peaks, clusters, features.embedding, registered, displacement, noise,
+        displacements=displacement_grid(motion), nbefore=nbefore, nafter=nafter, min_size=min_cluster_size,
+        merge_threshold=params["merge_threshold"], amplitude_std=params["amplitude_std"],
+        seed=seed, job_kwargs=job_kwargs,
+    )  # fmt: skip
+    record.save(
+        peaks=units.peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
+        motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
+    )  # fmt: skip
+    spikes = record.run(
+        "assign spikes", assign_spikes, traces, whiten_templates(units.templates, noise), motion,
+        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
+        refractory_ms=params["censored_period_ms"], job_kwargs=job_kwargs,
+    )  # fmt: skip
+    spikes = clean_spikes(
+        spikes, units.templates.n_units,
+        duration_s=traces.get_total_duration(),
+        censored_period=ms_to_samples(params["censored_period_ms"], rate),
+        min_spikes=params["min_spikes"], min_firing_rate=params["min_firing_rate"],
+    )  # fmt: skip
+    sorting = finish(traces, spikes, units.templates)
     if len(sorting.unit_ids) == 0:
-        return _nothing(recording, "no cluster of peaks made a unit")
+        return _nothing(traces, "no cluster of peaks made a unit")
     return sorting
 
 

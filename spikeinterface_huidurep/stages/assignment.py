@@ -26,6 +26,8 @@ spike_dtype = np.dtype(
 UNITS_PER_GROUP = 16
 # a template leaves about this fraction of a spike behind (squared: 7 % of its norm)
 UNEXPLAINED = 0.005
+# frequencies at which the filters have less than this of their largest power are left out
+PASSED_POWER = 1e-5
 
 
 def assign_spikes(
@@ -137,18 +139,37 @@ class MatchTemplates(PeakDetector):
             times, depths.astype("float64"), segment_index=segment_index
         )
 
+    def _match(self, whitened, coefficients):
+        """
+        Output of each unit's matched filter, (n_units, n_samples - filter length + 1) float32.
+
+        By FFT, and only over the frequencies that the filters let pass: channels are summed before the transform back,
+        of which there is one a unit.
+        """
+        n_samples = whitened.shape[1]
+        n_filters, length = self.templates.filters.shape
+        n_fft = fft.next_fast_len(n_samples, real=True)
+        kernels = np.conj(fft.rfft(self.templates.filters, n=n_fft, axis=1)).astype("complex64")
+        power = (np.abs(kernels) ** 2).sum(axis=0)
+        n_bins = int(np.flatnonzero(power > PASSED_POWER * power.max())[-1]) + 1
+        kernels = kernels[:, :n_bins]
+        spectrum = np.ascontiguousarray(fft.rfft(whitened, n=n_fft, axis=1)[:, :n_bins])
+        product = np.zeros((self.templates.n_units, n_fft // 2 + 1), dtype="complex64")
+        for units, first, last in self.groups:
+            dense = np.zeros((len(units), n_filters, last - first), dtype="float32")
+            for row, unit in enumerate(units):
+                dense[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
+            # the coefficients are real: half of the work of a complex product
+            summed = (dense.reshape(-1, last - first) @ spectrum[first:last].view("float32")).view("complex64")
+            product[units, :n_bins] = np.einsum("ukf,kf->uf", summed.reshape(len(units), n_filters, n_bins), kernels)
+        match = fft.irfft(product, n=n_fft, axis=1)[:, : n_samples - length + 1]
+        return np.ascontiguousarray(match, dtype="float32")
+
     def _match_block(self, whitened, coefficients):
         from .pursuit import pursue
 
         templates = self.templates
-        n_filters, n_samples = templates.filters.shape
-        filtered = _filter(whitened, templates.filters)
-        match = np.empty((templates.n_units, filtered.shape[2]), dtype="float32")
-        for units, first, last in self.groups:
-            dense = np.zeros((len(units), last - first, n_filters), dtype="float32")
-            for row, unit in enumerate(units):
-                dense[row, self.depth_rank[templates.channels[unit]] - first] = coefficients[unit]
-            match[units] = dense.reshape(len(units), -1) @ filtered[first:last].reshape(-1, filtered.shape[2])
+        match = self._match(whitened, coefficients)
         overlap = np.stack(
             [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
         ).astype("float32")
@@ -172,18 +193,6 @@ class MatchTemplates(PeakDetector):
         nothing = np.exp(np.minimum(0.5 * (self.threshold - gains), 0.0))
         spikes["confidence"] = 1 / (1 + rivals + 0.1 * nothing)
         return spikes
-
-
-def _filter(whitened, filters):
-    """Every filter on every channel, (n_channels, n_filters, n_samples - filter length + 1) float32, by FFT."""
-    n_samples, length = whitened.shape[1], filters.shape[1]
-    n_fft = fft.next_fast_len(n_samples, real=True)
-    spectrum = fft.rfft(whitened, n=n_fft, axis=1)
-    kernels = np.conj(fft.rfft(filters, n=n_fft, axis=1)).astype("complex64")
-    output = np.empty((len(whitened), len(filters), n_samples - length + 1), dtype="float32")
-    for channel in range(len(whitened)):
-        output[channel] = fft.irfft(kernels * spectrum[channel], n=n_fft, axis=1)[:, : output.shape[2]]
-    return output
 
 
 def _depth_groups(templates, depth_rank):

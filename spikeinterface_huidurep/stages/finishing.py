@@ -14,8 +14,6 @@ def finish(
     recording: BaseRecording,
     spikes: np.ndarray,
     templates: DriftingUnitTemplates,
-    *,
-    segment_lengths: list[int],
 ) -> NumpySorting:
     """
     Make the Sorting of one shank.
@@ -27,8 +25,6 @@ def finish(
     spikes : (n_spikes,) structured array
         `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
     templates : DriftingUnitTemplates
-    segment_lengths : list of int
-        Samples of each segment; a spike outside is dropped.
 
     Returns
     -------
@@ -37,6 +33,7 @@ def finish(
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
         `confidence` (mean over the spikes).
     """
+    segment_lengths = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
     inside = (spikes["sample_index"] >= 0) & (
         spikes["sample_index"] < np.asarray(segment_lengths)[spikes["segment_index"]]
     )

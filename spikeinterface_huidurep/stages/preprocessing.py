@@ -101,8 +101,10 @@ def _noise(sample: np.ndarray) -> np.ndarray:
     moving = np.any(np.diff(sample, axis=0, prepend=sample[:1]) != 0, axis=1)
     if moving.sum() < 100:
         return np.zeros(sample.shape[1])
-    sample = sample[moving]
-    return MAD_TO_STD * np.median(np.abs(sample - np.median(sample, axis=0)), axis=0)
+    # a row a channel: several times as fast as medians down the columns
+    rows = np.ascontiguousarray(sample[moving].T)
+    rows -= np.median(rows, axis=1, keepdims=True)
+    return MAD_TO_STD * np.median(np.abs(rows, out=rows), axis=1)
 
 
 def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: float) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""Units: what the clusters become once those that hold two neurons are split and those of one neuron are joined."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from spikeinterface.core import BaseRecording
+from spikeinterface.core.core_tools import ms_to_samples
+
+from .merging import distances_across_drift, merge_clusters, relabel
+from .noise import NoiseModel
+from .splitting import split_units
+from .template_space import whiten_templates
+from .templates import DriftingUnitTemplates, estimate_templates
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+# largest time between the samples on which two clusters of one unit are centred
+MAX_LAG_MS = 0.3
+
+
+class Units(NamedTuple):
+    """The units and the peaks that they were made of (see `make_units`)."""
+
+    peaks: np.ndarray
+    labels: np.ndarray
+    templates: DriftingUnitTemplates
+
+
+def make_units(
+    recording: BaseRecording,
+    peaks: np.ndarray,
+    clusters: np.ndarray,
+    embedding: np.ndarray,
+    locations: np.ndarray,
+    displacement: np.ndarray,
+    noise: NoiseModel,
+    *,
+    displacements: np.ndarray,
+    nbefore: int,
+    nafter: int,
+    min_size: int = 20,
+    merge_threshold: float = 4.0,
+    amplitude_std: float = 0.12,
+    seed: int = 0,
+    job_kwargs: dict | None = None,
+) -> Units:
+    """
+    Make templates of the clusters, split and merge on the evidence of the waveforms, and make the units' templates.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    peaks : (n_peaks,) structured array
+    clusters : (n_peaks,) int
+        Cluster of each peak, -1 for none.
+    embedding : (n_peaks, 32) float
+    locations : (n_peaks, 2) float
+        Registered locations, um.
+    displacement : (n_peaks,) float
+        Displacement of the probe at each peak, um.
+    noise : NoiseModel
+    displacements : (n_displacements,) float
+        Displacements for which templates are made, um.
+    nbefore, nafter : int
+        Samples of the templates before and after the peak.
+    min_size : int
+        Least number of peaks on each side of a split.
+    merge_threshold : float
+        Distance, in standard deviations of the noise, below which clusters are merged, and above which they are split.
+    amplitude_std : float
+        Expected spread of a unit's amplitudes, as a fraction of the template's.
+    seed : int
+    job_kwargs : dict, optional
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    Units
+        peaks, aligned within each unit; labels (n_peaks,) int64, -1 for peaks of no unit; templates of the units.
+    """
+
+    def templates_of(peaks, labels):
+        return estimate_templates(
+            recording, peaks, labels, locations, displacement,
+            displacements=displacements, nbefore=nbefore, nafter=nafter, job_kwargs=job_kwargs,
+        )  # fmt: skip
+
+    templates = templates_of(peaks, clusters)
+    labels = split_units(
+        recording,
+        peaks,
+        clusters,
+        displacement,
+        whiten_templates(templates, noise),
+        min_size=min_size,
+        min_separation=merge_threshold,
+        seed=seed,
+        job_kwargs=job_kwargs,
+    )
+    if labels.max() > clusters.max():
+        templates = templates_of(peaks, labels)
+    group, lags = merge_clusters(
+        whiten_templates(templates, noise),
+        templates.n_spikes,
+        merge_threshold=merge_threshold,
+        across_drift=distances_across_drift(embedding, labels, locations, displacement, displacements, seed=seed),
+        amplitude_std=amplitude_std,
+        max_lag=ms_to_samples(MAX_LAG_MS, recording.sampling_frequency),
+    )
+    n_split = templates.n_units
+    peaks, labels = relabel(peaks, labels, group, lags)
+    if labels.max() + 1 < n_split:
+        templates = templates_of(peaks, labels)
+    logger.info("%d clusters, %d after splitting, %d units", clusters.max() + 1, n_split, templates.n_units)
+    return Units(peaks, labels, templates)
