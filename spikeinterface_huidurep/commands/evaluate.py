@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--exclude", nargs="+", default=[], metavar="MODEL", help="cell models to leave out")
     parser.add_argument("--episodes", type=int, default=100, help="episodes a row (default: %(default)s)")
     parser.add_argument("--rows", nargs="+", metavar="TEXT", help="only the rows whose names contain one of these")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out PCA and per-channel SVD")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="Markdown file; the numbers go to .json beside it")
     parser.set_defaults(run=run)
@@ -44,7 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"no row is called like {arguments.rows}; rows: {', '.join(TABLE)}")
     selection = {"only": arguments.only, "exclude": arguments.exclude}
     rows = evaluate(
-        encoder, arguments.libraries, episodes=arguments.episodes, table=table, seed=arguments.seed, **selection
+        encoder,
+        arguments.libraries,
+        episodes=arguments.episodes,
+        table=table,
+        baselines=not arguments.no_baselines,
+        seed=arguments.seed,
+        **selection,
     )
     if not rows:
         raise FileNotFoundError(f"{arguments.libraries} holds none of the libraries that the rows need")

@@ -37,6 +37,8 @@ class ViewConfig:
     ----------
     snr : (float, float)
         Peak amplitude over noise, drawn log-uniform for each unit.
+    snr_skew : float
+        Above 1 small amplitudes are drawn more often: the logarithm's place in its range is raised to this power.
     narrow_snr : float
         Share of batches in which all units have similar amplitudes, so that amplitude alone tells no neighbours apart.
     noise : float
@@ -70,6 +72,7 @@ class ViewConfig:
     """
 
     snr: tuple[float, float] = (3.0, 25.0)
+    snr_skew: float = 1.0
     narrow_snr: float = 0.5
     noise: float = 1.0
     collision: float = 0.3
@@ -97,9 +100,10 @@ def choose_snr(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor
     low, high = (math.log(value) for value in config.snr)
     if chance(config.narrow_snr, generator):
         width = math.log(1.8)
-        low = float(uniform(low, max(low, high - 2 * width), generator=generator))
-        high = low + width
-    return uniform(low, high, n, generator=generator).exp()
+        place = float(uniform(0.0, 1.0, generator=generator)) ** config.snr_skew
+        low = low + place * max(0.0, high - 2 * width - low)
+        return uniform(low, low + width, n, generator=generator).exp()
+    return (low + (high - low) * uniform(0.0, 1.0, n, generator=generator).pow(config.snr_skew)).exp()
 
 
 def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:

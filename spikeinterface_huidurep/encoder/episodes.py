@@ -34,8 +34,10 @@ class EpisodeConfig:
         Each spike at a displacement drawn from +- this.
     second_channel : bool
         Half of the spikes are detected on the unit's second largest channel.
-    collision, amplitude_jitter : float
-        Share of spikes with a neighbour's spike in the window; spread of a unit's amplitude.
+    collision : float
+        Share of spikes with a spike of another of the episode's units in the window, up to its own amplitude.
+    amplitude_jitter : float
+        Spread of a unit's amplitude.
     """
 
     library: str = "neuropixels2-64"
@@ -45,7 +47,7 @@ class EpisodeConfig:
     radius_um: float = 60.0
     drift_um: float = 0.0
     second_channel: bool = False
-    collision: float = 0.1
+    collision: float = 0.0
     amplitude_jitter: float = 0.08
 
 
@@ -53,6 +55,7 @@ TABLE = {
     "two-column, SNR 4-10": EpisodeConfig(),
     "two-column, SNR 3-5": EpisodeConfig(snr=(3.0, 5.0)),
     "two-column within 30 um": EpisodeConfig(radius_um=30.0),
+    "two-column, SNR 4-10, a tenth collide": EpisodeConfig(collision=0.1),
     "two-column, drift +-30 um": EpisodeConfig("neuropixels2-64_zdrift", drift_um=30.0),
     "two largest channels": EpisodeConfig(second_channel=True),
     "tetrode, 4 units": EpisodeConfig("tetrode", units=4),

@@ -25,6 +25,7 @@ _BASELINE_CHANNELS = 12
 _SVD_COMPONENTS = 5
 _NEIGHBOURS = 10
 _LOCATION_UM = 20.0
+_FITS, _FLOOR = 10, 1e-2
 _WINDOW = EncoderConfig()  # the baselines get the window of the default network
 Features = Callable[[Episode], np.ndarray]
 
@@ -149,9 +150,14 @@ def score(features: np.ndarray, labels: np.ndarray, seed: int = 0, hdbscan: bool
 
 
 def _mixture(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The likeliest of several fits: a single one often ends with two components in one unit.
+
+    The floor of the covariance, in parts of the features' variance, keeps components from closing on a few outliers,
+    which is likelier than the truth where units overlap.
+    """
     from sklearn.mixture import GaussianMixture
 
-    model = GaussianMixture(count, covariance_type="full", n_init=2, reg_covar=1e-4, random_state=seed)
+    model = GaussianMixture(count, covariance_type="full", n_init=_FITS, reg_covar=_FLOOR, random_state=seed)
     return model.fit_predict(features.astype(np.float64))
 
 

@@ -54,6 +54,9 @@ class EncoderConfig:
     location_head : bool
         Whether the network says itself where the spike is; otherwise the location is the centre of mass of its
         denoised waveforms, which noise and far channels pull about at low SNR.
+    location_mean : bool
+        Whether that head starts from a mean of the channels' positions with weights of its own: the form of what it has
+        to estimate, which it otherwise takes thousands of steps to find.
     """
 
     sampling_frequency: float = 30_000.0
@@ -71,6 +74,7 @@ class EncoderConfig:
     projector: str = "mlp"
     architecture: str = "channels"
     location_head: bool = True
+    location_mean: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -177,6 +181,7 @@ class SpikeEncoder(nn.Module):
         if self.locate is not None:
             nn.init.zeros_(self.locate.weight)  # an untrained network leaves the spike where the detector saw it
             nn.init.zeros_(self.locate.bias)
+        self.weigh = nn.Linear(width, 1) if config.location_head and config.location_mean else None
 
     def compress(self, waveforms: Tensor) -> Tensor:
         """Noise units to the network's scale (arcsinh; written out, since torch.asinh is 15 times slower on a CPU)."""
@@ -203,8 +208,22 @@ class SpikeEncoder(nn.Module):
     def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Encoded:
         """Representation, clean waveforms and location."""
         tokens = self.tokens(waveforms, positions, mask)
-        offset = None if self.locate is None else self.locate(tokens[:, 0])
-        return Encoded(self.represent(tokens[:, 0]), self.decode(tokens[:, 1:]), offset)
+        return Encoded(
+            self.represent(tokens[:, 0]), self.decode(tokens[:, 1:]), self.spike_offset(tokens, positions, mask)
+        )
+
+    def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Offset of the spike from the window's centre, (n, 2) in ``LOCATION_UNIT_UM``, from the last tokens."""
+        if self.locate is None:
+            return None
+        offset = self.locate(tokens[:, 0])
+        if self.weigh is None:
+            return offset
+        score = self.weigh(tokens[:, 1:])[..., 0].float()
+        if mask is not None:
+            score = score.masked_fill(~mask, -1e4)
+        mean = (score.softmax(dim=1)[..., None] * positions).sum(dim=1)
+        return offset + mean / LOCATION_UNIT_UM
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""

@@ -53,6 +53,9 @@ class TrainingConfig:
         AdamW; the learning rate falls on a cosine after the warm-up.
     temperature, momentum : float
         InfoNCE's temperature; the momentum encoder's coefficient, rising to 1 on a cosine.
+    key_noise : float
+        Share of the noise and of the colliding spikes that the momentum branch sees. Below 1 a noisy spike has to find
+        a cleaner view of its unit among cleaner views of others, as in template matching; at 1 both are noisy.
     contrastive_weight, denoising_weight, location_weight : float
         Of the losses; 0 switches one off.
     other_bands : bool
@@ -74,6 +77,7 @@ class TrainingConfig:
     gradient_clip: float = 3.0
     temperature: float = 0.1
     momentum: float = 0.99
+    key_noise: float = 1.0
     contrastive_weight: float = 1.0
     denoising_weight: float = 0.5
     location_weight: float = 0.3
@@ -183,7 +187,8 @@ class Trainer:
             contrastive = torch.zeros((), device=self.device)
             if config.contrastive_weight > 0:
                 queries = network.queries(representation)
-                keys = network.keys(waveforms, positions, mask)
+                seen = waveforms if config.key_noise == 1 else torch.lerp(clean, waveforms, config.key_noise)
+                keys = network.keys(seen, positions, mask)
                 contrastive = symmetric_info_nce(queries, keys, config.temperature, units.to(self.device))
         location = torch.zeros((), device=self.device)
         if offset is not None:

@@ -1,0 +1,86 @@
+"""Settings of the training and of the network that change what is learned: each does what it says."""
+
+import numpy as np
+import pytest
+import torch
+from test_encoder_training import SMALL, settings, write_library
+
+from spikeinterface_huidurep.encoder import augmentation as views
+from spikeinterface_huidurep.encoder.augmentation import ViewConfig
+from spikeinterface_huidurep.encoder.evaluation import score
+from spikeinterface_huidurep.encoder.network import LOCATION_UNIT_UM, EncoderConfig, SpikeEncoder
+from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("libraries")
+    write_library(folder / "still.npz")
+    write_library(folder / "moving.npz", steps=9)
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_momentum_branch_sees_a_share_of_the_noise(libraries, tmp_path, monkeypatch, share):
+    config = settings(key_noise=share)
+    trainer = Trainer(config, build_sampler(config, libraries), tmp_path / "run")
+    seen = []
+    keys = trainer.network.keys
+    monkeypatch.setattr(
+        trainer.network, "keys", lambda waveforms, *rest: seen.append(waveforms) or keys(waveforms, *rest)
+    )
+    first, second, units = trainer.sampler.draw(config.batch_size)
+    trainer.losses(first, second, units)
+    noisy, clean = (torch.cat([getattr(first, name), getattr(second, name)]) for name in ("waveforms", "clean"))
+    torch.testing.assert_close(seen[0], clean + share * (noisy - clean), atol=1e-5, rtol=1e-5)
+    assert (noisy - clean).std() > 0.5
+
+
+@pytest.mark.parametrize("narrow", [0.0, 1.0])
+def test_skewed_snr_stays_in_its_range_and_is_lower(narrow):
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(skew):
+        config = ViewConfig(snr=(2.5, 25.0), snr_skew=skew, narrow_snr=narrow)
+        return torch.cat([views.choose_snr(50, config, generator) for _ in range(200)])
+
+    even, skewed = drawn(1.0), drawn(2.0)
+    for values in (even, skewed):
+        assert values.min() >= 2.5 - 1e-4 and values.max() <= 25 + 1e-4
+    assert skewed.median() < 0.8 * even.median()
+
+
+def test_location_is_a_weighted_mean_of_existing_channels():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SpikeEncoder(EncoderConfig(**SMALL, location_mean=True))
+    waveforms, positions = torch.randn(5, 12, 64), 30 * torch.randn(5, 12, 2)
+    with torch.no_grad():
+        network.weigh.weight.zero_()
+        network.weigh.bias.zero_()
+        everywhere = network(waveforms, positions).offset
+        mask = torch.zeros(5, 12, dtype=torch.bool)
+        mask[:, :3] = True
+        some = network(waveforms, positions, mask).offset
+    torch.testing.assert_close(everywhere * LOCATION_UNIT_UM, positions.mean(dim=1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(some * LOCATION_UNIT_UM, positions[:, :3].mean(dim=1), atol=1e-4, rtol=1e-4)
+    assert SpikeEncoder(EncoderConfig(**SMALL, location_head=False, location_mean=True)).weigh is None
+
+
+def test_mixture_is_the_likeliest_of_several_fits():
+    """Ten unequal clusters, in which a single fit ends in a poor optimum for some of these seeds."""
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.mixture import GaussianMixture
+
+    singles = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        centres = 6 * rng.standard_normal((10, 6))
+        labels = np.repeat(np.arange(10), 60)
+        features = centres[labels] + rng.standard_normal((600, 6)) * rng.uniform(0.4, 1.6, 10)[labels, None]
+        scaled = features / features.std()
+        singles.append(
+            adjusted_rand_score(labels, GaussianMixture(10, reg_covar=1e-2, random_state=0).fit_predict(scaled))
+        )
+        assert score(features, labels, hdbscan=False).ari > 0.97
+    assert min(singles) < 0.95
