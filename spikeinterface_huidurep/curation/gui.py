@@ -1,0 +1,140 @@
+"""SpikeInterface's GUI on an analyzer, with the embeddings among its views and the suggestions to decide on."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from spikeinterface.core import SortingAnalyzer
+
+from .analyzer import load_analyzer
+from .curation_file import read_curation, save_curation
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+# as in embedding_view, which is imported only where there is a GUI
+_VIEW_NAME = "huidurep_embedding"
+_NEEDED = {"desktop": ("spikeinterface_gui", "pyqtgraph"), "web": ("spikeinterface_gui", "panel", "bokeh")}
+_OWN_PROPERTIES = ("quality", "confidence")
+
+
+def open_gui(
+    analyzer: SortingAnalyzer | str | Path,
+    *,
+    mode: str = "desktop",
+    curation: bool = True,
+    address: str = "localhost",
+    port: int = 0,
+    show: bool = True,
+    start: bool = True,
+) -> Any:
+    """
+    Open SpikeInterface's GUI with the view of the embeddings.
+
+    What is saved there ("Save curation") goes to the analyzer, see `curation_file`, and is there again the next time.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer, str or Path
+        An analyzer or its folder, see `make_analyzer`.
+    mode : {"desktop", "web"}
+        A window, or a page for a browser, here or on another machine.
+    curation : bool
+        Whether units can be labelled, merged, split and removed.
+    address : str
+        Of the web server: "localhost", or "auto-ip" for the address by which other machines know this one.
+    port : int
+        Of the web server; 0 takes a free one.
+    show : bool
+        Whether the page is opened in this machine's browser.
+    start : bool
+        Whether to run the application until it is closed; False returns it for a program to run.
+
+    Returns
+    -------
+    QtMainWindow or PanelMainWindow
+        Of spikeinterface_gui.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the GUI is not installed.
+    ValueError
+        If the mode is another one, or the analyzer lacks what the GUI is built on.
+    """
+    if mode not in _NEEDED:
+        raise ValueError(f"The GUI's mode is one of {', '.join(_NEEDED)}, not {mode!r}.")
+    missing = [name for name in _NEEDED[mode] if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
+        )
+    from spikeinterface_gui import run_mainwindow
+
+    if not isinstance(analyzer, SortingAnalyzer):
+        analyzer = load_analyzer(analyzer)
+    for name in ("random_spikes", "templates", "unit_locations"):
+        if not analyzer.has_extension(name):
+            raise ValueError(f"The analyzer has no {name}: complete it (complete_analyzer, huidurep gui --complete).")
+    if curation and analyzer.format == "memory":
+        logger.warning("The analyzer is in memory: its curation can be exported, but not saved beside it.")
+    return run_mainwindow(
+        analyzer,
+        mode=mode,
+        curation=curation,
+        curation_dict=_curation_in_memory(analyzer) if curation else None,
+        curation_callback=_saver(analyzer) if curation and analyzer.format != "memory" else None,
+        displayed_unit_properties=_displayed_properties(analyzer),
+        layout=layout(),
+        skip_extensions=[],
+        start_app=start,
+        address=address,
+        port=port,
+        panel_start_server_kwargs={"show": show},
+        panel_window_servable=False,
+    )
+
+
+def layout() -> dict[str, list[str]]:
+    """The GUI's own layout, with the view of the embeddings in front of that of the principal components."""
+    from spikeinterface_gui.layout_presets import get_layout_description
+
+    zones = {zone: list(views) for zone, views in get_layout_description(None).items()}
+    zone = next((zone for zone, views in zones.items() if "ndscatter" in views), "zone6")
+    zones.setdefault(zone, []).insert(0, _VIEW_NAME)
+    return zones
+
+
+def _curation_in_memory(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
+    """Suggestions for an analyzer without a folder; the GUI reads those that were saved by itself."""
+    from .extension import EXTENSION_NAME
+    from .suggestions import suggest_curation
+
+    if analyzer.format != "memory" or not analyzer.has_extension(EXTENSION_NAME):
+        return None
+    return suggest_curation(analyzer)
+
+
+def _saver(analyzer: SortingAnalyzer) -> Any:
+    def save(curation: dict[str, Any]) -> None:
+        logger.info("curation saved: %s", save_curation(analyzer, curation))
+
+    return save
+
+
+def _displayed_properties(analyzer: SortingAnalyzer) -> list[str]:
+    from spikeinterface.widgets.sorting_summary import _default_displayed_unit_properties
+
+    own = [name for name in _OWN_PROPERTIES if analyzer.sorting.get_property(name) is not None]
+    return [*_default_displayed_unit_properties, *own]
+
+
+def curation_summary(analyzer: SortingAnalyzer) -> str:
+    """What the saved curation of an analyzer holds, in one sentence."""
+    curation = read_curation(analyzer)
+    if curation is None:
+        return "No curation is saved yet."
+    parts = [f"{len(curation.get(kind) or [])} {kind}" for kind in ("merges", "splits", "removed")]
+    return f"Saved curation: {', '.join(parts)}, {len(curation.get('manual_labels') or [])} units with labels."
