@@ -80,6 +80,8 @@ class Episode:
         Channel on which the spike was detected.
     labels : ndarray, (n,)
     nbefore : int
+    units : ndarray, (units,)
+        The bank's unit that each label stands for.
     """
 
     waveforms: np.ndarray
@@ -88,6 +90,7 @@ class Episode:
     detected: np.ndarray
     labels: np.ndarray
     nbefore: int
+    units: np.ndarray
 
 
 def _neighbours(bank: TemplateBank, config: EpisodeConfig, generator: torch.Generator) -> Tensor:
@@ -153,6 +156,7 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
         detected.numpy(),
         labels.numpy(),
         bank.nominal - MARGIN + _SPARE,
+        chosen.numpy(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +165,7 @@ def denoising_error(encoder: Encoder, episode: Episode, channels: int = 12) -> t
     """Mean squared error of the denoised and of the noisy waveforms against the clean ones, on the ``channels`` nearest
     to each spike and within the network's window."""
     near, locations = neighbourhoods(episode, channels)
-    clean = neighbourhoods(
-        Episode(
-            episode.clean, episode.clean, episode.channel_locations, episode.detected, episode.labels, episode.nbefore
-        ),
-        channels,
-    )[0]
+    clean = neighbourhoods(replace(episode, waveforms=episode.clean), channels)[0]
     denoised = encoder.denoise(near, locations, encoder.config.sampling_frequency, episode.nbefore)
     start = episode.nbefore - encoder.config.nbefore
     window = slice(start, start + encoder.config.samples)

@@ -1,0 +1,161 @@
+"""Where the encoder's remaining error comes from: bounds on the same episodes as ``huidurep evaluate``.
+
+    python docs/encoder_bounds.py HELDOUT --episodes 30
+
+For each row of the table, the mean adjusted Rand index of
+
+- *template matching*: each spike to the unit whose true template is the likeliest (any sub-sample shift, amplitude
+  within the unit's spread, noise covariance measured on the episode's noise): what the waveforms hold;
+- *trained classifier*: quadratic discriminant analysis on the features, five-fold: what the features hold;
+- *mixture from the truth*: the Gaussian mixture started at the true units: what its local optima cost;
+- *mixture*: what the table gives;
+- *true location*: the mixture on vectors that were computed with windows centred at the spike's true location.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import cross_val_predict
+
+from spikeinterface_huidurep.encoder import load_encoder
+from spikeinterface_huidurep.encoder.augmentation import MARGIN
+from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
+from spikeinterface_huidurep.encoder.evaluation import located_features, neighbourhoods, principal_components
+from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
+
+_CHANNELS = 24
+_SHIFTS = range(-5, 6)
+_PARTS = np.arange(-4, 4) / 8
+_ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5", "tetrode, 4 units")
+_FLOOR = 1e-2
+
+
+def noise_whitening(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices that whiten noise (n, samples, channels) over channels and over samples, taken as separable."""
+    space = np.einsum("ntc,ntd->cd", noise, noise) / (noise.shape[0] * noise.shape[1])
+    across = np.linalg.inv(np.linalg.cholesky(space))
+    time = np.einsum("ntc,nsc->ts", noise @ across.T, noise @ across.T) / (noise.shape[0] * noise.shape[2])
+    return across, np.linalg.inv(np.linalg.cholesky(time + 1e-3 * np.eye(len(time))))
+
+
+def shifted_templates(template: torch.Tensor, samples: int, start: int) -> np.ndarray:
+    """A template (channels, W) at every shift, cut to the episode's window: (shifts, samples, channels)."""
+    spectrum, frequency = torch.fft.rfft(template), torch.fft.rfftfreq(template.shape[-1])
+    out = []
+    for part in _PARTS:
+        phase = torch.polar(torch.ones(len(frequency)), -2 * torch.pi * frequency * float(part))
+        moved = torch.fft.irfft(spectrum * phase, n=template.shape[-1]).numpy().T
+        out += [moved[start + shift : start + shift + samples] for shift in _SHIFTS]
+    return np.array(out)
+
+
+def match_templates(episode: Episode, bank: TemplateBank, spread: float) -> np.ndarray:
+    """The likeliest unit of each spike of a still episode, (n,)."""
+    channels = bank.ptp[episode.units, 0].amax(dim=0).argsort(descending=True)[:_CHANNELS].numpy()
+    across, along = noise_whitening((episode.waveforms - episode.clean)[:, :, channels])
+
+    def whitened(waveforms: np.ndarray) -> np.ndarray:
+        return (along @ waveforms @ across.T).reshape(len(waveforms), -1).astype(np.float32)
+
+    spikes = whitened(episode.waveforms[:, :, channels])
+    likelihood = np.empty((len(spikes), len(episode.units)), dtype=np.float32)
+    for label, unit in enumerate(episode.units):
+        size = float(np.median(-episode.clean[episode.labels == label].min(axis=(1, 2))))
+        template = bank.templates[unit, 0][torch.from_numpy(channels)].float() * size / bank.trough[unit, 0].amax()
+        start = bank.nominal - episode.nbefore
+        shapes = whitened(shifted_templates(template, episode.waveforms.shape[1], start))
+        dot, energy = spikes @ shapes.T, np.square(shapes).sum(axis=1)
+        factor = (dot + spread**-2) / (energy + spread**-2)  # the likeliest amplitude, given its spread about 1
+        gain = 2 * factor * dot - factor**2 * energy - ((factor - 1) / spread) ** 2
+        likelihood[:, label] = gain.max(axis=1)
+    return likelihood.argmax(axis=1)
+
+
+def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
+    """The encoder's vectors with windows centred at the clean spike's location instead of the estimated one."""
+    waveforms, locations = neighbourhoods(episode)
+    clean = np.take_along_axis(
+        episode.clean, _nearest(episode, waveforms.shape[2])[:, None, :].repeat(episode.clean.shape[1], axis=1), axis=2
+    )
+    weight = np.square(np.ptp(clean, axis=1))
+    weight = np.maximum(weight - 0.1 * weight.max(axis=1, keepdims=True), 0)
+    centre = torch.from_numpy(
+        ((weight[..., None] * locations).sum(1) / weight.sum(1, keepdims=True)).astype(np.float32)
+    )
+    spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+    with torch.inference_mode():
+        batch = spikes.batch(slice(0, len(waveforms)))
+        batch.move(centre)
+        encoder._forward(batch)
+    return batch.embedding.numpy()
+
+
+def _nearest(episode: Episode, count: int) -> np.ndarray:
+    distance = np.square(episode.channel_locations[:, None] - episode.channel_locations[None]).sum(axis=2)
+    return np.argsort(distance, axis=1, kind="stable")[:, :count][episode.detected]
+
+
+def mixture(features: np.ndarray, labels: np.ndarray, from_truth: bool = False) -> float:
+    """ARI of a full-covariance mixture with the true number of units, the likeliest of ten or started at the truth."""
+    count = int(labels.max()) + 1
+    settings: dict = {"n_init": 10}
+    if from_truth:
+        units = [features[labels == unit] for unit in range(count)]
+        floor = _FLOOR * np.eye(features.shape[1])
+        settings = {
+            "means_init": np.array([unit.mean(axis=0) for unit in units]),
+            "precisions_init": np.array([np.linalg.inv(np.cov(unit.T) + floor) for unit in units]),
+        }
+    model = GaussianMixture(count, reg_covar=_FLOOR, random_state=0, **settings)
+    return adjusted_rand_score(labels, model.fit_predict(features))
+
+
+def reduced(vectors: np.ndarray) -> np.ndarray:
+    """Ten principal components with a mean variance of one."""
+    components = principal_components(vectors.astype(np.float64))
+    return components / components.std()
+
+
+def main() -> None:
+    """Print one line a row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("libraries", type=Path)
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--episodes", type=int, default=30)
+    arguments = parser.parse_args()
+    encoder = load_encoder(arguments.weights, "cpu")
+    names = ("template matching", "trained classifier", "mixture from the truth", "mixture", "true location")
+    print("| episodes | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    for row in _ROWS:
+        config = TABLE[row]
+        bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
+        generator = torch.Generator().manual_seed(1)
+        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
+        scores = []
+        for _ in range(arguments.episodes):
+            episode = make_episode(bank, noise, config, generator)
+            labels, located = episode.labels, located_features(encoder)(episode).astype(np.float64)
+            located = (located - located.mean(axis=0)) / located.std()
+            guessed = cross_val_predict(QuadraticDiscriminantAnalysis(reg_param=1e-3), located, labels, cv=5)
+            scores.append(
+                [
+                    adjusted_rand_score(labels, match_templates(episode, bank, config.amplitude_jitter)),
+                    adjusted_rand_score(labels, guessed),
+                    mixture(located, labels, from_truth=True),
+                    mixture(located, labels),
+                    mixture(reduced(centred_at_truth(encoder, episode)), labels),
+                ]
+            )
+        print(f"| {row} | " + " | ".join(f"{value:.3f}" for value in np.mean(scores, axis=0)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
