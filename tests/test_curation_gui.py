@@ -168,6 +168,10 @@ def test_merging_on_the_web(browser, address, analyzer_folder, curation_recordin
     page.get_by_role("button", name="Unmerge").first.click()
     page.get_by_text(f"{a} - {b}", exact=True).wait_for(state="detached")
 
+    # labels are those of the curation, in the spelling of the GUI's keys
+    labels = page.locator(".tabulator-cell[tabulator-field=quality]").all_inner_texts()
+    assert labels == ["good", "good", "MUA", "noise", "good", "good"]
+
     # two other units are selected and merged
     unit = page.locator(".tabulator-cell[tabulator-field=unit_id]")
     unit.filter(has_text="1").first.click()

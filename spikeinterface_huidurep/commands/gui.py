@@ -29,15 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Open the GUI; returns the exit status when it is closed."""
-    from ..curation.analyzer import complete_analyzer, is_analyzer, load_analyzer
+    from ..curation.analyzer import complete_analyzer, find_analyzer, load_analyzer
     from ..curation.gui import curation_summary, open_gui
 
     if arguments.verbose:
         logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
-    folder = arguments.folder.expanduser()
-    if not is_analyzer(folder) and is_analyzer(folder / "analyzer"):
-        folder = folder / "analyzer"
-    analyzer = load_analyzer(folder)
+    analyzer = load_analyzer(find_analyzer(arguments.folder.expanduser()))
     if arguments.complete:
         complete_analyzer(analyzer)
     open_gui(

@@ -22,6 +22,9 @@ from .extension import EXTENSION_NAME, register_extension
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
+# Where `huidurep sort --report` puts the analyzer in its output folder.
+ANALYZER_NAME = "analyzer"
+
 # Vectors of principal components are many and slow; with the embeddings beside them few are needed.
 N_PRINCIPAL_COMPONENTS = 3
 
@@ -215,6 +218,11 @@ def load_analyzer(folder: str | Path) -> SortingAnalyzer:
     if not is_analyzer(path):
         raise ValueError(f"{path} is not a SortingAnalyzer.")
     return load_sorting_analyzer(path)
+
+
+def find_analyzer(folder: Path) -> Path:
+    """The folder itself, or the analyzer in the output folder of ``huidurep sort`` where that is what was given."""
+    return folder / ANALYZER_NAME if not is_analyzer(folder) and is_analyzer(folder / ANALYZER_NAME) else folder
 
 
 def is_analyzer(folder: Path) -> bool:

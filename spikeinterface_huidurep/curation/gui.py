@@ -17,7 +17,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 # as in embedding_view, which is imported only where there is a GUI
 _VIEW_NAME = "huidurep_embedding"
 _NEEDED = {"desktop": ("spikeinterface_gui", "pyqtgraph"), "web": ("spikeinterface_gui", "panel", "bokeh")}
-_OWN_PROPERTIES = ("quality", "confidence")
+# shown in the table of units beside SpikeInterface's own; "quality" is there as the label that can be changed
+_OWN_PROPERTIES = ("confidence",)
 
 
 def open_gui(

@@ -151,9 +151,8 @@ def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
     dict
         "good", "MUA" or "noise", or "" where nothing is known, by unit.
     """
-    quality = analyzer.sorting.get_property("quality")
-    if quality is not None:
-        return {unit: _spelled(label) for unit, label in zip(analyzer.unit_ids, quality, strict=True)}
+    if analyzer.sorting.get_property("quality") is not None:
+        return given_labels(analyzer)
     if not (analyzer.has_extension("quality_metrics") and analyzer.has_extension("template_metrics")):
         return dict.fromkeys(analyzer.unit_ids, "")
     from spikeinterface.curation import bombcell_get_default_thresholds, bombcell_label_units
@@ -168,6 +167,14 @@ def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
         warnings.simplefilter("ignore")
         labels = bombcell_label_units(analyzer, thresholds).iloc[:, 0]
     return {unit: _spelled(labels.loc[unit]) for unit in analyzer.unit_ids}
+
+
+def given_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
+    """The labels that the sorter or a curation gave (unit property "quality"), "" where there are none, by unit."""
+    quality = analyzer.sorting.get_property("quality")
+    if quality is None:
+        return dict.fromkeys(analyzer.unit_ids, "")
+    return {unit: _spelled(label) for unit, label in zip(analyzer.unit_ids, quality, strict=True)}
 
 
 def _spelled(label: Any) -> str:
