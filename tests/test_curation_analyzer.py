@@ -11,7 +11,7 @@ from spikeinterface.preprocessing import bandpass_filter
 import spikeinterface_huidurep
 from spikeinterface_huidurep import make_analyzer
 from spikeinterface_huidurep.curation import complete_analyzer, load_analyzer
-from spikeinterface_huidurep.curation.analyzer import curation_traces, extension_parameters
+from spikeinterface_huidurep.curation.analyzer import curation_traces, extension_parameters, in_microvolts
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME, HuiduRepEmbeddings, register_extension
 from spikeinterface_huidurep.curation.neighbours import spike_confidence, unit_mixing
 
@@ -158,6 +158,25 @@ def test_shanks_are_referenced_by_themselves(curation_recording):
         traces.get_traces(end_frame=600)[:, same], ungrouped.get_traces(end_frame=600), rtol=0.05, atol=0.1
     )
     np.testing.assert_array_equal(traces.get_channel_locations()[same], ungrouped.get_channel_locations())
+
+
+def test_a_recording_without_gains(curation_recording):
+    """Nobody knows what its unit is; the template metrics of SpikeInterface want gains all the same."""
+    recording, sorting, _ = curation_recording
+    bare = sc.NumpyRecording([recording.get_traces(return_in_uV=False)], recording.sampling_frequency)
+    bare.set_probegroup(recording.get_probegroup(), in_place=True)
+    assert not bare.has_scaleable_traces()
+    traces = curation_traces(bare)
+    known = curation_traces(recording)
+    np.testing.assert_allclose(
+        traces.get_traces(return_in_uV=True, end_frame=600),
+        known.get_traces(return_in_uV=True, end_frame=600),
+        rtol=1e-3,
+    )
+    for one, expected in ((traces, False), (known, True)):
+        analyzer = sc.create_sorting_analyzer(sorting, one)
+        analyzer.compute(["random_spikes", "templates", "template_metrics"])
+        assert in_microvolts(analyzer) is expected
 
 
 def test_neighbours_of_two_clouds():

@@ -22,6 +22,10 @@ from .extension import EXTENSION_NAME, register_extension
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
+# Channel property that says what the gains lead to, and its value where nobody knows.
+_UNIT_PROPERTY = "amplitude_unit"
+OWN_UNIT = "own unit"
+
 # Where `huidurep sort --report` puts the analyzer in its output folder.
 ANALYZER_NAME = "analyzer"
 
@@ -113,8 +117,8 @@ def make_analyzer(
     Returns
     -------
     SortingAnalyzer
-        With the extensions of `extension_parameters`. Its traces are in uV where the recording has gains, in units of
-        noise where it has none.
+        With the extensions of `extension_parameters`. Amplitudes are in uV where the recording has gains, otherwise in
+        the recording's own unit.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def make_analyzer(
         traces,
         format="memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder",
         folder=path,
-        return_in_uV=traces.has_scaleable_traces(),
+        return_in_uV=True,
         seed=seed,
         job_kwargs=job_kwargs,
     )
@@ -240,7 +244,7 @@ def is_analyzer(folder: Path) -> bool:
 
 def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) -> BaseRecording:
     """
-    The traces that the sorter works on, lazily, with gains that make uV of them.
+    The traces that the sorter works on, lazily, with gains that undo their division by the noise.
 
     Parameters
     ----------
@@ -252,8 +256,8 @@ def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) 
     Returns
     -------
     BaseRecording
-        float32 traces in units of noise; with gains to uV where the recording has gains. Channels are those that are
-        alive, shank by shank.
+        float32 traces in units of noise, with gains to uV; where the recording has no gains, to its own unit. Channels
+        are those that are alive, shank by shank.
 
     Raises
     ------
@@ -277,10 +281,18 @@ def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) 
         traces = aggregate_channels(alive)
     # the band-pass says so itself; without it the user did
     traces.annotate(is_filtered=True)
-    if recording.has_scaleable_traces():
-        traces.set_channel_gains(traces.get_property("noise_level"))
-        traces.set_channel_offsets(0.0)
+    # "noise_level" is in uV, or in the recording's own unit: SpikeInterface's template metrics want gains in any case
+    traces.set_channel_gains(traces.get_property("noise_level"))
+    traces.set_channel_offsets(0.0)
+    unit = "uV" if recording.has_scaleable_traces() else OWN_UNIT
+    traces.set_property(_UNIT_PROPERTY, [unit] * traces.get_num_channels())
     return traces
+
+
+def in_microvolts(analyzer: SortingAnalyzer) -> bool:
+    """Whether the amplitudes of an analyzer are known to be in uV; otherwise they are in the recording's own unit."""
+    unit = analyzer.get_recording_property(_UNIT_PROPERTY)
+    return bool(analyzer.return_in_uV) and (unit is None or unit[0] != OWN_UNIT)
 
 
 def _check_fit(sorting: BaseSorting, recording: BaseRecording) -> None:

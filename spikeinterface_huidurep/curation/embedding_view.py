@@ -117,6 +117,7 @@ analyzer have a vector.
         from spikeinterface_gui.utils_qt import ViewBoxHandlingLassoAndGain
 
         self.layout = QT.QVBoxLayout()
+        self.lasso = pg.PlotCurveItem(pen="#7FFF00")
         self.graphicsview = pg.GraphicsView()
         self.layout.addWidget(self.graphicsview)
         self.viewbox = ViewBoxHandlingLassoAndGain()
@@ -131,7 +132,6 @@ analyzer have a vector.
         self.scatter_selected = pg.ScatterPlotItem(pen=pg.mkPen("w", width=1.5), brush=None, pxMode=True)
         self.scatter_selected.setZValue(1000)
         self.plot.addItem(self.scatter_selected)
-        self.lasso = pg.PlotCurveItem(pen="#7FFF00")
         self.plot.addItem(self.lasso)
         self._drawn: Points | None = None
 

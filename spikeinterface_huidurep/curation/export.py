@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
+from .analyzer import in_microvolts
 from .suggestions import given_labels
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -238,7 +239,7 @@ def _add_units(file: Any, analyzer: SortingAnalyzer) -> None:
 
     templates = analyzer.get_extension("templates")
     # NWB wants volts
-    factor = 1e-6 if analyzer.return_in_uV else 1.0
+    factor = 1e-6 if in_microvolts(analyzer) else 1.0
     average = factor * templates.get_templates(operator="average")
     spread = factor * templates.get_templates(operator="std") if "std" in templates.params["operators"] else None
     for index, unit in enumerate(analyzer.unit_ids):

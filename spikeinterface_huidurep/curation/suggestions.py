@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
+from .analyzer import in_microvolts
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
 
@@ -160,7 +161,7 @@ def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
     thresholds = bombcell_get_default_thresholds()
     # where spikes come from (soma or axon) is another question
     thresholds["non-somatic"] = {}
-    if not analyzer.return_in_uV:
+    if not in_microvolts(analyzer):
         del thresholds["mua"]["amplitude_median"]
     with warnings.catch_warnings():
         # metrics of principal components are left out on purpose
