@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from spikeinterface.core import (
     load_sorting_analyzer,
 )
 
+from ..parameters import DEFAULT_PARAMS
 from .extension import EXTENSION_NAME, register_extension
 
 logger = logging.getLogger("spikeinterface_huidurep")
+
+# The sorter's parameters that its preprocessing depends on.
+PREPROCESSING = ("apply_preprocessing", "freq_min", "freq_max", "common_reference", "sort_by_group")
 
 # Channel property that says what the gains lead to, and its value where nobody knows.
 _UNIT_PROPERTY = "amplitude_unit"
@@ -81,7 +86,7 @@ def make_analyzer(
     folder: str | Path | None = None,
     *,
     overwrite: bool = False,
-    apply_preprocessing: bool = True,
+    preprocessing: Mapping[str, Any] | None = None,
     suggest: bool = True,
     model: str = "default",
     device: str = "auto",
@@ -103,8 +108,9 @@ def make_analyzer(
         memory.
     overwrite : bool
         Whether an analyzer that is there may be replaced. Anything else that is there is never touched.
-    apply_preprocessing : bool
-        Whether to filter and reference the traces as the sorter does; False where the recording is already filtered.
+    preprocessing : mapping, optional
+        The sorter's parameters of `PREPROCESSING`, where they were not its defaults: ``{"apply_preprocessing": False}``
+        for a recording that is already filtered.
     suggest : bool
         Whether to look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
     model, device : str
@@ -131,7 +137,7 @@ def make_analyzer(
     path = None if folder is None else Path(folder)
     if path is not None:
         _make_room(path, overwrite)
-    traces = curation_traces(recording, apply_preprocessing)
+    traces = curation_traces(recording, **(preprocessing or {}))
     # units on channels that the analyzer does not have: the main channel is found anew
     known = sorting.get_property("main_channel_id")
     if known is not None and not np.isin(known, traces.channel_ids).all():
@@ -242,7 +248,7 @@ def is_analyzer(folder: Path) -> bool:
     return isinstance(info, dict) and info.get("object") == "SortingAnalyzer"
 
 
-def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) -> BaseRecording:
+def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecording:
     """
     The traces that the sorter works on, lazily, with gains that undo their division by the noise.
 
@@ -250,8 +256,8 @@ def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) 
     ----------
     recording : BaseRecording
         As it was given to the sorter; each value of its property "group" is a shank and referenced by itself.
-    apply_preprocessing : bool
-        As the sorter's parameter of this name.
+    **preprocessing
+        The sorter's parameters of `PREPROCESSING`; by default its defaults.
 
     Returns
     -------
@@ -262,14 +268,26 @@ def curation_traces(recording: BaseRecording, apply_preprocessing: bool = True) 
     Raises
     ------
     ValueError
-        If every channel is silent.
+        If every channel is silent, or the preprocessing has no such parameter.
     """
     from ..stages.preprocessing import preprocess
 
+    unknown = set(preprocessing) - set(PREPROCESSING)
+    if unknown:
+        raise ValueError(f"The preprocessing has no parameter {min(unknown)!r}; it has {', '.join(PREPROCESSING)}.")
+    params = {name: preprocessing.get(name, DEFAULT_PARAMS[name]) for name in PREPROCESSING}
     groups = np.unique(recording.get_channel_groups())
-    shanks = [recording] if len(groups) == 1 else list(recording.split_by("group").values())
+    whole = len(groups) == 1 or not params["sort_by_group"]
+    shanks = [recording] if whole else list(recording.split_by("group").values())
     parts = [
-        preprocess(s, apply_filter=apply_preprocessing, apply_common_reference=apply_preprocessing) for s in shanks
+        preprocess(
+            shank,
+            apply_filter=params["apply_preprocessing"],
+            freq_min=params["freq_min"],
+            freq_max=params["freq_max"],
+            apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
+        )
+        for shank in shanks
     ]
     alive = [part for part in parts if part is not None]
     if not alive:

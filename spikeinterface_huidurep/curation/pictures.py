@@ -84,13 +84,17 @@ def draw_motion(
 def _spike_depths(analyzer, motions, seed):
     """Times (s), depths (um), amplitudes and registered depths of some of the spikes, the large ones last."""
     spikes = analyzer.sorting.to_spike_vector()
+    depths = np.asarray(analyzer.get_extension("spike_locations").get_data()["y"], dtype="float64")
     shown = np.arange(len(spikes))
+    if analyzer.has_extension(EXTENSION_NAME):
+        # the locations of which the sorter estimates motion, for the spikes that have them
+        shown = np.asarray(analyzer.get_extension("random_spikes").get_data())
+        depths[shown] = analyzer.get_extension(EXTENSION_NAME).get_data(outputs="location")[:, 1]
     if len(shown) > MAX_POINTS:
-        shown = np.sort(np.random.default_rng(seed).choice(len(spikes), MAX_POINTS, replace=False))
+        shown = np.random.default_rng(seed).choice(shown, MAX_POINTS, replace=False)
     sizes = np.abs(analyzer.get_extension("spike_amplitudes").get_data()[shown])
     shown, sizes = shown[np.argsort(sizes)], np.sort(sizes)
-    spikes = spikes[shown]
-    depths = np.asarray(analyzer.get_extension("spike_locations").get_data()["y"][shown], dtype="float64")
+    spikes, depths = spikes[shown], depths[shown]
     starts = _segment_starts(analyzer)
     within = spikes["sample_index"] / analyzer.sampling_frequency
     registered = depths.copy()
@@ -317,7 +321,8 @@ def draw_quality(analyzer: SortingAnalyzer) -> Figure:
             axes.scatter(x, np.asarray(y, dtype="float64"), c=colors, s=28, alpha=0.8, linewidths=0)
             axes.set(xlabel=x_name, ylabel=y_name, xlim=(0, None))
             if y_name != "depth (µm)":
-                axes.set_ylim(0, max(axes.get_ylim()[1], 0.1))
+                top = max(axes.get_ylim()[1], 0.1)
+                axes.set_ylim(-0.03 * top, 1.03 * top)
         _label_legend(figure, labels)
     return figure
 

@@ -140,10 +140,8 @@ def _head(analyzer: SortingAnalyzer, title: str, facts: dict[str, Any]) -> str:
         f"{analyzer.sampling_frequency:g} Hz, {analyzer.get_num_segments()} segment(s)",
         **facts,
     }
-    rows = [
-        ("", [html.Cell(name, classes="text"), html.Cell(str(value), classes="text")]) for name, value in known.items()
-    ]
-    return f"<h1>{html.escape(title)}</h1>\n" + html.table([("", "text"), ("", "text")], rows, sortable=False)
+    lines = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(value)}</li>" for name, value in known.items())
+    return f"<h1>{html.escape(title)}</h1>\n<ul>{lines}</ul>"
 
 
 def _units(analyzer: SortingAnalyzer) -> str:
