@@ -6,7 +6,10 @@ import argparse
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikeinterface.core import BaseRecording, BaseSorting
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -50,6 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="parameter of the sorter; may be repeated",
     )
     parser.add_argument("--list-params", action="store_true", help="print the sorter's parameters and stop")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also make an analyzer for huidurep gui, with suggestions for the curation, and a report with pictures",
+    )
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show progress bars, and say what each stage finds")
     parser.set_defaults(run=run)
@@ -102,10 +110,12 @@ def sort(arguments: argparse.Namespace) -> None:
         raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
 
     output = arguments.output.expanduser()
-    make_room(output, arguments.overwrite, {"sorter", "sorting"})
+    make_room(output, arguments.overwrite, {"sorter", "sorting", "analyzer", "motion", "report"})
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
     try:
-        sorting = run_sorter("huidurep", recording, folder=output / "sorter", verbose=arguments.verbose, **params)
+        # the motion that the report shows is among what a sort can leave behind
+        kept = {**params, "save_intermediate": True} if arguments.report else params
+        sorting = run_sorter("huidurep", recording, folder=output / "sorter", verbose=arguments.verbose, **kept)
     except SpikeSortingError:
         raise  # its log in the output folder says what happened
     except Exception:
@@ -116,6 +126,36 @@ def sort(arguments: argparse.Namespace) -> None:
     spikes = sum(sorting.count_num_spikes_per_unit(outputs="dict").values())
     print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
     print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
+    if arguments.report:
+        write_report(output, sorting, recording, params, arguments.recording.name, arguments.n_jobs)
+
+
+def write_report(
+    output: Path, sorting: BaseSorting, recording: BaseRecording, params: dict[str, Any], name: str, n_jobs: int
+) -> None:
+    """Make the analyzer and the report of a sort, and keep its motion, in the output folder."""
+    from .. import __version__
+    from ..curation.analyzer import ANALYZER_NAME, PREPROCESSING, make_analyzer
+    from ..curation.report import motion_of_sort, report
+
+    motions = motion_of_sort(output / "sorter")
+    for shank, motion in motions.items():
+        motion.save(output / "motion" if shank is None else output / "motion" / f"group_{shank}")
+    if not params.get("save_intermediate"):
+        shutil.rmtree(output / "sorter" / "sorter_output" / "intermediate", ignore_errors=True)
+    if len(sorting.unit_ids) == 0:
+        print("No units were found: there is nothing to report.")
+        return
+    preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
+    encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
+    analyzer = make_analyzer(
+        sorting, recording, output / ANALYZER_NAME, preprocessing=preprocessing, n_jobs=n_jobs, **encoder
+    )
+    facts = {"Sorter": f"HuiduRep {__version__}", "Motion": "corrected" if motions else "not corrected"}
+    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+    files = report(analyzer, output / "report", motion=motions, title=f"Spike sorting of {name}", facts=facts)
+    print(f"Report: {files.html.absolute()}")
+    print(f"Look at the units and curate them with: huidurep gui {output}")
 
 
 def sorter_params(texts: dict[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,11 @@ def complete_analyzer(
         raise ValueError(f"The analyzer's recording cannot be found, and without it there are no {', '.join(missing)}.")
     if missing:
         logger.info("computing %s", ", ".join(missing))
-        analyzer.compute(missing, **job_kwargs)
+        with warnings.catch_warnings():
+            # SpikeInterface warns of each metric for which a recording is too short: they are NaN, which says enough
+            for beginning in ("Bin duration of", "Amplitude cutoff set to NaN", "Drift metrics could not be computed"):
+                warnings.filterwarnings("ignore", message=beginning)
+            analyzer.compute(missing, **job_kwargs)
     return analyzer
 
 

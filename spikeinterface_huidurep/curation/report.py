@@ -228,7 +228,7 @@ def motion_of_sort(sorter_folder: str | Path) -> dict[Any, Motion]:
         By shank (as text), or under None where the recording was sorted as one; empty where no motion was corrected.
     """
     root = Path(sorter_folder) / "sorter_output" / "intermediate"
-    whole = {None: root / "motion"}
-    shanks = {folder.name.removeprefix("group_"): folder / "motion" for folder in sorted(root.glob("group_*"))}
-    found = {**whole, **shanks}
+    found: dict[Any, Path] = {None: root / "motion"}
+    for folder in sorted(root.glob("group_*")):
+        found[folder.name.removeprefix("group_")] = folder / "motion"
     return {group: Motion.load(folder) for group, folder in found.items() if folder.is_dir()}
