@@ -39,9 +39,11 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
     "ms_after": (1.6, "End of the templates after the peak, in ms."),
     "assignment_threshold": (
-        32.0,
-        "Least evidence of a spike in the assignment: squared noise that its template explains.",
+        14.0,
+        "Least evidence of a spike in the assignment: squared noise that its template explains. What is not a spike is "
+        "sorted out afterwards, by min_confidence.",
     ),
+    "min_confidence": (0.4, "Spikes that are their unit's with less than this probability are dropped."),
     "amplitude_std": (0.12, "Expected spread of a unit's amplitudes, as a fraction of the template's."),
     "censored_period_ms": (0.5, "No unit has two spikes nearer than this, in ms."),
     "min_spikes": (10, "Units with fewer spikes are dropped."),
@@ -64,7 +66,7 @@ _POSITIVE = (
     "freq_min freq_max detect_threshold exclude_sweep_ms detection_radius_um merge_threshold ms_before ms_after "
     "assignment_threshold amplitude_std"
 ).split()
-_NOT_NEGATIVE = ("censored_period_ms", "min_firing_rate", "max_cache_gb")
+_NOT_NEGATIVE = ("censored_period_ms", "min_confidence", "min_firing_rate", "max_cache_gb")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
 _OPTIONAL = ("min_cluster_size",)
 _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")

@@ -19,6 +19,7 @@ from .stages.assignment import assign_spikes
 from .stages.caching import cached_traces
 from .stages.cleaning import clean_spikes
 from .stages.clustering import cluster_peaks, least_cluster_size
+from .stages.confidence import estimate_confidence
 from .stages.detection import detect_peaks
 from .stages.embedding import embed_peaks
 from .stages.finishing import empty_sorting, finish, join_shanks
@@ -30,6 +31,10 @@ from .stages.template_space import whiten_templates
 from .stages.units import make_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
+
+
+# a unit that always comes at one lag (to within the window) from a larger one is its echo
+ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
 
 
 def sort_recording(
@@ -124,7 +129,8 @@ def find_units(
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     units = record.run(
         "make units", make_units, traces, peaks, clusters, features.embedding, registered, displacement, noise,
-        displacements=displacement_grid(motion), nbefore=nbefore, nafter=nafter, min_size=min_cluster_size,
+        displacements=displacement_grid(motion), nbefore=nbefore, nafter=nafter,
+        detect_threshold=params["detect_threshold"], min_size=min_cluster_size,
         merge_threshold=params["merge_threshold"], amplitude_std=params["amplitude_std"],
         seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
@@ -132,18 +138,24 @@ def find_units(
         peaks=units.peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
+    space = whiten_templates(units.templates, noise)
     spikes = record.run(
-        "assign spikes", assign_spikes, traces, whiten_templates(units.templates, noise), motion,
+        "assign spikes", assign_spikes, traces, space, motion,
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
         refractory_ms=params["censored_period_ms"], job_kwargs=job_kwargs,
     )  # fmt: skip
+    spikes["confidence"] = estimate_confidence(
+        spikes, space.energy, threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"]
+    )
     spikes = clean_spikes(
-        spikes, units.templates.n_units,
+        spikes, space.n_units,
         duration_s=traces.get_total_duration(),
         censored_period=ms_to_samples(params["censored_period_ms"], rate),
+        coincidence_window=ms_to_samples(ECHO_WINDOW_MS, rate), max_lag=ms_to_samples(ECHO_LAG_MS, rate),
+        min_confidence=params["min_confidence"],
         min_spikes=params["min_spikes"], min_firing_rate=params["min_firing_rate"],
     )  # fmt: skip
-    sorting = finish(traces, spikes, units.templates)
+    sorting = finish(traces, spikes, units.templates, censored_period_ms=params["censored_period_ms"])
     if len(sorting.unit_ids) == 0:
         return _nothing(traces, "no cluster of peaks made a unit")
     return sorting

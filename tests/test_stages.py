@@ -105,7 +105,7 @@ def test_halves_are_merged_and_neighbours_are_not(two_units):
     recording, samples, labels, _ = two_units
     halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
     templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
-    group, lag = merge_clusters(whiten_templates(templates, WHITE), templates.n_spikes)
+    group, lag = merge_clusters(whiten_templates(templates, WHITE), templates.counts)
     np.testing.assert_array_equal(group, [0, 0, 1])
     np.testing.assert_array_equal(lag, 0)
 
@@ -130,6 +130,7 @@ def test_repeats_and_echoes_are_cleaned():
     spikes["sample_index"] = np.concatenate([train, train + 3, [train[5] + 8]])
     spikes["unit_index"] = np.concatenate([0 * train, 0 * train + 1, [0]])
     spikes["gain"] = np.concatenate([0 * train + 200, 0 * train + 50, [40]])
+    spikes["confidence"] = 1.0
     kept = clean_spikes(spikes, 2, duration_s=4.0, censored_period=15)
     np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
     assert np.all(kept["unit_index"] == 0)

@@ -22,6 +22,8 @@ spike_dtype = np.dtype(
     ]
 )
 
+# amplitudes, as a fraction of the template's, that count as a spike of the unit
+AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
 # a template leaves about this fraction of a spike behind (squared: 7 % of its norm)
@@ -35,9 +37,9 @@ def assign_spikes(
     templates: WhitenedTemplates,
     motion: Any = None,
     *,
-    threshold: float = 32.0,
+    threshold: float = 14.0,
     amplitude_std: float = 0.12,
-    amplitude_limits: tuple[float, float] = (0.4, 1.6),
+    amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
     refractory_ms: float = 0.5,
     slices: list[tuple[int, int, int]] | None = None,
     job_kwargs: dict | None = None,
@@ -74,7 +76,7 @@ def assign_spikes(
     -------
     spikes : (n_spikes,) structured array of `spike_dtype`, sorted by segment and sample
         `amplitude` is relative to the template; `gain` is the objective; `confidence` in (0, 1] is the probability of
-        this unit against the others and against noise, given the templates.
+        this unit against the others, given the templates; for that against noise see `estimate_confidence`.
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
@@ -190,8 +192,7 @@ class MatchTemplates(PeakDetector):
         # the filters start `nbefore` samples before the spike
         spikes["sample_index"] = samples + templates.nbefore
         spikes["unit_index"], spikes["amplitude"], spikes["gain"] = units, amplitudes, gains
-        nothing = np.exp(np.minimum(0.5 * (self.threshold - gains), 0.0))
-        spikes["confidence"] = 1 / (1 + rivals + 0.1 * nothing)
+        spikes["confidence"] = 1 / (1 + rivals)
         return spikes
 
 

@@ -15,41 +15,48 @@ def clean_spikes(
     *,
     duration_s: float,
     censored_period: int,
+    min_confidence: float = 0.4,
     min_spikes: int = 10,
     min_firing_rate: float = 0.02,
     coincidence_window: int = 6,
+    max_lag: int = 90,
     max_coincidence: float = 0.7,
 ) -> np.ndarray:
     """
-    Drop repeated spikes, units with hardly any spikes and units that only echo another.
+    Drop doubtful and repeated spikes, units with hardly any spikes and units that only echo another.
 
     Parameters
     ----------
     spikes : (n_spikes,) structured array
-        From `assign_spikes`.
+        From `assign_spikes`, with the confidence of `estimate_confidence`.
     n_units : int
     duration_s : float
         Duration of the whole recording, s.
     censored_period : int
         Of two spikes of one unit nearer than this (samples) the better one is kept.
+    min_confidence : float
+        Spikes with less confidence are dropped.
     min_spikes : int
         Least number of spikes of a unit.
     min_firing_rate : float
         Least firing rate of a unit, Hz.
     coincidence_window : int
-        Spikes of two units nearer than this (samples) coincide.
+        Spikes of two units coincide at a lag when their lag is this one to within so many samples.
+    max_lag : int
+        Largest lag (samples) that is looked at: ringing of a large spike lasts some milliseconds.
     max_coincidence : float
-        A unit more of whose spikes than this fraction coincide with those of one unit that explains more is dropped.
+        A unit is dropped if more than this fraction of its spikes coincide, at one lag, with those of one unit that
+        explains more.
 
     Returns
     -------
     spikes : structured array
         The spikes that stay; `unit_index` is unchanged.
     """
-    spikes = _drop_repeats(spikes, censored_period)
+    spikes = _drop_repeats(spikes[spikes["confidence"] >= min_confidence], censored_period)
     counts = np.bincount(spikes["unit_index"], minlength=n_units)
     keep = counts >= max(min_spikes, min_firing_rate * duration_s)
-    keep &= ~_echoes(spikes, counts, coincidence_window, max_coincidence)
+    keep &= ~_echoes(spikes, counts, coincidence_window, max_lag, max_coincidence)
     if (counts > 0).sum() > keep.sum():
         logger.info("cleaning: %d of %d units dropped", (counts > 0).sum() - keep.sum(), (counts > 0).sum())
     return spikes[keep[spikes["unit_index"]]]
@@ -77,19 +84,26 @@ def _drop_repeats(spikes, censored_period):
     return spikes
 
 
-def _echoes(spikes, counts, window, max_coincidence):
-    """Units whose spikes nearly all coincide with those of one unit that explains more."""
+def _echoes(spikes, counts, window, max_lag, max_coincidence):
+    """Units whose spikes nearly all come at one lag from those of one unit that explains more."""
+    spikes = spikes[np.lexsort((spikes["sample_index"], spikes["segment_index"]))]
     n_units = len(counts)
-    together = np.zeros((n_units, n_units))
-    time = spikes["sample_index"] + spikes["segment_index"] * (spikes["sample_index"].max(initial=0) + 10 * window)
+    n_bins = 2 * (max_lag // window) + 1
+    together = np.zeros((n_units, n_units, n_bins), dtype="int32")
+    time = spikes["sample_index"] + spikes["segment_index"] * (spikes["sample_index"].max(initial=0) + 10 * max_lag)
     for step in range(1, len(spikes)):
-        near = time[step:] - time[:-step] <= window
+        lag = time[step:] - time[:-step]
+        near = lag <= max_lag
         if not near.any():
             break
-        np.add.at(together, (spikes["unit_index"][step:][near], spikes["unit_index"][:-step][near]), 1)
-    together += together.T
-    np.fill_diagonal(together, 0)
-    share = together / np.maximum(counts, 1)[:, None]
+        later, earlier = spikes["unit_index"][step:][near], spikes["unit_index"][:-step][near]
+        bins = np.minimum(np.rint(lag[near] / window).astype(int), n_bins // 2)
+        np.add.at(together, (later, earlier, n_bins // 2 + bins), 1)
+        np.add.at(together, (earlier, later, n_bins // 2 - bins), 1)
+    together[np.arange(n_units), np.arange(n_units)] = 0
+    # a lag may lie between two bins
+    coincident = np.maximum(together.max(axis=2), (together[:, :, 1:] + together[:, :, :-1]).max(axis=2))
+    share = coincident / np.maximum(counts, 1)[:, None]
     # of two units that fire together the echo is the one that explains less
     gain = np.bincount(spikes["unit_index"], weights=spikes["gain"], minlength=n_units) / np.maximum(counts, 1)
     larger = (gain[None] > gain[:, None]) | (

@@ -7,6 +7,7 @@ from spikeinterface.core import BaseRecording, NumpySorting
 from spikeinterface.core.base import minimum_spike_dtype
 from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
+from .quality import label_units
 from .templates import DriftingUnitTemplates
 
 
@@ -14,6 +15,8 @@ def finish(
     recording: BaseRecording,
     spikes: np.ndarray,
     templates: DriftingUnitTemplates,
+    *,
+    censored_period_ms: float = 0.5,
 ) -> NumpySorting:
     """
     Make the Sorting of one shank.
@@ -25,13 +28,15 @@ def finish(
     spikes : (n_spikes,) structured array
         `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
     templates : DriftingUnitTemplates
+    censored_period_ms : float
+        No unit has two spikes nearer than this.
 
     Returns
     -------
     NumpySorting
         Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
-        `confidence` (mean over the spikes).
+        `confidence` (mean over the spikes) and `quality` ("good", "mua" or "noise", see `label_units`).
     """
     segment_lengths = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
     inside = (spikes["sample_index"] >= 0) & (
@@ -69,6 +74,16 @@ def finish(
     sorting.set_property("amplitude", (snr * noise).astype("float64"))
     sorting.set_property("num_spikes", counts)
     sorting.set_property("confidence", confidence)
+    spikes["unit_index"] = vector["unit_index"]
+    quality = label_units(
+        spikes[order],
+        len(used),
+        snr,
+        sampling_frequency=recording.sampling_frequency,
+        duration_s=recording.get_total_duration(),
+        censored_period_ms=censored_period_ms,
+    )
+    sorting.set_property("quality", quality)
     return sorting
 
 

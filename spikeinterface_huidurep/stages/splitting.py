@@ -14,7 +14,9 @@ from .template_space import WhitenedTemplates
 DIP_THRESHOLD = 2.0
 # distance of the two sides' means over their own spread: 2.7 for the halves of a Gaussian, 3.5 for those of a flat
 # distribution, so that what has two modes lies beyond
-MIN_SIDES_APART = 4.5
+MIN_SIDES_APART = 4.0
+# a split needs less distance than clusters that are not merged: two modes are evidence by themselves
+SPLIT_SHARE = 0.85
 
 
 def split_units(
@@ -87,7 +89,7 @@ def split_units(
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels[chosen] == unit)
         norm = np.linalg.norm(templates.of_unit(unit, displacement[chosen[here]]).mean(axis=0)) if len(here) else 0.0
-        wanted = min_separation * np.sqrt(1 + (variability * norm) ** 2)
+        wanted = SPLIT_SHARE * min_separation * np.sqrt(1 + (variability * norm) ** 2)
         parts = _modes(residuals[here], min_size, wanted, n_components)
         for part in range(1, parts.max(initial=0) + 1):
             split[chosen[here[parts == part]]] = next_label
@@ -114,12 +116,8 @@ def _two_modes(points, min_size, min_separation, n_components):
     """Mask of the points on the upper side of the clearest cut along a principal component; None if there is none."""
     dip_test = _dip_test()
     centred = points - np.median(points, axis=0)
-    # collisions are far out in every direction: they must not turn the components
-    norm = np.linalg.norm(centred, axis=1)
-    inner = centred[norm <= np.quantile(norm, 0.9)]
-    _, _, directions = np.linalg.svd(inner, full_matrices=False)
     best, best_dip = None, DIP_THRESHOLD
-    for direction in directions[:n_components]:
+    for direction in _directions(centred, n_components):
         projection = (centred @ direction).astype("float64")
         for _ in range(2):
             dip, cut = dip_test(projection)
@@ -132,10 +130,22 @@ def _two_modes(points, min_size, min_separation, n_components):
             projection = (centred @ (line / max(np.linalg.norm(line), 1e-9))).astype("float64")
         if dip > best_dip and min(upper.sum(), (~upper).sum()) >= min_size:
             if _separation(projection, upper) >= MIN_SIDES_APART:
-                separation = np.linalg.norm(np.median(points[upper], axis=0) - np.median(points[~upper], axis=0))
-                if separation >= min_separation:
+                if _distance(points, upper) >= min_separation:
                     best, best_dip = upper, dip
     return best
+
+
+def _directions(centred, n_components, far=0.1):
+    """
+    Unit vectors along which to look for two modes: the principal components of the bulk, and of what is far from it.
+
+    Collisions are far out in every direction and must not turn the components of the bulk; but a second neuron that is
+    no tenth of the points is far out as well, all of it in one direction.
+    """
+    norm = np.linalg.norm(centred, axis=1)
+    inner = norm <= np.quantile(norm, 1 - far)
+    parts = [part for part in (centred[inner], centred[~inner]) if len(part) > 1]
+    return np.concatenate([np.linalg.svd(part, full_matrices=False)[2][:n_components] for part in parts])
 
 
 @cache
@@ -145,6 +155,15 @@ def _dip_test():
     from spikeinterface.sortingcomponents.clustering.isosplit_isocut import isocut
 
     return numba.njit(nogil=True, cache=True)(isocut.py_func)
+
+
+def _distance(points, upper):
+    """Distance of the medians of the two sides, without the part that their estimation from few points makes."""
+    above, below = points[upper], points[~upper]
+    squared = np.sum((np.median(above, axis=0) - np.median(below, axis=0)) ** 2)
+    # the variance of a median is pi / 2 times that of a mean, in each coordinate
+    by_chance = 0.5 * np.pi * points.shape[1] * (1 / len(above) + 1 / len(below))
+    return np.sqrt(max(squared - by_chance, 0.0))
 
 
 def _separation(projection, upper):

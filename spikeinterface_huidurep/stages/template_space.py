@@ -48,6 +48,11 @@ class WhitenedTemplates:
     def n_units(self) -> int:
         return len(self.coefficients)
 
+    @property
+    def energy(self) -> np.ndarray:
+        """Squared norm of each template (squared units of noise), mean over the displacements, (n_units,)."""
+        return (self.coefficients.astype("float64") ** 2).sum(axis=(2, 3)).mean(axis=1)
+
     def at(self, displacement: np.ndarray) -> np.ndarray:
         """Coefficients at one displacement a unit (um), interpolated: (n_units, n_local, n_filters)."""
         return self._interpolated(np.arange(self.n_units), displacement)

@@ -20,7 +20,7 @@ class DriftingUnitTemplates:
     channels : (n_units, n_local) int, channel indices, ascending
     displacements : (n_displacements,) float, um
     locations : (n_units, 2) float, um, in registered coordinates
-    n_spikes : (n_units,) int, spikes behind each unit's mean
+    counts : (n_units, n_displacements) int, spikes behind each mean
     nbefore : int, samples before the trough
     """
 
@@ -28,8 +28,13 @@ class DriftingUnitTemplates:
     channels: np.ndarray
     displacements: np.ndarray
     locations: np.ndarray
-    n_spikes: np.ndarray
+    counts: np.ndarray
     nbefore: int
+
+    @property
+    def n_spikes(self) -> np.ndarray:
+        """Spikes behind each unit's templates, (n_units,) int."""
+        return self.counts.sum(axis=1)
 
     @property
     def n_units(self) -> int:
@@ -42,7 +47,7 @@ class DriftingUnitTemplates:
             waveforms=self.waveforms[units],
             channels=self.channels[units],
             locations=self.locations[units],
-            n_spikes=self.n_spikes[units],
+            counts=self.counts[units],
         )
 
     def dense(self, displacement: int, n_channels: int) -> np.ndarray:
@@ -120,9 +125,7 @@ def estimate_templates(
     waveforms = np.zeros((n_units, len(displacements), nbefore + nafter, channels.shape[1]), dtype="float32")
     for unit in range(n_units):
         waveforms[unit] = _interpolate_field(sums[unit], counts[unit], probe[channels[unit]], displacements)
-    return DriftingUnitTemplates(
-        waveforms, channels, np.asarray(displacements, float), unit_locations, counts.sum(axis=1).astype(int), nbefore
-    )
+    return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
 
 
 def _local_channels(probe, unit_locations, displacements, n_local):

@@ -9,8 +9,10 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import ms_to_samples
 
-from .merging import distances_across_drift, merge_clusters, relabel
+from .distances import distances_across_drift
+from .merging import merge_clusters, relabel
 from .noise import NoiseModel
+from .screening import screen_clusters
 from .splitting import split_units
 from .template_space import whiten_templates
 from .templates import DriftingUnitTemplates, estimate_templates
@@ -41,6 +43,7 @@ def make_units(
     displacements: np.ndarray,
     nbefore: int,
     nafter: int,
+    detect_threshold: float = 5.0,
     min_size: int = 20,
     merge_threshold: float = 4.0,
     amplitude_std: float = 0.12,
@@ -48,7 +51,7 @@ def make_units(
     job_kwargs: dict | None = None,
 ) -> Units:
     """
-    Make templates of the clusters, split and merge on the evidence of the waveforms, and make the units' templates.
+    Make templates of the clusters; split, screen and merge them on their evidence; make the units' templates.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def make_units(
         Displacements for which templates are made, um.
     nbefore, nafter : int
         Samples of the templates before and after the peak.
+    detect_threshold : float
+        Threshold beyond which the peaks were detected, in units of noise.
     min_size : int
         Least number of peaks on each side of a split.
     merge_threshold : float
@@ -103,17 +108,21 @@ def make_units(
     )
     if labels.max() > clusters.max():
         templates = templates_of(peaks, labels)
+    n_split = templates.n_units
+    max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
+    real = screen_clusters(templates, peaks, labels, detect_threshold=detect_threshold, max_lag=max_lag)
+    labels = np.where(labels >= 0, np.where(real, np.cumsum(real) - 1, -1)[labels], -1)
+    templates = templates.select(real)
     group, lags = merge_clusters(
         whiten_templates(templates, noise),
-        templates.n_spikes,
+        templates.counts,
         merge_threshold=merge_threshold,
-        across_drift=distances_across_drift(embedding, labels, locations, displacement, displacements, seed=seed),
+        across_drift=distances_across_drift(embedding, labels, locations, templates.counts, seed=seed),
         amplitude_std=amplitude_std,
-        max_lag=ms_to_samples(MAX_LAG_MS, recording.sampling_frequency),
+        max_lag=max_lag,
     )
-    n_split = templates.n_units
     peaks, labels = relabel(peaks, labels, group, lags)
-    if labels.max() + 1 < n_split:
+    if labels.max() + 1 < len(group):
         templates = templates_of(peaks, labels)
     logger.info("%d clusters, %d after splitting, %d units", clusters.max() + 1, n_split, templates.n_units)
     return Units(peaks, labels, templates)

@@ -1,0 +1,110 @@
+"""Confidence: how likely each spike is its unit's, from where its evidence lies among the unit's other spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import norm
+
+from .assignment import AMPLITUDE_LIMITS
+
+# share of a unit's spikes whose amplitude may be anything: bursts, mixtures with other spikes
+ANY_AMPLITUDE = 0.1
+# what the amplitude of a unit's spikes is before they are seen: the peaks that made its template are the larger ones
+AMPLITUDE_MEAN, AMPLITUDE_MEAN_STD, AMPLITUDE_STD = 0.95, 0.05, 0.1
+# the evidence of what is no spike of the unit falls by a factor e within so much
+NOISE_SCALE_START, NOISE_SCALE_MIN, NOISE_SCALE_MAX = 6.0, 2.0, 7.0
+N_ITERATIONS = 50
+
+
+def estimate_confidence(
+    spikes: np.ndarray,
+    energy: np.ndarray,
+    *,
+    threshold: float,
+    amplitude_std: float,
+    amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
+) -> np.ndarray:
+    """
+    Probability that each spike is of its unit, by a mixture model of each unit's spikes.
+
+    Of the spikes that the assignment found for a unit some are the unit's: their amplitudes are normally distributed
+    around the template's. The others are noise and spikes of neurons without a unit: their evidence falls off
+    exponentially from the threshold. The mixture is fitted to each unit by expectation maximisation, with a prior on
+    the amplitudes, since of a small unit one sees only the upper part. A rival unit that explains the same spike
+    lowers the confidence further.
+
+    Parameters
+    ----------
+    spikes : (n_spikes,) structured array
+        From `assign_spikes`: `unit_index`, `amplitude`, `gain`, and `confidence` against rival units.
+    energy : (n_units,) float
+        Squared norm of each unit's whitened template (squared units of noise).
+    threshold, amplitude_std, amplitude_limits : float, float, (float, float)
+        As for `assign_spikes`.
+
+    Returns
+    -------
+    confidence : (n_spikes,) float32
+        From 0 to 1, for a unit never falling with the gain.
+    """
+    confidence = np.zeros(len(spikes), dtype="float32")
+    order = np.argsort(spikes["unit_index"], kind="stable")
+    bounds = np.searchsorted(spikes["unit_index"][order], np.arange(len(energy) + 1))
+    for unit in range(len(energy)):
+        here = order[bounds[unit] : bounds[unit + 1]]
+        if len(here) == 0:
+            continue
+        gain = spikes["gain"][here].astype("float64")
+        evidence = _Evidence(float(energy[unit]), threshold, amplitude_std**-2, amplitude_limits)
+        own = evidence.share_of_unit(spikes["amplitude"][here].astype("float64"), gain)
+        by_gain = np.argsort(gain, kind="stable")
+        own[by_gain] = np.maximum.accumulate(own[by_gain])
+        confidence[here] = own * spikes["confidence"][here]
+    return confidence
+
+
+class _Evidence:
+    """The two components of one unit's spikes, as densities over the gain."""
+
+    def __init__(self, energy, threshold, stiffness, limits):
+        self.energy, self.threshold, self.stiffness, self.limits = energy, threshold, stiffness, limits
+        # match of the smallest spike beyond the threshold, in parts of the template's own
+        match = np.linspace(0.0, limits[1] + 0.5, 2000)
+        amplitude = np.clip((match * energy + stiffness) / (energy + stiffness), *limits)
+        gain = 2 * amplitude * match * energy - amplitude**2 * energy - stiffness * (amplitude - 1) ** 2
+        self.least = float(match[np.argmax(gain > threshold)])
+        self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
+
+    def share_of_unit(self, amplitude, gain):
+        """Posterior probability of the unit for each spike, (n,) float64."""
+        low, high = self.limits
+        # the assignment draws amplitudes to one: this is the match without that
+        match = (amplitude * (self.energy + self.stiffness) - self.stiffness) / self.energy
+        slope = 1 / np.maximum(2 * amplitude * self.energy, 1e-6)
+        anything = ANY_AMPLITUDE / (high - low) * ((match > low) & (match < high))
+        mean, weight, scale = AMPLITUDE_MEAN, 0.8, NOISE_SCALE_START
+        surplus = gain - self.threshold
+        for _ in range(N_ITERATIONS):
+            start = (self.least - mean) / self.spread
+            seen = max(float(norm.sf(start)), 0.05)
+            near = (1 - ANY_AMPLITUDE) * norm.pdf(match, mean, self.spread) / seen
+            unit = weight * (near + anything) * slope
+            noise = (1 - weight) / scale * np.exp(-surplus / scale)
+            share = unit / (unit + noise + 1e-300)
+            typical = share * near / (near + anything + 1e-300)
+            weight = float(np.clip((share.sum() + 2) / (len(gain) + 3), 0.02, 0.995))
+            mean = self._mean(match, typical, mean, start)
+            rest = 1 - share
+            scale = ((rest * surplus).sum() + 3 * NOISE_SCALE_START) / (rest.sum() + 3)
+            scale = float(np.clip(scale, NOISE_SCALE_MIN, NOISE_SCALE_MAX))
+        return share
+
+    def _mean(self, match, weights, mean, start):
+        """Posterior mean amplitude, corrected for the spikes below the threshold that are not there to be averaged."""
+        total = weights.sum()
+        if total <= 3:
+            return mean
+        missing = self.spread * norm.pdf(start) / max(norm.sf(start), 1e-3)
+        observed = (weights * match).sum() / total - missing
+        precision, prior = total / self.spread**2, AMPLITUDE_MEAN_STD**-2
+        return float(np.clip((precision * observed + prior * AMPLITUDE_MEAN) / (precision + prior), 0.75, 1.15))

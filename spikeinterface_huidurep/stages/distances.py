@@ -1,0 +1,191 @@
+"""Distances between clusters, in units of noise: of their templates, and of their embeddings where drift parts them."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from sklearn.decomposition import PCA
+
+from .template_space import WhitenedTemplates
+
+# templates are compared where both clusters were seen; the templates themselves are smooth over so many um
+SMOOTH_UM = 10.0
+
+
+def template_distances(
+    templates: WhitenedTemplates,
+    counts: np.ndarray,
+    *,
+    amplitude_std: float = 0.12,
+    variability: float = 0.05,
+    max_distance_um: float = 60.0,
+    max_lag: int = 10,
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Distances between templates in standard deviations of the noise, and the lags at which they are reached.
+
+    Each pair is compared at the displacement at which both have most spikes: elsewhere one of them is a guess.
+
+    Parameters
+    ----------
+    templates : WhitenedTemplates
+    counts : (n_clusters, n_displacements) int
+        Spikes behind each template.
+    amplitude_std, variability : float
+        How much one neuron's amplitude and the shape of its waveform vary, as a fraction of its norm; it adds to the
+        noise.
+    max_distance_um : float
+        Clusters further apart than this are infinitely far.
+    max_lag : int
+        Largest lag, in samples, at which two clusters of one unit were centred.
+
+    Returns
+    -------
+    distance : (n_clusters, n_clusters) float64
+        Zero on the diagonal.
+    lag : (n_clusters, n_clusters) int64
+        `lag[a, b]` samples are to be added to spikes of b to align them with a.
+    """
+    n_clusters, _, n_local, n_filters = templates.coefficients.shape
+    distance = np.full((n_clusters, n_clusters), np.inf)
+    np.fill_diagonal(distance, 0.0)
+    lags = np.zeros((n_clusters, n_clusters), dtype="int64")
+    middle = templates.response.shape[3] // 2
+    max_lag = min(max_lag, middle)
+    window = np.arange(middle - max_lag, middle + max_lag + 1)
+    seen = smoothed_shares(counts, templates.displacements)
+    n_spikes = counts.sum(axis=1)
+    for a in range(n_clusters):
+        for b in range(a + 1, n_clusters):
+            if np.linalg.norm(templates.locations[a] - templates.locations[b]) > max_distance_um:
+                continue
+            displacement = int(np.argmax(np.minimum(seen[a], seen[b])))
+            # answer of b's filters, lag samples after a spike of a that came a fraction of a sample early or late
+            correlation = cross_correlation(templates, b, a, displacement, window)
+            best = int(np.argmax(correlation))
+            estimation = n_local * n_filters * (1 / max(n_spikes[a], 1) + 1 / max(n_spikes[b], 1))
+            energy_a, energy_b = (
+                float((templates.coefficients[unit, displacement].astype("float64") ** 2).sum()) for unit in (a, b)
+            )
+            squared = _squared_distance(energy_a, energy_b, correlation[best], estimation, amplitude_std, variability)
+            distance[a, b] = distance[b, a] = np.sqrt(squared)
+            # b is seen at +lag after the sample of a: a's spikes come earlier, so b's are to be moved back by it
+            lags[a, b], lags[b, a] = -(best - max_lag), best - max_lag
+    return distance, lags
+
+
+def cross_correlation(
+    templates: WhitenedTemplates, unit: int, other: int, displacement: int, window: np.ndarray
+) -> np.ndarray:
+    """
+    Answer of one unit's matched filter to the other's template, at the best of its sub-sample shifts.
+
+    Parameters
+    ----------
+    templates : WhitenedTemplates
+    unit, other : int
+    displacement : int
+        Index into the templates' displacements.
+    window : (n,) int or bool
+        Which lags: indices into the last axis of `templates.response`, whose middle is lag zero.
+
+    Returns
+    -------
+    correlation : (n,) float64
+        Zero where the units share no channel.
+    """
+    _, mine, theirs = np.intersect1d(templates.channels[unit], templates.channels[other], return_indices=True)
+    coefficients = templates.coefficients[:, displacement].astype("float64")
+    overlap = coefficients[unit, mine].T @ coefficients[other, theirs]
+    return np.einsum("kq,jkql->jl", overlap, templates.response[..., window], optimize=True).max(axis=0)
+
+
+def smoothed_shares(counts: np.ndarray, displacements: np.ndarray) -> np.ndarray:
+    """Share of each cluster's spikes at each displacement, (n_clusters, n_displacements), smoothed as templates are."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if len(displacements) == 1:
+        return share
+    return gaussian_filter1d(share, SMOOTH_UM / (displacements[1] - displacements[0]), axis=1, mode="constant")
+
+
+def shared_displacements(counts: np.ndarray) -> np.ndarray:
+    """Share of the displacements that two clusters have in common, (n_clusters, n_clusters), from 0 to 1."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return np.minimum(share[:, None], share[None]).sum(axis=2)
+
+
+def distances_across_drift(
+    embedding: np.ndarray,
+    labels: np.ndarray,
+    locations: np.ndarray,
+    counts: np.ndarray,
+    *,
+    max_embedding_distance: float = 8.0,
+    max_distance_um: float = 25.0,
+    max_overlap: float = 0.1,
+    n_components: int = 16,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    Distances between clusters that are hardly ever seen at the same displacement.
+
+    Two neurons are there whatever the displacement; of the pieces into which drift cuts a neuron's cluster one stops
+    where the other starts. No template can be compared between such pieces, but the encoder was trained not
+    to mind the displacement: the distance is Mahalanobis' between the medians of their embeddings.
+
+    Parameters
+    ----------
+    embedding : (n_peaks, 32) float
+    labels : (n_peaks,) int
+        Cluster of each peak, -1 for none.
+    locations : (n_peaks, 2) float
+        Registered locations, um.
+    counts : (n_clusters, n_displacements) int
+        Peaks of each cluster at each displacement.
+    max_embedding_distance : float
+        Distance, in standard deviations of a cluster, at which two pieces are still one.
+    max_distance_um : float
+        Pieces of one unit are no further apart than this.
+    max_overlap : float
+        Largest share of the displacements that two pieces have in common.
+    n_components : int
+        Principal components of the embedding that are used.
+    seed : int
+
+    Returns
+    -------
+    distance : (n_clusters, n_clusters) float64
+        Divided by `max_embedding_distance`; infinite where the pair is seen at the same displacements or is too far
+        apart.
+    """
+    n_clusters = int(labels.max(initial=-1)) + 1
+    distance = np.full((n_clusters, n_clusters), np.inf)
+    members = [np.flatnonzero(labels == cluster) for cluster in range(n_clusters)]
+    if n_clusters < 2 or counts.shape[1] < 2:
+        return distance
+    components = PCA(min(n_components, *embedding.shape), random_state=seed).fit_transform(embedding)
+    spreads = [np.cov(components[here].T) for here in members if len(here) > 2 * components.shape[1]]
+    if not spreads:
+        return distance
+    spread = np.mean(spreads, axis=0)
+    whitened = components @ np.linalg.inv(np.linalg.cholesky(spread + 1e-6 * np.trace(spread) * np.eye(len(spread)))).T
+    centres = np.array([np.median(whitened[here], axis=0) for here in members])
+    places = np.array([np.median(locations[here], axis=0) for here in members])
+    overlap = shared_displacements(counts)
+    for a in range(n_clusters):
+        near = np.linalg.norm(places - places[a], axis=1) <= max_distance_um
+        apart = near & (overlap[a] <= max_overlap)
+        distance[a, apart] = np.linalg.norm(centres[apart] - centres[a], axis=1) / max_embedding_distance
+    return distance
+
+
+def _squared_distance(energy_a, energy_b, correlation, estimation, amplitude_std, variability):
+    """
+    Squared distance of two templates: their difference along their sum counts in the spread of amplitudes, the rest in
+    that of shapes, and both in the noise.
+    """
+    total = energy_a + energy_b + 2 * correlation
+    along = (energy_a - energy_b) ** 2 / max(total, 1e-12)
+    across = max(energy_a + energy_b - 2 * correlation - along - estimation, 0.0)
+    middle = total / 4
+    return along / (1 + amplitude_std**2 * middle) + across / (1 + variability**2 * middle)
