@@ -1,6 +1,7 @@
 """Pictures of a sort, and the report: what they show, and that the page needs nothing else."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import spikeinterface.core as sc
 from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.cli import main
+from spikeinterface_huidurep.commands.report import load_sort
 from spikeinterface_huidurep.curation import load_analyzer
 from spikeinterface_huidurep.curation.curation_file import read_curation
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
@@ -19,7 +21,7 @@ from spikeinterface_huidurep.curation.pictures import (
     draw_quality,
     draw_templates,
 )
-from spikeinterface_huidurep.curation.report import motion_of_sort, report
+from spikeinterface_huidurep.curation.report import motion_of_output, motion_of_sort, report, save_motions
 
 
 def points_of(axes) -> np.ndarray:
@@ -125,6 +127,17 @@ def test_sorting_with_a_report(tetrode_recording, tmp_path, capsys):
     assert "freq_min=400" in page and "not corrected" in page and "Spike sorting of recording" in page
     assert main(arguments) == 2  # what is there stays
 
+    # afterwards: a new report of the analyzer that is there, and what a new analyzer would be made of
+    assert main(["report", str(output), "--output", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere/report.html").is_file()
+    sorting, again, params = load_sort(output)
+    assert params["freq_min"] == 400 and "freq_max" not in params
+    assert list(sorting.unit_ids) == list(analyzer.unit_ids) and again.get_num_samples() == recording.get_num_samples()
+    shutil.rmtree(output / "analyzer")
+    shutil.rmtree(output / "sorting")
+    assert main(["report", str(output)]) == 2
+    assert "did not come to an end" in capsys.readouterr().err
+
 
 def test_the_motion_of_a_sort_is_found(tmp_path):
     assert motion_of_sort(tmp_path) == {}
@@ -132,5 +145,7 @@ def test_the_motion_of_a_sort_is_found(tmp_path):
     for name in ("motion", "group_1/motion"):
         motion.save(tmp_path / "sorter_output/intermediate" / name)
     found = motion_of_sort(tmp_path)
+    save_motions(found, tmp_path / "kept")
+    assert set(motion_of_output(tmp_path / "kept")) == {None, "1"} and motion_of_output(tmp_path) == {}
     assert set(found) == {None, "1"}
     np.testing.assert_array_equal(found["1"].displacement[0], motion.displacement[0])

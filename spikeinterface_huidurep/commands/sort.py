@@ -6,10 +6,7 @@ import argparse
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from spikeinterface.core import BaseRecording, BaseSorting
+from typing import Any
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -127,35 +124,9 @@ def sort(arguments: argparse.Namespace) -> None:
     print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
     print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
     if arguments.report:
-        write_report(output, sorting, recording, params, arguments.recording.name, arguments.n_jobs)
+        from .report import report_sort
 
-
-def write_report(
-    output: Path, sorting: BaseSorting, recording: BaseRecording, params: dict[str, Any], name: str, n_jobs: int
-) -> None:
-    """Make the analyzer and the report of a sort, and keep its motion, in the output folder."""
-    from .. import __version__
-    from ..curation.analyzer import ANALYZER_NAME, PREPROCESSING, make_analyzer
-    from ..curation.report import motion_of_sort, report
-
-    motions = motion_of_sort(output / "sorter")
-    for shank, motion in motions.items():
-        motion.save(output / "motion" if shank is None else output / "motion" / f"group_{shank}")
-    if not params.get("save_intermediate"):
-        shutil.rmtree(output / "sorter" / "sorter_output" / "intermediate", ignore_errors=True)
-    if len(sorting.unit_ids) == 0:
-        print("No units were found: there is nothing to report.")
-        return
-    preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
-    encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
-    analyzer = make_analyzer(
-        sorting, recording, output / ANALYZER_NAME, preprocessing=preprocessing, n_jobs=n_jobs, **encoder
-    )
-    facts = {"Sorter": f"HuiduRep {__version__}", "Motion": "corrected" if motions else "not corrected"}
-    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
-    files = report(analyzer, output / "report", motion=motions, title=f"Spike sorting of {name}", facts=facts)
-    print(f"Report: {files.html.absolute()}")
-    print(f"Look at the units and curate them with: huidurep gui {output}")
+        report_sort(output, sorting, recording, params, arguments.recording.name, arguments.n_jobs)
 
 
 def sorter_params(texts: dict[str, str]) -> dict[str, Any]:

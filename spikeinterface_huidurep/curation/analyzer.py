@@ -19,8 +19,9 @@ from spikeinterface.core import (
     create_sorting_analyzer,
     load_sorting_analyzer,
 )
+from threadpoolctl import threadpool_limits
 
-from ..parameters import DEFAULT_PARAMS
+from ..parameters import DEFAULT_PARAMS, resolve_job_kwargs
 from .extension import EXTENSION_NAME, register_extension
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -119,7 +120,7 @@ def make_analyzer(
     seed : int
         Chooses the spikes whose waveforms and embeddings are kept.
     **job_kwargs
-        SpikeInterface's parameters for parallel processing.
+        SpikeInterface's parameters for parallel processing; by default those of the sorter, all cores in threads.
 
     Returns
     -------
@@ -151,7 +152,7 @@ def make_analyzer(
         folder=path,
         return_in_uV=True,
         seed=seed,
-        job_kwargs=job_kwargs,
+        job_kwargs=_resolved(job_kwargs),
     )
     complete_analyzer(analyzer, model=model, device=device, seed=seed, **job_kwargs)
     if suggest:
@@ -202,12 +203,22 @@ def complete_analyzer(
         raise ValueError(f"The analyzer's recording cannot be found, and without it there are no {', '.join(missing)}.")
     if missing:
         logger.info("computing %s", ", ".join(missing))
-        with warnings.catch_warnings():
-            # SpikeInterface warns of each metric for which a recording is too short: they are NaN, which says enough
-            for beginning in ("Bin duration of", "Amplitude cutoff set to NaN", "Drift metrics could not be computed"):
-                warnings.filterwarnings("ignore", message=beginning)
-            analyzer.compute(missing, **job_kwargs)
+        _compute(analyzer, missing, _resolved(job_kwargs))
     return analyzer
+
+
+def _compute(analyzer: SortingAnalyzer, extensions: dict[str, dict], jobs: dict[str, Any]) -> None:
+    # many small matrices: more threads than cores that are free slow the principal components down tenfold
+    with warnings.catch_warnings(), threadpool_limits(1):
+        # SpikeInterface warns of each metric for which a recording is too short: they are NaN, which says enough
+        for beginning in ("Bin duration of", "Amplitude cutoff set to NaN", "Drift metrics could not be computed"):
+            warnings.filterwarnings("ignore", message=beginning)
+        others = {name: params for name, params in extensions.items() if name != "principal_components"}
+        if others:
+            analyzer.compute(others, **jobs)
+        if len(others) < len(extensions):
+            # several jobs would be processes here, which cost more than they save
+            analyzer.compute("principal_components", **extensions["principal_components"], **{**jobs, "n_jobs": 1})
 
 
 def load_analyzer(folder: str | Path) -> SortingAnalyzer:
@@ -316,6 +327,11 @@ def in_microvolts(analyzer: SortingAnalyzer) -> bool:
     """Whether the amplitudes of an analyzer are known to be in uV; otherwise they are in the recording's own unit."""
     unit = analyzer.get_recording_property(_UNIT_PROPERTY)
     return bool(analyzer.return_in_uV) and (unit is None or unit[0] != OWN_UNIT)
+
+
+def _resolved(job_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Job parameters as the sorter takes them."""
+    return resolve_job_kwargs({"job_kwargs": job_kwargs, "n_jobs": None}, bool(job_kwargs.get("progress_bar", False)))
 
 
 def _check_fit(sorting: BaseSorting, recording: BaseRecording) -> None:

@@ -6,7 +6,7 @@ import base64
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,7 +228,22 @@ def motion_of_sort(sorter_folder: str | Path) -> dict[Any, Motion]:
         By shank (as text), or under None where the recording was sorted as one; empty where no motion was corrected.
     """
     root = Path(sorter_folder) / "sorter_output" / "intermediate"
-    found: dict[Any, Path] = {None: root / "motion"}
-    for folder in sorted(root.glob("group_*")):
-        found[folder.name.removeprefix("group_")] = folder / "motion"
-    return {group: Motion.load(folder) for group, folder in found.items() if folder.is_dir()}
+    return _load_motions({None: root / "motion"}, root.glob("group_*/motion"))
+
+
+def save_motions(motions: Mapping[Any, Motion], output: Path) -> None:
+    """Keep the motions of a sort in its output folder, for `motion_of_output`."""
+    for shank, motion in motions.items():
+        motion.save(output / "motion" if shank is None else output / "motion" / f"group_{shank}" / "motion")
+
+
+def motion_of_output(output: Path) -> dict[Any, Motion]:
+    """The motions that `save_motions` has kept in an output folder."""
+    return _load_motions({None: output / "motion"}, (output / "motion").glob("group_*/motion"))
+
+
+def _load_motions(found: dict[Any, Path], shanks: Iterable[Path]) -> dict[Any, Motion]:
+    for folder in sorted(shanks):
+        found[folder.parent.name.removeprefix("group_")] = folder
+    info = "spikeinterface_info.json"
+    return {shank: Motion.load(folder) for shank, folder in found.items() if (folder / info).is_file()}

@@ -1,0 +1,130 @@
+"""``huidurep report``: analyzer, suggestions and a page of pictures, of a sort that was made before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikeinterface.core import BaseRecording, BaseSorting
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the subcommand ``report`` to the command line."""
+    parser = subparsers.add_parser(
+        "report",
+        help="write a report of a sort that was made before",
+        description="Write pictures and a page of a sort. In an output folder of huidurep sort the analyzer for "
+        "huidurep gui is made as well where it is missing, as huidurep sort --report does.",
+        epilog="Example: huidurep report huidurep_output",
+    )
+    parser.add_argument("folder", type=Path, help="output folder of huidurep sort, or folder of a SortingAnalyzer")
+    parser.add_argument("--output", type=Path, help="folder to write (default: report, in or beside the folder)")
+    parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="say what is done")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write what the command line asks for; returns the exit status."""
+    from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer
+    from ..curation.report import motion_of_output, report
+
+    if arguments.verbose:
+        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    folder = arguments.folder.expanduser().absolute()
+    output = arguments.output.expanduser() if arguments.output else None
+    found = find_analyzer(folder)
+    if not is_analyzer(found) and (folder / "sorter").is_dir():
+        sorting, recording, params = load_sort(folder)
+        report_sort(folder, sorting, recording, params, folder.name, arguments.n_jobs, output)
+        return 0
+    analyzer = load_analyzer(found)
+    default = folder / "report" if found != folder else folder.parent / f"{folder.stem}_report"
+    files = report(
+        analyzer, output or default, motion=motion_of_output(folder), title=f"Spike sorting of {folder.name}"
+    )
+    print(f"Report: {files.html.absolute()}")
+    return 0
+
+
+def load_sort(output: Path) -> tuple[BaseSorting, BaseRecording, dict[str, Any]]:
+    """
+    What ``huidurep sort`` has left in its output folder.
+
+    Returns
+    -------
+    sorting, recording : BaseSorting, BaseRecording
+    params : dict
+        The sorter's parameters that were not its defaults.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the sort did not come to an end, or its recording is no longer there.
+    """
+    from spikeinterface.core import load
+
+    from ..parameters import DEFAULT_PARAMS
+    from ..sorter import HuiduRepSorter
+
+    if not (output / "sorting").is_dir():
+        raise FileNotFoundError(f"There is no sorting in {output}: the sort did not come to an end.")
+    recording = HuiduRepSorter.load_recording_from_folder(output / "sorter")
+    saved = json.loads((output / "sorter" / "spikeinterface_params.json").read_text(encoding="utf8"))
+    given = saved.get("sorter_params", {})
+    params = {name: value for name, value in given.items() if name in DEFAULT_PARAMS and value != DEFAULT_PARAMS[name]}
+    return load(output / "sorting"), recording, params
+
+
+def report_sort(
+    output: Path,
+    sorting: BaseSorting,
+    recording: BaseRecording,
+    params: dict[str, Any],
+    name: str,
+    n_jobs: int,
+    report_folder: Path | None = None,
+) -> None:
+    """
+    Make the analyzer and the report of a sort, and keep its motion, in the output folder of ``huidurep sort``.
+
+    Parameters
+    ----------
+    output : Path
+        With the folder "sorter" in it.
+    sorting, recording : BaseSorting, BaseRecording
+    params : dict
+        The sorter's parameters that were not its defaults.
+    name : str
+        Of the recording, for the page's title.
+    n_jobs : int
+    report_folder : Path, optional
+        Where the report is written; by default the folder "report" in the output folder.
+    """
+    from .. import __version__
+    from ..curation.analyzer import ANALYZER_NAME, PREPROCESSING, make_analyzer
+    from ..curation.report import motion_of_sort, report, save_motions
+
+    motions = motion_of_sort(output / "sorter")
+    save_motions(motions, output)
+    if not params.get("save_intermediate"):
+        shutil.rmtree(output / "sorter" / "sorter_output" / "intermediate", ignore_errors=True)
+    if len(sorting.unit_ids) == 0:
+        print("No units were found: there is nothing to report.")
+        return
+    preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
+    encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
+    analyzer = make_analyzer(
+        sorting, recording, output / ANALYZER_NAME, preprocessing=preprocessing, n_jobs=n_jobs, **encoder
+    )
+    facts = {"Sorter": f"HuiduRep {__version__}", "Motion": "corrected" if motions else "not corrected"}
+    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+    folder = report_folder or output / "report"
+    files = report(analyzer, folder, motion=motions, title=f"Spike sorting of {name}", facts=facts)
+    print(f"Report: {files.html.absolute()}")
+    print(f"Look at the units and curate them with: huidurep gui {output}")
