@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 from spikeinterface.sorters.basesorter import BaseSorter
 
 from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params, resolve_job_kwargs
@@ -95,6 +96,7 @@ class HuiduRepSorter(BaseSorter):
         recording = cls.load_recording_from_folder(sorter_output_folder.parent, with_warnings=False)
         intermediate = sorter_output_folder / "intermediate" if params["save_intermediate"] else None
         sorting = sort_recording(recording, params, resolve_job_kwargs(params, verbose), intermediate)
+        np.save(sorter_output_folder / "spike_confidence.npy", sorting.spike_confidence)
         sorting.save(folder=sorter_output_folder / "sorting")
 
     @classmethod

@@ -58,6 +58,18 @@ def test_trains_and_properties(small, sorted_small):
         assert np.diff(train).min() > 0.5e-3 * recording.sampling_frequency
 
 
+def test_each_spike_has_a_confidence_and_each_unit_a_quality(sorted_small, tmp_path_factory):
+    found = list(tmp_path_factory.getbasetemp().glob("small*/sort/sorter_output/spike_confidence.npy"))
+    assert len(found) == 1
+    confidence = np.load(found[0])
+    vector = sorted_small.to_spike_vector()
+    assert len(confidence) == len(vector)
+    assert 0 < confidence.min() <= confidence.max() <= 1
+    for index, mean in enumerate(sorted_small.get_property("confidence")):
+        assert confidence[vector["unit_index"] == index].mean() == pytest.approx(mean, rel=1e-4)
+    assert set(sorted_small.get_property("quality")) <= {"good", "mua", "noise"}
+
+
 @pytest.mark.parametrize("job_kwargs", [dict(n_jobs=2, pool_engine="thread"), dict(n_jobs=2, pool_engine="process")])
 def test_same_result_whatever_the_workers(small, sorted_small, job_kwargs, tmp_path):
     state = np.random.get_state()[1].copy()  # noqa: NPY002 (it must not be touched)

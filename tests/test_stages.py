@@ -9,8 +9,11 @@ from probeinterface import generate_linear_probe
 
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
+from spikeinterface_huidurep.stages.confidence import estimate_confidence
 from spikeinterface_huidurep.stages.merging import merge_clusters
 from spikeinterface_huidurep.stages.noise import NoiseModel
+from spikeinterface_huidurep.stages.quality import label_units
+from spikeinterface_huidurep.stages.screening import screen_clusters
 from spikeinterface_huidurep.stages.selection import select_peaks
 from spikeinterface_huidurep.stages.splitting import split_units
 from spikeinterface_huidurep.stages.template_space import whiten_templates
@@ -144,3 +147,103 @@ def test_selection_is_bounded_and_keeps_quiet_channels():
     counts = np.bincount(peaks["channel_index"][chosen])
     np.testing.assert_array_equal(counts, [1000, 100])
     assert np.all(np.diff(chosen) > 0)
+
+
+def test_echoes_at_a_lag_are_cleaned_and_neurons_that_fire_by_chance_stay():
+    """A unit that always comes 2 ms after a larger one is its echo; one that fires on its own is not."""
+    rng = np.random.default_rng(0)
+    large = np.sort(rng.choice(np.arange(1000, 290000, 200), 300, replace=False))
+    echo = large[:250] + 60 + rng.integers(-2, 3, 250)
+    own = np.sort(rng.choice(np.arange(1000, 290000, 200), 250, replace=False))
+    spikes = np.zeros(len(large) + len(echo) + len(own), dtype=spike_dtype)
+    spikes["sample_index"] = np.concatenate([large, echo, own])
+    spikes["unit_index"] = np.repeat([0, 1, 2], [len(large), len(echo), len(own)])
+    spikes["gain"] = np.repeat([500.0, 60.0, 60.0], [len(large), len(echo), len(own)])
+    spikes["confidence"] = 1.0
+    kept = clean_spikes(spikes, 3, duration_s=10.0, censored_period=15)
+    assert set(kept["unit_index"]) == {0, 2}
+
+
+def test_confidence_is_calibrated():
+    """Of the spikes that are given a probability about that share is real, whatever the unit's size."""
+    rng = np.random.default_rng(1)
+    stiffness, threshold = 0.12**-2, 14.0
+    energy = np.array([60.0, 120.0, 400.0])
+    parts = []
+    for unit, e in enumerate(energy):
+        match = rng.normal(0.95, np.hypot(0.1, e**-0.5), 4000)
+        amplitude = np.clip((match * e + stiffness) / (e + stiffness), 0.4, 1.6)
+        gain = 2 * amplitude * match * e - amplitude**2 * e - stiffness * (amplitude - 1) ** 2
+        spurious = threshold + rng.exponential(5.0, 2000)
+        # the amplitude at which the matched filter's output explains as much as a spurious spike does
+        grid = np.linspace(0.05, 1.6, 4000)
+        a = np.clip((grid * e + stiffness) / (e + stiffness), 0.4, 1.6)
+        curve = 2 * a * grid * e - a**2 * e - stiffness * (a - 1) ** 2
+        part = np.zeros(len(gain) + len(spurious), dtype=[*spike_dtype.descr, ("real", bool)])
+        part["unit_index"], part["confidence"] = unit, 1.0
+        part["gain"] = np.concatenate([gain, spurious])
+        part["amplitude"] = np.concatenate([amplitude, np.interp(spurious, curve, a)])
+        part["real"][: len(gain)] = True
+        parts.append(part[part["gain"] > threshold])
+    spikes = np.concatenate(parts)
+    confidence = estimate_confidence(spikes, energy, threshold=threshold, amplitude_std=0.12)
+    for low, high in ((0.0, 0.2), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.0)):
+        here = (confidence >= low) & (confidence <= high)
+        assert here.sum() > 50
+        assert abs(spikes["real"][here].mean() - confidence[here].mean()) < 0.15
+    for unit in range(3):
+        mine = spikes["unit_index"] == unit
+        in_order = confidence[mine][np.argsort(spikes["gain"][mine], kind="stable")]
+        assert np.all(np.diff(in_order) >= 0)
+
+
+def test_clusters_of_echoes_and_of_noise_are_screened_out(two_units):
+    recording, samples, _, shapes = two_units
+    rng = np.random.default_rng(2)
+    first = samples[np.isin(samples, np.arange(1000, 290000, 2000))]
+    quiet = first[:-1] + 450
+    peaks = np.zeros(
+        3 * len(first) - 1, dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("amplitude", "f4")]
+    )
+    peaks["sample_index"] = np.concatenate([first, first + 20, quiet])
+    peaks["amplitude"] = -np.concatenate(
+        [rng.normal(12, 1, len(first)), rng.normal(6, 0.5, len(first)), 5 + rng.exponential(0.2, len(quiet))]
+    )
+    labels = np.repeat([0, 1, 2], [len(first), len(first), len(quiet)])
+    order = np.argsort(peaks["sample_index"])
+    peaks, labels = peaks[order], labels[order]
+    templates = templates_for(recording, peaks["sample_index"], labels, [80.0, 80.0, 200.0])
+    real = screen_clusters(templates, peaks, labels, detect_threshold=5.0, max_lag=9)
+    np.testing.assert_array_equal(real, [True, False, False])
+
+
+def test_pieces_of_a_drifting_unit_are_merged_where_they_meet():
+    """A unit is one cluster below 8 um of displacement and another above; a neighbour is seen throughout."""
+    samples = np.arange(1000, 290000, 700)
+    displacement = 20.0 * np.arange(len(samples)) / len(samples)
+    other = np.arange(len(samples)) % 3 == 2
+    spikes = [
+        (s, waveform(125.0 + d, 11.0, width=6.0) if o else waveform(100.0 + d, 12.0))
+        for s, d, o in zip(samples, displacement, other, strict=True)
+    ]
+    recording = recording_with(spikes)
+    grid = np.arange(0.0, 21.0, 5.0)
+    labels = np.where(other, 2, (displacement > 8.0).astype(int))
+    templates = templates_for(recording, samples, labels, [100.0, 100.0, 125.0], displacement, grid)
+    group, _ = merge_clusters(whiten_templates(templates, WHITE), templates.counts)
+    np.testing.assert_array_equal(group, [0, 0, 1])
+
+
+def test_units_are_labelled_by_their_refractory_period_and_confidence():
+    rng = np.random.default_rng(3)
+    regular = np.cumsum(rng.integers(150, 450, 2000))
+    poisson = np.sort(rng.choice(regular[-1], 2000, replace=False))
+    spikes = np.zeros(6000, dtype=spike_dtype)
+    spikes["sample_index"] = np.concatenate([regular, poisson, regular])
+    spikes["unit_index"] = np.repeat([0, 1, 2], 2000)
+    spikes["confidence"] = np.repeat([0.95, 0.95, 0.45], 2000)
+    spikes = spikes[np.argsort(spikes["sample_index"], kind="stable")]
+    labels = label_units(
+        spikes, 3, np.array([8.0, 8.0, 8.0]), sampling_frequency=30000.0, duration_s=regular[-1] / 30000
+    )
+    assert labels.tolist() == ["good", "mua", "noise"]

@@ -36,7 +36,8 @@ def finish(
     NumpySorting
         Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
-        `confidence` (mean over the spikes) and `quality` ("good", "mua" or "noise", see `label_units`).
+        `confidence` (mean over the spikes) and `quality` ("good", "mua" or "noise", see `label_units`). Its attribute
+        `spike_confidence`, (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`.
     """
     segment_lengths = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
     inside = (spikes["sample_index"] >= 0) & (
@@ -52,7 +53,9 @@ def finish(
     vector["sample_index"], vector["segment_index"] = spikes["sample_index"], spikes["segment_index"]
     vector["unit_index"] = rank[spikes["unit_index"]]
     order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
-    sorting = _sorting(vector[order], recording.sampling_frequency, len(used), len(segment_lengths))
+    sorting = _sorting(
+        vector[order], recording.sampling_frequency, len(used), len(segment_lengths), spikes["confidence"][order]
+    )
     if len(used) == 0:
         return sorting
 
@@ -87,18 +90,19 @@ def finish(
     return sorting
 
 
-def _sorting(vector, sampling_frequency, n_units, n_segments):
+def _sorting(vector, sampling_frequency, n_units, n_segments, confidence):
     """A NumpySorting with the recording's number of segments, those without a spike included."""
     unit_ids = np.arange(n_units)
     sorting = NumpySorting(vector, sampling_frequency, unit_ids)
     for segment_index in range(sorting.get_num_segments(), n_segments):
         sorting.add_sorting_segment(SpikeVectorSortingSegment(vector, segment_index, unit_ids))
+    sorting.spike_confidence = np.asarray(confidence, dtype="float32")
     return sorting
 
 
 def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
     """A Sorting without units, for a recording in which there is nothing to find."""
-    return _sorting(np.zeros(0, dtype=minimum_spike_dtype), sampling_frequency, 0, n_segments)
+    return _sorting(np.zeros(0, dtype=minimum_spike_dtype), sampling_frequency, 0, n_segments, np.zeros(0))
 
 
 def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
@@ -122,8 +126,10 @@ def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
         first += len(sorting.unit_ids)
         vectors.append(vector)
     vector = np.concatenate(vectors)
-    vector = vector[np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))]
-    joined = _sorting(vector, kept[0][0].sampling_frequency, first, kept[0][0].get_num_segments())
+    order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
+    confidence = np.concatenate([sorting.spike_confidence for sorting, _ in kept])[order]
+    n_segments = kept[0][0].get_num_segments()
+    joined = _sorting(vector[order], kept[0][0].sampling_frequency, first, n_segments, confidence)
     for name in kept[0][0].get_property_keys():
         joined.set_property(name, np.concatenate([sorting.get_property(name) for sorting, _ in kept]))
     joined.set_property("group", np.concatenate([[group] * len(sorting.unit_ids) for sorting, group in kept]))
