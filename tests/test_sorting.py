@@ -59,7 +59,7 @@ def test_trains_and_properties(small, sorted_small):
 
 
 def test_each_spike_has_a_confidence_and_each_unit_a_quality(sorted_small, tmp_path_factory):
-    found = list(tmp_path_factory.getbasetemp().glob("small*/sort/sorter_output/spike_confidence.npy"))
+    found = list(tmp_path_factory.getbasetemp().glob("small[0-9]*/sort/sorter_output/spike_confidence.npy"))
     assert len(found) == 1
     confidence = np.load(found[0])
     vector = sorted_small.to_spike_vector()
