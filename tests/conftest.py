@@ -61,7 +61,18 @@ def curation_recording(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _made_analyzer(curation_recording, tmp_path_factory):
+def _quick_similarity():
+    """SpikeInterface's template similarity in numpy: its numba version compiles for twenty seconds in each process."""
+    from spikeinterface.postprocessing import template_similarity
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = template_similarity._compute_similarity_matrix_numpy
+        patch.setattr(template_similarity, "_compute_similarity_matrix", quick)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _made_analyzer(curation_recording, tmp_path_factory, _quick_similarity):
     from spikeinterface_huidurep import make_analyzer
 
     recording, sorting, _ = curation_recording

@@ -110,7 +110,7 @@ def test_a_report_is_one_page(analyzer_folder, tmp_path):
     assert "may be one neuron" not in files.html.read_text(encoding="utf8")
 
 
-def test_sorting_with_a_report(tetrode_recording, tmp_path, capsys):
+def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, capsys):
     recording, _ = tetrode_recording
     folder, output = tmp_path / "recording", tmp_path / "out"
     recording.save(folder=folder)
