@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from spikeinterface.core.zarrextractors import super_zarr_open
 from spikeinterface.curation import validate_curation_dict
 
 from spikeinterface_huidurep.curation import load_analyzer, suggest_curation
@@ -72,6 +73,12 @@ def test_curations_in_a_zarr_archive(analyzer_folder, tmp_path):
         curated_sorting(archive)
     save_curation(archive, curation)
     assert read_curation(load_analyzer(tmp_path / "analyzer.zarr")) == curation
+    # where the GUI looks for it
+    root = super_zarr_open(tmp_path / "analyzer.zarr", mode="r")
+    assert root["spikeinterface_gui"].attrs["curation_data"] == curation
+    # and saving again replaces it
+    save_curation(archive, {**curation, "merges": []})
+    assert read_curation(load_analyzer(tmp_path / "analyzer.zarr"))["merges"] == []
 
 
 def test_curations_that_cannot_be_saved(analyzer_folder):

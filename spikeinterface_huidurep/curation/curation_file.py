@@ -42,7 +42,12 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
     # numpy's numbers and tuples become JSON's
     curation = json.loads(json.dumps(curation, default=_as_json))
     if analyzer.format == "zarr":
-        _zarr_root(analyzer, "r+").require_group(_FOLDER).attrs[_NAME] = curation
+        import zarr
+
+        root = _zarr_root(analyzer, "r+")
+        root.require_group(_FOLDER).attrs[_NAME] = curation
+        # SpikeInterface reads an archive through its table of contents
+        zarr.consolidate_metadata(root.store)
         return Path(analyzer.folder)
     path = _json_path(analyzer)
     path.parent.mkdir(exist_ok=True)

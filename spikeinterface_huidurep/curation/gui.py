@@ -85,7 +85,7 @@ def open_gui(
         analyzer,
         mode=mode,
         curation=curation,
-        curation_dict=_curation_in_memory(analyzer) if curation else None,
+        curation_dict=_first_curation(analyzer) if curation else None,
         curation_callback=_saver(analyzer) if curation and analyzer.format != "memory" else None,
         displayed_unit_properties=_displayed_properties(analyzer),
         layout=layout(),
@@ -108,14 +108,16 @@ def layout() -> dict[str, list[str]]:
     return zones
 
 
-def _curation_in_memory(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
-    """Suggestions for an analyzer without a folder; the GUI reads those that were saved by itself."""
+def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
+    """The curation that was saved; where there is none, suggestions, if there are embeddings to make them of."""
     from .extension import EXTENSION_NAME
     from .suggestions import suggest_curation
 
-    if analyzer.format != "memory" or not analyzer.has_extension(EXTENSION_NAME):
-        return None
-    return suggest_curation(analyzer)
+    saved = None if analyzer.format == "memory" else read_curation(analyzer)
+    needed = (EXTENSION_NAME, "template_similarity", "correlograms")
+    if saved is None and all(analyzer.has_extension(name) for name in needed):
+        return suggest_curation(analyzer)
+    return saved
 
 
 def _saver(analyzer: SortingAnalyzer) -> Any:

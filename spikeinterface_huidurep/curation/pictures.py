@@ -274,7 +274,9 @@ def _map(features: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(30.0, (len(features) - 1) / 3)
     # more threads than free cores slow its many short loops down tenfold
     with threadpool_limits(1):
-        return TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1).fit_transform(features)
+        return TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1).fit_transform(
+            features
+        )
 
 
 def draw_quality(analyzer: SortingAnalyzer) -> Figure:
