@@ -15,17 +15,19 @@ from .registration import register
 if TYPE_CHECKING:
     from .curation.analyzer import make_analyzer
     from .encoder import load_encoder
+    from .resuming import resume
     from .sorter import HuiduRepSorter
 
 __version__ = "0.1.0"
 
-__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register"]
+__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register", "resume"]
 
 # Public names that are imported on first use, with the module that holds each.
 _LAZY_NAMES = {
     "HuiduRepSorter": ".sorter",
     "load_encoder": ".encoder",
     "make_analyzer": ".curation.analyzer",
+    "resume": ".resuming",
 }
 
 

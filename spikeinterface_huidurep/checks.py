@@ -11,6 +11,10 @@ MIN_DURATION_S = 0.05
 CHECKED_CHUNKS = 10
 
 
+class BadTracesError(ValueError):
+    """The traces have values with which nothing can be sorted."""
+
+
 def check_recording(recording: BaseRecording) -> None:
     """
     Refuse a recording that cannot be sorted, in one sentence.
@@ -63,7 +67,8 @@ def _check_traces(recording):
         raise ValueError(f"The traces are of type {recording.get_dtype()}; they must be integers or real numbers.")
     if kind != "f":
         return
-    chunk_size = min(int(recording.sampling_frequency), recording.get_num_samples(0) - 1)
+    shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
+    chunk_size = min(int(recording.sampling_frequency), shortest - 1)
     slices = get_random_sample_slices(
         recording, num_chunks_per_segment=CHECKED_CHUNKS, chunk_size=max(chunk_size, 1), seed=0
     )
@@ -72,11 +77,11 @@ def _check_traces(recording):
 
 
 def check_finite(traces: np.ndarray, start_frame: int) -> None:
-    """Raise a ValueError that says where, if any of the `traces`, which start at `start_frame`, is NaN or infinite."""
+    """Raise a BadTracesError that says where, if any value of the `traces`, from `start_frame` on, is not finite."""
     bad = ~np.isfinite(traces)
     if bad.any():
         sample, channel = np.argwhere(bad)[0]
-        raise ValueError(
+        raise BadTracesError(
             f"The traces have NaN or infinite values (first at sample {start_frame + sample}, channel index "
             f"{channel}): replace them, for example by zeros, before sorting."
         )

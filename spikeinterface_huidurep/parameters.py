@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,21 @@ def _check_files(params):
         read_network(find_weights(params["model"]))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise ValueError(f"model cannot be used: {error}.") from error
-    device = params["device"]
-    if device not in ("auto", "cpu") and not str(device).startswith("cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', not {device!r}.")
+    _check_device(params["device"])
     folder = params["motion_folder"]
     if folder is not None and not (Path(folder) / "spikeinterface_info.json").is_file():
         raise ValueError(f"motion_folder {str(folder)!r} is not a folder in which a SpikeInterface Motion was saved.")
+
+
+def _check_device(device):
+    from .encoder.weights import choose_device
+
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or, of several, such as 'cuda:1', not {device!r}.")
+    try:
+        choose_device(device)
+    except ValueError as error:
+        raise ValueError(f"device cannot be used: {error}.") from error
 
 
 def _check_job_kwargs(params):

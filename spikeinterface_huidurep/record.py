@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .stage_files import StageFiles, write_result
+
 Result = TypeVar("Result")
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -19,19 +22,30 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 class Record:
     """
-    Times the stages and saves their arrays.
+    Times the stages, keeps what they return until the sort is done, and saves their arrays.
 
     Parameters
     ----------
     folder : Path or None
         Where arrays are saved (`<name>.npy`) and the times (`timings.json`); None saves nothing.
+    files : StageFiles or None
+        Where the stages' results are kept, so that a sort that is killed can go on; None keeps none.
     """
 
-    def __init__(self, folder: Path | None = None):
+    def __init__(self, folder: Path | None = None, files: StageFiles | None = None):
         self.folder = folder
+        self.files = files
         self.timings: dict[str, float] = {}
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for files that are needed while the sort runs; what a killed sort left there is removed by the next.
+
+        None is the system's folder for temporary files.
+        """
+        return self.folder if self.files is None else self.files.folder
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -45,9 +59,21 @@ class Record:
             (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
 
     def run(self, name: str, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run one stage, `function(*args, **kwargs)`, and keep its time and what it returns."""
+        """Run one stage, `function(*args, **kwargs)`, and keep its time and what it returns.
+
+        A stage that a killed sort had finished does not run again: what it returned then is returned now.
+        """
+        path = None
+        if self.files is not None:
+            path = self.files.next_path(name)
+            done, kept = self.files.read(path)
+            if done:
+                logger.info("%s: done before", name)
+                return kept
         with self.stage(name):
             result = function(*args, **kwargs)
+            if path is not None:
+                write_result(path, result)
         return result
 
     def save(self, **arrays: Any) -> None:
@@ -62,6 +88,15 @@ class Record:
             else:
                 value.save(self.folder / name, overwrite=True)
 
-    def part(self, name: str) -> Record:
-        """The record of one part of the sort, in a folder of its own."""
-        return Record(None if self.folder is None else self.folder / name)
+    def part(self, index: int, name: str) -> Record:
+        """The record of one part of the sort, in folders of its own.
+
+        Parameters
+        ----------
+        index : int
+            Which part it is.
+        name : str
+            Names the folder, but for characters that are not safe in a path.
+        """
+        folder = None if self.folder is None else self.folder / re.sub(r"[^\w\-]+", "_", name)
+        return Record(folder, None if self.files is None else self.files.part(index))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
 
 
 def sort_recording(
-    recording: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], folder: Path | None = None
+    recording: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], record: Record | None = None
 ) -> BaseSorting:
     """
     Sort a recording, each shank by itself.
@@ -51,23 +50,23 @@ def sort_recording(
         Every parameter of the sorter, see `spikeinterface_huidurep.parameters`.
     job_kwargs : dict
         SpikeInterface's parameters for parallel processing.
-    folder : Path, optional
-        Where the stages' arrays are saved; None saves none.
+    record : Record, optional
+        Where the stages' results are kept; None keeps none.
 
     Returns
     -------
     BaseSorting
         With the recording's segments; empty, with a warning, where there is nothing to find.
     """
-    record = Record(folder)
+    record = record or Record()
     groups = np.unique(recording.get_channel_groups())
     if not params["sort_by_group"] or len(groups) == 1:
         return sort_shank(recording, params, job_kwargs, record)
     shanks = recording.split_by("group")
     sortings = []
-    for group, shank in shanks.items():
+    for index, (group, shank) in enumerate(shanks.items()):
         logger.info("group %s: %d channels", group, shank.get_num_channels())
-        sortings.append(sort_shank(shank, params, job_kwargs, record.part(f"group_{group}")))
+        sortings.append(sort_shank(shank, params, job_kwargs, record.part(index, f"group_{group}")))
     return join_shanks(sortings, list(shanks))
 
 
@@ -89,7 +88,7 @@ def sort_shank(
     max_gb = params["max_cache_gb"] if params["apply_preprocessing"] else 0.0
     with ExitStack() as stack:
         with record.stage("cache traces"):
-            traces = stack.enter_context(cached_traces(traces, record.folder, max_gb=max_gb, job_kwargs=job_kwargs))
+            traces = stack.enter_context(cached_traces(traces, record.scratch, max_gb=max_gb, job_kwargs=job_kwargs))
         return find_units(traces, params, job_kwargs, record)
 
 

@@ -14,6 +14,18 @@ from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params, resolv
 logger = logging.getLogger("spikeinterface_huidurep")
 
 
+class _Refused(BaseException):
+    """
+    Carries the reason why a recording cannot be sorted past SpikeInterface.
+
+    It is no Exception, of which SpikeInterface would make a failed sort with a folder, a log and its own error.
+    """
+
+    def __init__(self, reason):
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class HuiduRepSorter(BaseSorter):
     """
     Spike sorting on self-supervised representations of the spikes.
@@ -76,6 +88,15 @@ class HuiduRepSorter(BaseSorter):
             raise
 
     @classmethod
+    def run_from_folder(cls, output_folder, raise_error, verbose):
+        try:
+            return super().run_from_folder(output_folder, raise_error, verbose)
+        except _Refused as refusal:
+            # the checks before the sort look at parts of the recording: what they miss ends in the same way
+            shutil.rmtree(output_folder, ignore_errors=True)
+            raise refusal.reason from None
+
+    @classmethod
     def _check_params(cls, recording, output_folder, params):
         check_params(params)
         return params
@@ -90,14 +111,28 @@ class HuiduRepSorter(BaseSorter):
 
     @classmethod
     def _run_from_folder(cls, sorter_output_folder, params, verbose):
+        from .checks import BadTracesError
+        from .record import Record
+        from .resuming import open_stages
         from .sort import sort_recording
 
-        sorter_output_folder = Path(sorter_output_folder)
-        recording = cls.load_recording_from_folder(sorter_output_folder.parent, with_warnings=False)
-        intermediate = sorter_output_folder / "intermediate" if params["save_intermediate"] else None
-        sorting = sort_recording(recording, params, resolve_job_kwargs(params, verbose), intermediate)
-        np.save(sorter_output_folder / "spike_confidence.npy", sorting.spike_confidence)
-        sorting.save(folder=sorter_output_folder / "sorting")
+        output = Path(sorter_output_folder)
+        if (output / "sorting").is_dir():
+            return  # killed between the last stage and the log: nothing is missing but that
+        recording = cls.load_recording_from_folder(output.parent, with_warnings=False)
+        stages = open_stages(output, params)
+        record = Record(output / "intermediate" if params["save_intermediate"] else None, stages)
+        try:
+            sorting = sort_recording(recording, params, resolve_job_kwargs(params, verbose), record)
+        except BadTracesError as error:
+            raise _Refused(error) from error
+        np.save(output / "spike_confidence.npy", sorting.spike_confidence)
+        # the name of a result is given to what is whole
+        partial = output / "sorting.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        sorting.save(folder=partial)
+        partial.rename(output / "sorting")
+        shutil.rmtree(stages.folder, ignore_errors=True)
 
     @classmethod
     def _get_result_from_folder(cls, sorter_output_folder):

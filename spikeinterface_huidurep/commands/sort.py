@@ -41,6 +41,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("huidurep_output"), help="folder to write (default: %(default)s)"
     )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="go on with a sort that was killed, from the last stage that it had finished: its output folder, "
+        "and nothing else but --report, --n-jobs and --verbose",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the output folder of an earlier sort")
     parser.add_argument(
         "--param",
@@ -69,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.list_params:
         _print_params()
+        return 0
+    if arguments.resume is not None:
+        resume_sort(arguments)
         return 0
     if arguments.recording is None:
         raise ValueError("Which recording is to be sorted? Give its file or folder.")
@@ -107,7 +117,7 @@ def sort(arguments: argparse.Namespace) -> None:
         raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
 
     output = arguments.output.expanduser()
-    make_room(output, arguments.overwrite, {"sorter", "sorting", "analyzer", "motion", "report"})
+    make_room(output, arguments.overwrite, {"sorter", "sorting", "sorting.partial", "analyzer", "motion", "report"})
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
     try:
         # the motion that the report shows is among what a sort can leave behind
@@ -119,14 +129,54 @@ def sort(arguments: argparse.Namespace) -> None:
         # Refused before work started: what SpikeInterface laid out for the run goes again.
         shutil.rmtree(output, ignore_errors=True)
         raise
-    sorting.save(folder=output / "sorting")
-    spikes = sum(sorting.count_num_spikes_per_unit(outputs="dict").values())
-    print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
-    print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
+    _save_result(sorting, output)
     if arguments.report:
         from .report import report_sort
 
         report_sort(output, sorting, recording, params, arguments.recording.name, arguments.n_jobs)
+
+
+def resume_sort(arguments: argparse.Namespace) -> None:
+    """Go on with a sort that was killed, and save what it finds where it would have been."""
+    from spikeinterface.core import set_global_job_kwargs
+
+    from ..resuming import resume
+
+    if arguments.recording is not None or arguments.param or arguments.reader or arguments.probe:
+        raise ValueError("--resume takes the recording and the parameters from the folder: give neither.")
+    if arguments.verbose:
+        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    if arguments.n_jobs < 1:
+        raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
+    output = arguments.resume.expanduser()
+    if not (output / "sorter").is_dir():
+        raise ValueError(f"{output} is not an output folder of huidurep sort: it has no folder 'sorter'.")
+    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
+    sorting = resume(output / "sorter", verbose=arguments.verbose)
+    _save_result(sorting, output)
+    if arguments.report:
+        from spikeinterface.sorters import get_default_sorter_params
+
+        from .report import report_sort
+
+        saved = sorting.sorting_info["params"]["sorter_params"]
+        params = {
+            name: saved[name] for name, value in get_default_sorter_params("huidurep").items() if saved[name] != value
+        }
+        params.pop("save_intermediate", None)
+        report_sort(output, sorting, sorting.get_recording(), params, output.name, arguments.n_jobs)
+
+
+def _save_result(sorting, output):
+    """Save the Sorting in the output folder, whole or not at all, and say where it is."""
+    partial = output / "sorting.partial"
+    for folder in (partial, output / "sorting"):
+        shutil.rmtree(folder, ignore_errors=True)
+    sorting.save(folder=partial)
+    partial.rename(output / "sorting")
+    spikes = sum(sorting.count_num_spikes_per_unit(outputs="dict").values())
+    print(f"{len(sorting.unit_ids)} units, {spikes} spikes: {(output / 'sorting').absolute()}")
+    print(f"Read it with spikeinterface.load({str(output / 'sorting')!r}).")
 
 
 def sorter_params(texts: dict[str, str]) -> dict[str, Any]:
