@@ -9,7 +9,7 @@ import spikeinterface.core as sc
 from spikeinterface.preprocessing import bandpass_filter
 
 import spikeinterface_huidurep
-from spikeinterface_huidurep import make_analyzer
+from spikeinterface_huidurep import curation, make_analyzer
 from spikeinterface_huidurep.curation import complete_analyzer, load_analyzer
 from spikeinterface_huidurep.curation.analyzer import curation_traces, extension_parameters, in_microvolts
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME, HuiduRepEmbeddings, register_extension
@@ -194,6 +194,18 @@ def test_neighbours_of_two_clouds():
     far = np.repeat([[0.0, 0.0], [500.0, 0.0]], [200, 300], axis=0)
     assert np.isnan(unit_mixing(clouds, far, units, 4)[0, 1])
     assert np.isnan(spike_confidence(clouds[:1], location[:1], units[:1])).all()
+
+
+def test_public_names():
+    for name in curation.__all__:
+        assert callable(getattr(curation, name)), name
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = curation.nonsense
+    script = (
+        "import sys, spikeinterface_huidurep.curation; print({'torch', 'sklearn.manifold', 'panel'} & set(sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "set()"
 
 
 def test_registration_is_repeatable():

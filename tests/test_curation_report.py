@@ -21,7 +21,7 @@ from spikeinterface_huidurep.curation.pictures import (
     draw_quality,
     draw_templates,
 )
-from spikeinterface_huidurep.curation.report import motion_of_output, motion_of_sort, report, save_motions
+from spikeinterface_huidurep.curation.report_page import motion_of_output, motion_of_sort, report, save_motions
 
 
 def points_of(axes) -> np.ndarray:

@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write what the command line asks for; returns the exit status."""
     from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer
-    from ..curation.report import motion_of_output, report
+    from ..curation.report_page import motion_of_output, report
 
     if arguments.verbose:
         logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
@@ -108,7 +108,7 @@ def report_sort(
     """
     from .. import __version__
     from ..curation.analyzer import ANALYZER_NAME, PREPROCESSING, make_analyzer
-    from ..curation.report import motion_of_sort, report, save_motions
+    from ..curation.report_page import motion_of_sort, report, save_motions
 
     motions = motion_of_sort(output / "sorter")
     save_motions(motions, output)

@@ -7,21 +7,56 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analyzer import complete_analyzer, load_analyzer, make_analyzer
+    from .curation_file import curated_sorting, read_curation, save_curation
+    from .export import curated_analyzer, export_nwb, export_phy
     from .extension import HuiduRepEmbeddings
-    from .suggestions import suggest_curation
+    from .gui import open_gui
+    from .pictures import draw_embedding, draw_motion, draw_probe, draw_quality, draw_templates
+    from .report_page import report
+    from .suggestions import merge_candidates, suggest_curation, suggest_labels
 
-_LAZY = {
-    "HuiduRepEmbeddings": ".extension",
-    "complete_analyzer": ".analyzer",
-    "load_analyzer": ".analyzer",
-    "make_analyzer": ".analyzer",
-    "suggest_curation": ".suggestions",
+# Public names by the module that holds them, which is imported on first use.
+_NAMES = {
+    "analyzer": ("complete_analyzer", "load_analyzer", "make_analyzer"),
+    "curation_file": ("curated_sorting", "read_curation", "save_curation"),
+    "export": ("curated_analyzer", "export_nwb", "export_phy"),
+    "extension": ("HuiduRepEmbeddings",),
+    "gui": ("open_gui",),
+    "pictures": ("draw_embedding", "draw_motion", "draw_probe", "draw_quality", "draw_templates"),
+    "report_page": ("report",),
+    "suggestions": ("merge_candidates", "suggest_curation", "suggest_labels"),
 }
+_LAZY = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = ["HuiduRepEmbeddings", "complete_analyzer", "load_analyzer", "make_analyzer", "suggest_curation"]
+__all__ = [
+    "HuiduRepEmbeddings",
+    "complete_analyzer",
+    "curated_analyzer",
+    "curated_sorting",
+    "draw_embedding",
+    "draw_motion",
+    "draw_probe",
+    "draw_quality",
+    "draw_templates",
+    "export_nwb",
+    "export_phy",
+    "load_analyzer",
+    "make_analyzer",
+    "merge_candidates",
+    "open_gui",
+    "read_curation",
+    "report",
+    "save_curation",
+    "suggest_curation",
+    "suggest_labels",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name], __name__), name)
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
