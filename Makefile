@@ -47,4 +47,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) huidurep_demo docs/_build docs/auto_examples docs/api/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) huidurep_demo docs/_build docs/auto_examples docs/api/generated docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache

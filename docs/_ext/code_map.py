@@ -99,7 +99,8 @@ def _box(name: str, text: str) -> str:
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#eef3fa" stroke="#4a6fa5"/>'
         f'<text x="{x + WIDTH / 2}" y="{y + 26}" text-anchor="middle" font-size="16" font-weight="bold" '
         f'fill="#1c2b41">{escape(title)}</text>'
-        f'<text x="{x + WIDTH / 2}" y="{y + 48}" text-anchor="middle" font-size="11" fill="#1c2b41">{escape(text)}</text>'
+        f'<text x="{x + WIDTH / 2}" y="{y + 48}" text-anchor="middle" font-size="11" '
+        f'fill="#1c2b41">{escape(text)}</text>'
     )
 
 

@@ -41,7 +41,7 @@ sorting
 # %%
 # Each unit comes with what is known of it: its place (um), its amplitude over the noise, how sure its spikes are (the
 # mean probability that they are its own), and a first opinion of its quality.
-import pandas as pd  # noqa: E402
+import pandas as pd
 
 names = ["main_channel_id", "x", "y", "num_spikes", "snr", "confidence", "quality"]
 pd.DataFrame({name: sorting.get_property(name) for name in names}, index=sorting.unit_ids).round(2)
@@ -66,6 +66,6 @@ plt.show()
 # %%
 # The sorting lies in ``sorter_output``; later it is read from there. The next step is the curation:
 # :doc:`plot_2_curate`.
-from spikeinterface.sorters import read_sorter_folder  # noqa: E402
+from spikeinterface.sorters import read_sorter_folder
 
 print(read_sorter_folder(folder / "sorter_output"))

@@ -3,8 +3,8 @@ From units to curated units
 ===========================
 
 A sort is made ready for curation, its suggestions are read, and what was decided comes back as a Sorting. The deciding
-itself is done in SpikeInterface's GUI (``huidurep gui FOLDER``, see :doc:`../curate`); here the suggestions are taken as
-they are.
+itself is done in SpikeInterface's GUI (``huidurep gui FOLDER``, see :doc:`../curate`); here the suggestions are taken
+as they are.
 """
 
 # %%

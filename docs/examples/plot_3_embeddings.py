@@ -3,15 +3,16 @@ The embeddings in your own analysis
 ===================================
 
 The encoder is of use without the sorter: it turns any spike snippets into vectors in which the spikes of one neuron lie
-together. Here the snippets of four neurons beside a tetrode are encoded, and the vectors compared with principal components.
+together. Here the snippets of four neurons beside a tetrode are encoded, and the vectors compared with principal
+components.
 """
 
 # %%
 # Snippets
 # --------
-# The encoder wants band-passed waveforms in units of noise, (spikes, samples, channels), and the places of the channels.
-# They are cut from a recording of which the spikes are known, a tetrode with four neurons; yours may come from any sorter,
-# or from a detector.
+# The encoder wants band-passed waveforms in units of noise, (spikes, samples, channels), and the places of the
+# channels. They are cut from a recording of which the spikes are known, a tetrode with four neurons; yours may come
+# from any sorter, or from a detector.
 import matplotlib.pyplot as plt
 import numpy as np
 import spikeinterface.core as si
@@ -77,7 +78,7 @@ plt.show()
 # In a SortingAnalyzer
 # --------------------
 # The vectors are an extension of any SortingAnalyzer as well, whatever sorter its units come from.
-import spikeinterface_huidurep  # noqa: E402, F401  (makes the extension known)
+import spikeinterface_huidurep  # noqa: F401  (makes the extension known)
 
 analyzer = si.create_sorting_analyzer(truth, recording, sparse=False)
 analyzer.compute({"random_spikes": {"max_spikes_per_unit": 50, "seed": 0}, "huidurep_embeddings": {"device": "cpu"}})

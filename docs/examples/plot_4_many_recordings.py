@@ -39,8 +39,8 @@ jobs = [
 # -----------
 # One worker, within this process. With dask_jobqueue, ``Client(SLURMCluster(cores=4, memory="16GB"))`` takes the place
 # of this client. Where the workers are processes of this machine (``processes=True``), these lines of a script stand
-# below ``if __name__ == "__main__":``, since the workers import it. Without dask, ``engine="slurm"`` submits a script for
-# each job.
+# below ``if __name__ == "__main__":``, since the workers import it. Without dask, ``engine="slurm"`` submits a script
+# for each job.
 start = time.perf_counter()
 with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
     with Client(cluster) as client:
@@ -56,7 +56,7 @@ for job in jobs:
 # What will it cost?
 # ------------------
 # The real-time factor (seconds of one core for each second of recording) is all that is needed; :doc:`../clusters` has
-# the reckoning for 1,000 hours of 384 channels. On these two tetrodes, much of the time is the loading and compilation of
-# code:
+# the reckoning for 1,000 hours of 384 channels. On these two tetrodes, much of the time is the loading and compilation
+# of code:
 total = sum(recording.get_total_duration() for recording in recordings.values())
 print(f"{seconds / total:.2f} s for each second of recording")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from probeinterface import get_probe
 from probeinterface.neuropixels_tools import build_neuropixels_probe
 from spikeinterface.core import BaseSorting, generate_ground_truth_recording
 

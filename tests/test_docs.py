@@ -1,0 +1,226 @@
+"""The documentation: complete, without dead links, and with examples that use public names; slow: it builds."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ROLE = re.compile(r"\{(doc|func|class)\}`([^`]+)`")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def docs(project_root):
+    return project_root / "docs"
+
+
+@pytest.fixture
+def extension(docs, monkeypatch):
+    """The folder of this site's own directives can be imported from."""
+    monkeypatch.syspath_prepend(str(docs / "_ext"))
+
+
+def pages(docs):
+    return sorted(docs.glob("*.md"))
+
+
+def gallery(docs):
+    return sorted((docs / "examples").glob("plot_*.py"))
+
+
+def test_every_parameter_says_when_to_touch_it(docs):
+    advice = json.loads((docs / "parameter_advice.json").read_text(encoding="utf8"))
+    assert set(advice) == set(DEFAULT_PARAMS)
+    assert list(advice) == list(DEFAULT_PARAMS), "the advice is in the order of the parameters"
+    for name, text in advice.items():
+        assert len(text.split()) >= 4 and text.endswith("."), name
+
+
+def test_the_map_shows_the_packages_that_exist(project_root, extension):
+    from code_map import BOXES, TOP, draw_map, read_map
+
+    package = project_root / "spikeinterface_huidurep"
+    imports = read_map(package)
+    there = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(BOXES) == there | {TOP} == set(imports)
+    drawing = draw_map(imports)
+    assert drawing.count("<rect") == len(BOXES)
+    assert drawing.count("<line") == sum(len(targets) for targets in imports.values())
+    # what the page says of the encoder
+    assert not imports["encoder"] and "encoder" in imports[TOP]
+
+
+def test_the_map_reads_imports_of_all_kinds(tmp_path, extension):
+    from code_map import TOP, read_map
+
+    for part in ("a", "b", "c"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "__init__.py").write_text("")
+    (tmp_path / "top.py").write_text("from .a import name\nfrom . import c\n")
+    (tmp_path / "a" / "one.py").write_text("def f():\n    from ..b.two import g\n    from .own import h\n")
+    (tmp_path / "b" / "two.py").write_text("from spikeinterface_huidurep.c import x\nfrom ..top import y\n")
+    (tmp_path / "c" / "three.py").write_text("import numpy\nfrom pathlib import Path\n")
+    assert read_map(tmp_path) == {TOP: {"a", "c"}, "a": {"b"}, "b": {"c", TOP}, "c": set()}
+
+
+def test_links_lead_somewhere(docs):
+    missing = []
+    for page in pages(docs):
+        text = page.read_text(encoding="utf8")
+        for target in LINK.findall(text):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            file = page if not path else page.parent / path
+            if not file.is_file():
+                missing.append((page.name, target))
+            elif anchor and anchor not in headings(file.read_text(encoding="utf8")):
+                missing.append((page.name, target))
+        for role, target in ROLE.findall(text):
+            if role == "doc" and not has_page(docs, target):
+                missing.append((page.name, target))
+            elif role != "doc" and not exists(target):
+                missing.append((page.name, target))
+    assert missing == []
+
+
+def headings(text):
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    lines = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in lines}
+
+
+def has_page(docs, target):
+    if target.startswith("auto_examples/"):
+        return (docs / "examples" / f"{target.removeprefix('auto_examples/')}.py").is_file()
+    return (docs / f"{target}.md").is_file()
+
+
+def exists(name):
+    """Whether a dotted name can be imported."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            for part in parts[length:]:
+                found = getattr(found, part)
+        except AttributeError:
+            return False
+        return True
+    return False
+
+
+def test_every_page_is_in_the_table_of_contents(docs):
+    listed = set(re.findall(r"^(\w+)$", (docs / "index.md").read_text(encoding="utf8"), re.MULTILINE))
+    assert {page.stem for page in pages(docs)} - {"index"} <= listed
+
+
+def test_the_reference_names_what_exists(docs):
+    names = re.findall(r"^   (spikeinterface_huidurep\S+)$", (docs / "api.md").read_text(encoding="utf8"), re.MULTILINE)
+    assert len(names) > 20
+    assert [name for name in names if not exists(name)] == []
+
+
+def test_the_reference_has_all_public_names(docs):
+    import spikeinterface_huidurep
+
+    text = (docs / "api.md").read_text(encoding="utf8")
+    told_elsewhere = {"HuiduRepSorter", "__version__"}
+    assert {n for n in spikeinterface_huidurep.__all__ if f"huidurep.{n}\n" not in text} == told_elsewhere
+
+
+def test_python_on_the_pages_is_valid_and_public(docs):
+    for page in pages(docs):
+        for language, code in FENCE.findall(page.read_text(encoding="utf8")):
+            if language == "python":
+                assert private_or_missing(ast.parse(code)) == [], page.name
+
+
+def test_examples_use_public_names_only(docs):
+    assert len(gallery(docs)) >= 4
+    for script in gallery(docs):
+        tree = ast.parse(script.read_text(encoding="utf8"))
+        assert ast.get_docstring(tree), script.name
+        assert private_or_missing(tree) == [], script.name
+
+
+def private_or_missing(tree):
+    """Names from this package that a script imports though they are private, undocumented as public or not there."""
+    bad = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            bad.append(node.attr)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spikeinterface_huidurep":
+            public = getattr(importlib.import_module(node.module), "__all__", ())
+            bad += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in public]
+    return bad
+
+
+def test_commands_on_the_pages_are_understood(docs):
+    from spikeinterface_huidurep.cli import build_parser
+
+    checked = 0
+    for page in [*pages(docs), docs.parent / "README.md"]:
+        for language, code in FENCE.findall(page.read_text(encoding="utf8")):
+            if language != "bash":
+                continue
+            for line in code.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if "huidurep" not in words[:4] or "-c" in words[:3]:
+                    continue
+                words = words[words.index("huidurep") + 1 :]
+                # variables of the shell stand for numbers as well as for names
+                words = ["4" if word.startswith("$SLURM") else word for word in words]
+                try:
+                    build_parser().parse_args(words)
+                except (SystemExit, argparse.ArgumentError):
+                    pytest.fail(f"{page.name}: huidurep {shlex.join(words)}")
+                checked += 1
+    assert checked >= 12
+
+
+def test_the_cost_is_as_the_page_says(docs):
+    page = (docs / "clusters.md").read_text(encoding="utf8")
+    commands = re.findall(r"`python docs/cost\.py ([^`]*)`", page)
+    assert commands
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, docs / "cost.py", *command.split()], capture_output=True, text=True, check=True
+        )
+        values = dict(line.split(": ") for line in done.stdout.splitlines())
+        for name in ("core_hours", "wall_hours", "price", "cache_gb_per_hour"):
+            shown = values[name].removesuffix(".0")
+            assert re.search(rf"(?<![\d.,]){re.escape(shown)}(?![\d])", page) or f"{float(shown):.0f}" in page, name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_site_builds_without_warnings(project_root, tmp_path):
+    pytest.importorskip("sphinx_gallery")
+    pytest.importorskip("myst_parser")
+    pytest.importorskip("pydata_sphinx_theme")
+    ignore = shutil.ignore_patterns("_build", "auto_examples", "generated", "__pycache__")
+    shutil.copytree(project_root / "docs", tmp_path / "docs", ignore=ignore)
+    shutil.copytree(project_root / "pretrained", tmp_path / "pretrained")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run([*command, "docs", "html"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for page in ("index", "first_sort", "parameters", "auto_examples/plot_1_first_sort", "api"):
+        assert (tmp_path / "html" / f"{page}.html").is_file()
+    parameters = (tmp_path / "html" / "parameters.html").read_text(encoding="utf8")
+    assert all(f"parameter-{name.replace('_', '-')}" in parameters for name in DEFAULT_PARAMS)
