@@ -142,6 +142,8 @@ def _configuration(arguments: argparse.Namespace) -> Any:
         target = values
         for part in parts:
             target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"the setting {part!r} has no settings of its own, as {item!r} wants")
         target[last] = _value(text)
     for name in ("steps", "seed", "exclude"):
         if getattr(arguments, name) is not None:
@@ -162,15 +164,21 @@ def _value(text: str) -> Any:
 def _read_settings(path: Path) -> dict[str, Any]:
     import json
 
-    text = path.read_text()
+    text = path.read_text(encoding="utf8")
     if path.suffix.lower() in (".yaml", ".yml"):
         try:
             import yaml
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("YAML settings need the package PyYAML; JSON needs nothing") from error
-        values = yaml.safe_load(text) or {}
+        try:
+            values = yaml.safe_load(text) or {}
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
     else:
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no settings (names with values)")
     return values

@@ -75,13 +75,21 @@ def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        If the analyzer is in memory.
+        If the analyzer is in memory, or the file holds no curation.
     """
     if analyzer.format == "zarr":
         root = _zarr_root(analyzer, "r")
-        return root[_FOLDER].attrs.get(_NAME) if _FOLDER in root else None
-    path = _json_path(analyzer)
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+        curation = root[_FOLDER].attrs.get(_NAME) if _FOLDER in root else None
+        where: Any = analyzer.folder
+    else:
+        where = _json_path(analyzer)
+        try:
+            curation = json.loads(where.read_text(encoding="utf8")) if where.is_file() else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} holds no curation: it is no JSON.") from error
+    if curation is not None and not isinstance(curation, dict):
+        raise ValueError(f"{where} holds no curation.")
+    return curation
 
 
 def curated_sorting(
@@ -114,7 +122,7 @@ def curated_sorting(
     FileNotFoundError
         If no curation is given and none was saved.
     ValueError
-        If the curation is of other units.
+        If the curation is of other units, or not in SpikeInterface's format.
     """
     from spikeinterface.curation import apply_curation
 
@@ -124,7 +132,10 @@ def curated_sorting(
             raise FileNotFoundError("No curation was saved for this analyzer.")
     # a Sorting of its own: SpikeInterface writes the labels into the one that it is given
     sorting = analyzer.sorting.select_units(analyzer.unit_ids)
-    curated = apply_curation(sorting, curation, censor_ms=censor_ms)
+    try:
+        curated = apply_curation(sorting, curation, censor_ms=censor_ms)
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError, IndexError) as error:
+        raise ValueError(f"The curation cannot be applied: {' '.join(str(error).split())[:300]}") from error
     quality = curated.get_property("quality")
     if len(drop) and quality is not None:
         curated = curated.select_units(curated.unit_ids[~np.isin(quality, list(drop))])

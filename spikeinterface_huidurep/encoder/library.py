@@ -81,11 +81,13 @@ def _read(path: str | Path, units: Iterable[int] | None) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             content: dict[str, Any] = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, AttributeError, TypeError) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds on a foreign file
         raise ValueError(f"{path} is not a template library (.npz without pickled objects)") from error
     missing = {"cell_model", "channel_positions", "sampling_frequency", "nbefore"} - set(content)
     if missing or not ("templates" in content or {"u", "v", "u_scale", "rank"} <= set(content)):
         raise ValueError(f"{path} is not a template library: it lacks {sorted(missing) or 'templates'}")
+    if not _is_sound(content):
+        raise ValueError(f"{path} is not a template library: its arrays do not fit together")
     total = len(content["cell_model"])
     chosen = np.arange(total) if units is None else np.atleast_1d(np.asarray(list(units), dtype=np.int64))
     if len(chosen) and (chosen.min() < -total or chosen.max() >= total):
@@ -97,6 +99,34 @@ def _read(path: str | Path, units: Iterable[int] | None) -> dict[str, Any]:
         if key in content:
             content[key] = content[key].item()
     return content
+
+
+def _is_sound(content: dict[str, Any]) -> bool:
+    """Whether the arrays have the types and sizes that the format wants, and no value is NaN or infinite."""
+    wanted: dict[str, tuple[int, str]] = {"cell_model": (1, "UiuS"), "channel_positions": (2, "fiu")}
+    wanted |= {key: (0, "fiu") for key in ("sampling_frequency", "nbefore")}
+    if "templates" in content:
+        wanted |= {"templates": (3, "iuf"), "scale": (1, "f")}
+    else:
+        wanted |= {"u": (4, "iu"), "v": (3, "iu"), "u_scale": (1, "f"), "rank": (1, "iu")}
+    for key, (dimensions, kinds) in wanted.items():
+        array = content.get(key)
+        if array is None or array.ndim != dimensions or array.dtype.kind not in kinds:
+            return False
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            return False
+    if any(content[key].ndim for key in _SCALARS if key in content):
+        return False
+    total, n_channels = len(content["cell_model"]), len(content["channel_positions"])
+    per_unit = [content[key] for key in (*_PER_UNIT, "templates", "u", "v") if key in content]
+    if any(array.ndim == 0 or len(array) != total for array in per_unit):
+        return False
+    if "templates" in content:
+        fits, n_samples = content["templates"].shape[1] == n_channels, content["templates"].shape[2]
+    else:
+        u, v = content["u"], content["v"]
+        fits, n_samples = u.shape[2] == n_channels and u.shape[3] == v.shape[1], v.shape[2]
+    return fits and bool(content["sampling_frequency"] > 0) and bool(0 <= content["nbefore"] < n_samples)
 
 
 def _pad(waveforms: np.ndarray, before: int, after: int) -> np.ndarray:

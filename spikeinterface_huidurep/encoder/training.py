@@ -93,18 +93,41 @@ class TrainingConfig:
         values = dict(values)
         parts = {"encoder": EncoderConfig, "views": ViewConfig}
         known = {item.name for item in fields(cls)}
+        for name in parts:
+            if not isinstance(values.get(name, {}), dict):
+                raise ValueError(f"the training setting {name} takes names with values, not {values[name]!r}")
         unknown = set(values) - known
         for name, part in parts.items():
             unknown |= {f"{name}.{key}" for key in set(values.get(name, {})) - {item.name for item in fields(part)}}
         if unknown:
-            raise ValueError(f"unknown training settings: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown training settings: {', '.join(sorted(map(str, unknown)))}")
         for name, part in parts.items():
             if name in values:
                 inner = {key: tuple(v) if isinstance(v, list) else v for key, v in values[name].items()}
                 values[name] = part(**inner)
         if "exclude" in values:
             values["exclude"] = tuple(values["exclude"])
+        for name, value in values.items():
+            _check_setting(name, value, getattr(cls(), name))
         return cls(**values)
+
+
+def _check_setting(name, value, default):
+    """Raise a ValueError where a value is of another kind than the setting's default."""
+    if isinstance(default, dict):
+        kind, sound = "names with numbers", isinstance(value, dict) and all(
+            isinstance(key, str) and Path(key).name == key and isinstance(number, (int, float))
+            for key, number in value.items()
+        )  # fmt: skip
+    elif isinstance(default, bool):
+        kind, sound = "true or false", isinstance(value, bool)
+    elif isinstance(default, (int, float)):
+        kinds = (int, float) if isinstance(default, float) else int
+        kind, sound = "a number", isinstance(value, kinds) and not isinstance(value, bool)
+    else:
+        return
+    if not sound:
+        raise ValueError(f"the training setting {name} takes {kind}, not {value!r}")
 
 
 def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:

@@ -115,11 +115,33 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
         unknown = set(values) - {item.name for item in fields(EncoderConfig)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
-        network = build_network(EncoderConfig(**values))
+        if not isinstance(facts, dict):
+            raise ValueError("the training facts are no names with values")
+        config = EncoderConfig(**values)
+        _check_size(config, tensors)
+        network = build_network(config)
         network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: the weights do not fit their configuration ({error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the weights do not fit their configuration ({reason})") from error
     return network, facts
+
+
+def _check_size(config, tensors):
+    """Refuse a configuration of another size than the file, before it takes all memory to build its network."""
+    for item in fields(EncoderConfig):
+        value, default = getattr(config, item.name), item.default
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise ValueError(f"{item.name} cannot be {value!r}")
+        if not isinstance(value, (bool, str)) and not 0 <= value < 1e6:
+            raise ValueError(f"{item.name} cannot be {value!r}")
+    if config.layers > len(tensors):
+        raise ValueError(f"{config.layers} layers, {len(tensors)} tensors")
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in build_network(config).state_dict().items()}
+    if shapes != {key: value.shape for key, value in tensors.items()}:
+        raise ValueError("other tensors, or of other sizes")
 
 
 def choose_device(device: str) -> torch.device:
