@@ -80,6 +80,11 @@ def test_recordings_that_cannot_be_sorted(make, message, tmp_path):
         ({"motion_correction": 1}, "motion_correction"),
         ({"motion_folder": "nowhere"}, "motion_folder"),
         ({"device": "abacus"}, "device"),
+        ({"device": "cudaX"}, "device"),
+        ({"device": "cuda:-1"}, "device"),
+        ({"device": "cpu:0"}, "device"),
+        ({"device": None}, "device"),
+        ({"device": "cuda:999"}, "device"),
         ({"job_kwargs": {"cores": 2}}, "cores"),
         ({"job_kwargs": 2}, "job_kwargs"),
         ({"n_jobs": 0}, "n_jobs"),
@@ -121,13 +126,28 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path):
     assert (folder / "precious.txt").read_text(encoding="utf8") == "keep"
 
 
-def test_nan_outside_the_checked_stretches_is_an_error(monkeypatch, tmp_path):
-    """The check before the sort looks at random stretches; what it misses must stop the sort, not spoil it."""
+@pytest.mark.parametrize("params", [{}, {"max_cache_gb": 0.0}, {"n_jobs": 2}, {"apply_preprocessing": False}], ids=str)
+def test_nan_outside_the_checked_stretches_is_refused(params, monkeypatch, tmp_path):
+    """The check before the sort looks at random stretches; what it misses ends in the same sentence, and no folder."""
     from spikeinterface_huidurep import checks
 
     monkeypatch.setattr(checks, "_check_traces", lambda recording: None)
-    with pytest.raises(Exception, match="NaN or infinite"):
-        si.run_sorter("huidurep", with_value(np.nan), folder=tmp_path / "sorter", n_jobs=1)
+    folder = tmp_path / "sorter"
+    with pytest.raises(ValueError, match="NaN or infinite values .first at sample 15000, channel index 2") as caught:
+        si.run_sorter("huidurep", with_value(np.nan), folder=folder, **{"n_jobs": 1, **params})
+    assert "\n" not in str(caught.value)
+    assert not folder.exists()
+
+
+def test_segments_of_different_lengths_are_checked(tmp_path):
+    """The first segment is long, the second short, and it is the short one that has the NaN."""
+    first = recording_of(noise_traces(90000))
+    traces = noise_traces(2000)
+    traces[1000, 2] = np.nan
+    second = si.NumpyRecording([traces], RATE, channel_ids=first.channel_ids)
+    second.set_probe(first.get_probe())
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        si.run_sorter("huidurep", si.append_recordings([first, second]), folder=tmp_path / "sorter")
 
 
 def three_spikes():
