@@ -10,6 +10,8 @@ from .template_space import WhitenedTemplates
 
 # templates are compared where both clusters were seen; the templates themselves are smooth over so many um
 SMOOTH_UM = 10.0
+# a neuron that is gone where another begins has to go on somewhere: the only two pieces that fit count as nearer
+PARTNERS = 0.75
 
 
 def template_distances(
@@ -131,7 +133,8 @@ def distances_across_drift(
 
     Two neurons are there whatever the displacement; of the pieces into which drift cuts a neuron's cluster one stops
     where the other starts. No template can be compared between such pieces, but the encoder was trained not
-    to mind the displacement: the distance is Mahalanobis' between the medians of their embeddings.
+    to mind the displacement: the distance is Mahalanobis' between the medians of their embeddings, and less where the
+    two are the only ones that fit each other.
 
     Parameters
     ----------
@@ -172,11 +175,22 @@ def distances_across_drift(
     centres = np.array([np.median(whitened[here], axis=0) for here in members])
     places = np.array([np.median(locations[here], axis=0) for here in members])
     overlap = shared_displacements(counts)
-    for a in range(n_clusters):
-        near = np.linalg.norm(places - places[a], axis=1) <= max_distance_um
-        apart = near & (overlap[a] <= max_overlap)
-        distance[a, apart] = np.linalg.norm(centres[apart] - centres[a], axis=1) / max_embedding_distance
-    return distance
+    apart = overlap <= max_overlap
+    apart &= np.linalg.norm(places[:, None] - places[None], axis=2) <= max_distance_um
+    np.fill_diagonal(apart, False)
+    distance[apart] = np.linalg.norm(centres[:, None] - centres[None], axis=2)[apart] / max_embedding_distance
+    return np.where(_only_partners(distance), PARTNERS * distance, distance)
+
+
+def _only_partners(distance, ratio=1.3):
+    """Pairs of which each is the nearest of the other, and no third cluster is nearly as near to either."""
+    nearest = distance.argmin(axis=1)
+    second = np.partition(distance, 1, axis=1)[:, 1]
+    rows = np.arange(len(distance))
+    chosen = np.isfinite(distance[rows, nearest]) & (second >= ratio * distance[rows, nearest])
+    only = np.zeros(distance.shape, dtype=bool)
+    only[rows[chosen], nearest[chosen]] = True
+    return only & only.T
 
 
 def _squared_distance(energy_a, energy_b, correlation, estimation, amplitude_std, variability):
