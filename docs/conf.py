@@ -47,7 +47,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"**": ["globaltoc.html"], "index": []}
 html_show_sourcelink = False
 
 sphinx_gallery_conf = {
@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "capture_repr": ("_repr_html_", "__repr__"),
     "matplotlib_animations": False,
+    "image_scrapers": ("matplotlib", "huidurep_docs.scrape_figures"),
 }
 
 # what libraries say to their own developers is no warning about these pages

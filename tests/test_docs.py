@@ -224,3 +224,27 @@ def test_the_site_builds_without_warnings(project_root, tmp_path):
         assert (tmp_path / "html" / f"{page}.html").is_file()
     parameters = (tmp_path / "html" / "parameters.html").read_text(encoding="utf8")
     assert all(f"parameter-{name.replace('_', '-')}" in parameters for name in DEFAULT_PARAMS)
+
+
+@pytest.mark.slow
+def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, capsys):
+    """The commands of the page "Sort your first recording", but for the window, which tests/test_curation_gui.py opens."""
+    monkeypatch.syspath_prepend(str(docs / "examples"))
+    from spikeglx_folder import write_spikeglx_folder
+
+    from spikeinterface_huidurep.cli import main
+    from spikeinterface_huidurep.curation import curated_sorting, load_analyzer
+
+    page = (docs / "first_sort.md").read_text(encoding="utf8").replace("\\\n", " ")
+    sort, export = (next(line for line in page.splitlines() if line.startswith(f"huidurep {name}")) for name in
+                    ("sort run1_g0", "export sorted phy"))  # fmt: skip
+    write_spikeglx_folder(tmp_path, n_channels=16, n_units=4, duration_s=10.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(sort.replace("--n-jobs 8", "--n-jobs 1"))[1:]) == 0
+    assert (tmp_path / "sorted" / "report" / "report.html").is_file()
+    analyzer = load_analyzer("sorted/analyzer")
+    sorting = curated_sorting(analyzer, drop=["noise"])
+    assert 1 <= len(sorting.unit_ids) <= len(analyzer.unit_ids)
+    assert len(sorting.get_unit_spike_train(sorting.unit_ids[0], segment_index=0, return_times=True)) > 0
+    assert main(shlex.split(export)[1:]) == 0
+    assert (tmp_path / "phy_folder" / "params.py").is_file()

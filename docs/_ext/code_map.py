@@ -13,13 +13,13 @@ TOP = "top"
 
 # where each box stands (column, row), and what is written in it; a test compares the names with the packages there are
 BOXES = {
-    "commands": (1, 0, "one module for each subcommand of huidurep"),
-    "curation": (0, 1, "analyzer, suggestions, GUI, exports, report"),
-    "benchmark": (2, 1, "recordings with truth, other sorters, report"),
-    TOP: (1, 1, "sorter.py, sort.py, parameters.py, checks.py ..."),
+    "commands": (1, 0, "one module for each subcommand"),
+    "curation": (0, 1, "analyzer, suggestions, GUI, report"),
+    "benchmark": (2, 1, "recordings with truth, other sorters"),
+    TOP: (1, 1, "sorter.py, sort.py, parameters.py ..."),
     "stages": (0, 2, "one file for each stage of the sort"),
     "simulation": (2, 2, "spike templates from neuron models"),
-    "encoder": (1, 3, "network, training, inference: torch and numpy"),
+    "encoder": (1, 3, "network, training, inference"),
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 260, 64, 50, 70, 10
 

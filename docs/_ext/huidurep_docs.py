@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from code_map import draw_map, read_map
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx_gallery.scrapers import figure_rst
 
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION
 
@@ -17,6 +19,8 @@ DOCS = Path(__file__).parent.parent
 ADVICE = DOCS / "parameter_advice.json"
 # pages that are written when there are results to tell
 OPTIONAL_PAGES = ("encoder", "results", "promises")
+# figures of the examples that are on their page already
+_SHOWN: list[Any] = []
 
 
 def read_advice() -> dict[str, str]:
@@ -48,6 +52,20 @@ class CodeMap(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         svg = draw_map(read_map())
         return [nodes.raw("", f'<div role="img" aria-label="{self.options.get("alt", "")}">{svg}</div>', format="html")]
+
+
+def scrape_figures(block: tuple, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Sphinx-gallery's scraper for figures that pyplot does not know, such as those of `curation.draw_templates`."""
+    from matplotlib.figure import Figure
+
+    shown = block_vars["example_globals"].get("figure")
+    # pyplot numbers its own figures, and sphinx-gallery's other scraper shows them
+    if not isinstance(shown, Figure) or hasattr(shown, "number") or any(shown is earlier for earlier in _SHOWN):
+        return ""
+    _SHOWN.append(shown)
+    path = next(block_vars["image_path_iterator"])
+    shown.savefig(path, dpi=100)
+    return figure_rst([path], gallery_conf["src_dir"])
 
 
 def leave_out_missing(app: Sphinx, name: str, source: list[str]) -> None:

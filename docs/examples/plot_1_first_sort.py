@@ -28,7 +28,7 @@ si.set_global_job_kwargs(n_jobs=1, progress_bar=False)
 
 print(se.get_neo_streams("spikeglx", run)[0])
 recording = se.read_spikeglx(run, stream_id="imec0.ap")
-recording
+print(recording)
 
 # %%
 # Sort it
@@ -36,7 +36,7 @@ recording
 # The recording is given as it is: the sorter filters it, subtracts the common median and finds silent channels itself.
 # ``spikeinterface_huidurep`` does not have to be imported.
 sorting = run_sorter("huidurep", recording, folder=folder / "sorter_output")
-sorting
+print(sorting)
 
 # %%
 # Each unit comes with what is known of it: its place (um), its amplitude over the noise, how sure its spikes are (the

@@ -54,8 +54,8 @@ for label in curation["manual_labels"]:
 # -------------------
 # After the GUI is closed, this reads what was saved there. Units labelled noise are left out.
 curated = curated_sorting(analyzer, drop=["noise"])
-curated
+print(curated)
 
 # %%
 # The same with pictures, and a page of HTML, is ``huidurep sort --report`` on the command line. One of its pictures:
-draw_templates(analyzer)
+figure = draw_templates(analyzer)
