@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 few = settings(
-    max_examples=4, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 
 # tiny recordings: what varies is what the sorter must not depend on
@@ -79,8 +79,9 @@ def assert_same_trains(a, b):
 
 def shared_fraction(a, b, tolerance=2):
     """Fraction of all spikes of two Sortings that have a partner in the matching unit of the other."""
-    if len(a.unit_ids) == 0 or len(b.unit_ids) == 0:
-        return float(len(a.unit_ids) == len(b.unit_ids))
+    assert len(a.unit_ids) > 0  # three neurons that fire so often are not missed: there is something to compare
+    if len(b.unit_ids) == 0:
+        return 0.0
     comparison = si.compare_two_sorters(a, b, delta_time=1000 * (tolerance + 0.5) / a.sampling_frequency)
     agreement = comparison.match_event_count.to_numpy()
     rows, columns = linear_sum_assignment(-agreement)
@@ -130,10 +131,11 @@ def test_same_seed_same_result(folder, recording):
     assert_same_trains(sort(made, folder, n_jobs=None, job_kwargs=dict(n_jobs=1, chunk_duration="0.7s")), one)
 
 
-@settings(few, max_examples=1)
+@pytest.mark.slow
+@settings(few, max_examples=2)
 @given(recording=recordings)
 def test_same_result_in_processes(folder, recording):
-    """Workers that are spawned, as on Windows and macOS."""
+    """Workers that are spawned, as on Windows and macOS: each imports all that a sort needs, for each stage anew."""
     made = make(**recording)
     jobs = dict(n_jobs=2, pool_engine="process", mp_context="spawn")
     assert_same_trains(sort(made, folder, n_jobs=None, job_kwargs=jobs), sort(made, folder))
