@@ -71,15 +71,15 @@ class ViewConfig:
         Time is stretched by up to this factor for a whole batch: other temperatures, species, clocks.
     """
 
-    snr: tuple[float, float] = (3.0, 25.0)
-    snr_skew: float = 1.0
+    snr: tuple[float, float] = (2.5, 25.0)
+    snr_skew: float = 1.4
     narrow_snr: float = 0.5
     noise: float = 1.0
     collision: float = 0.3
     amplitude_jitter: float = 0.08
-    burst: float = 0.25
+    burst: float = 0.15
     shift: int = 3
-    drift_um: float = 20.0
+    drift_um: float = 16.0
     recentre: float = 0.15
     location_jitter_um: float = 2.0
     locate: bool = True

@@ -74,7 +74,7 @@ class EncoderConfig:
     projector: str = "mlp"
     architecture: str = "channels"
     location_head: bool = True
-    location_mean: bool = False
+    location_mean: bool = True
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

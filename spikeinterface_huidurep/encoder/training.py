@@ -69,7 +69,7 @@ class TrainingConfig:
 
     libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
     exclude: tuple[str, ...] = ()
-    steps: int = 15_000
+    steps: int = 14_000
     batch_size: int = 384
     warmup_steps: int = 150
     learning_rate: float = 2e-3
@@ -77,7 +77,7 @@ class TrainingConfig:
     gradient_clip: float = 3.0
     temperature: float = 0.1
     momentum: float = 0.99
-    key_noise: float = 1.0
+    key_noise: float = 0.3
     contrastive_weight: float = 1.0
     denoising_weight: float = 0.5
     location_weight: float = 0.3
