@@ -228,7 +228,7 @@ def test_the_site_builds_without_warnings(project_root, tmp_path):
 
 @pytest.mark.slow
 def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, capsys):
-    """The commands of the page "Sort your first recording", but for the window, which tests/test_curation_gui.py opens."""
+    """The commands of the page "Sort your first recording", but for the window, which another test opens."""
     monkeypatch.syspath_prepend(str(docs / "examples"))
     from spikeglx_folder import write_spikeglx_folder
 
