@@ -73,7 +73,7 @@ def assert_finished(folder, sorting, undisturbed):
 @posix
 def test_killed_after_every_stage_and_resumed_each_time(recording_folder, undisturbed, tmp_path, caplog):
     places = [f"chain:{name}:after" for name in KEPT]
-    kill(recording_folder, tmp_path, *places, "chain:save:before", "chain:save:during")
+    kill(recording_folder, tmp_path, *places)
     folder = tmp_path / "chain"
     assert_looks_unfinished(folder)
     kept = folder / "sorter_output" / "stages"
