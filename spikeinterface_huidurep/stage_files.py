@@ -91,12 +91,12 @@ def write_result(path: Path, result: Any) -> None:
     OSError
         If the disk is full; nothing is left behind.
     """
-    arrays: dict[str, np.ndarray] = {}
-    structure = json.dumps(_pack(result, arrays))
+    arrays: dict[str, Any] = {}
+    arrays[STRUCTURE] = np.array(json.dumps(_pack(result, arrays)))
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{STRUCTURE: np.array(structure)}, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -164,14 +164,14 @@ def _unpack(description, arrays):
         array = arrays[description["name"]]
         return array if kind == "array" else array[()]
     if kind == "class":
-        items = {name: _unpack(item, arrays) for name, item in description["items"].items()}
-        return _find_class(description["module"], description["name"])(**items)
+        parts = {name: _unpack(item, arrays) for name, item in description["items"].items()}
+        return _find_class(description["module"], description["name"])(**parts)
     if kind == "dict":
         return {key: _unpack(item, arrays) for key, item in description["items"].items()}
     items = [_unpack(item, arrays) for item in description["items"]]
     if kind == "motion":
-        *parts, (direction, interpolation_method) = items
-        return Motion(*parts, direction=direction, interpolation_method=interpolation_method)
+        *bins, (direction, interpolation_method) = items
+        return Motion(*bins, direction=direction, interpolation_method=interpolation_method)
     if kind in ("list", "tuple"):
         return items if kind == "list" else tuple(items)
     raise ValueError(f"unknown kind {kind!r}")

@@ -127,10 +127,11 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
     return network, facts
 
 
-def _check_size(config, tensors):
+def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor]) -> None:
     """Refuse a configuration of another size than the file, before it takes all memory to build its network."""
     for item in fields(EncoderConfig):
-        value, default = getattr(config, item.name), item.default
+        value: Any = getattr(config, item.name)
+        default: Any = item.default
         wanted = (int, float) if isinstance(default, float) else type(default)
         if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
             raise ValueError(f"{item.name} cannot be {value!r}")
