@@ -68,16 +68,17 @@ def scrape_figures(block: tuple, block_vars: dict[str, Any], gallery_conf: dict[
     return figure_rst([path], gallery_conf["src_dir"])
 
 
-def leave_out_missing(app: Sphinx, name: str, source: list[str]) -> None:
-    """Take the optional pages that do not exist out of the table of contents."""
+def adapt_source(app: Sphinx, name: str, source: list[str]) -> None:
+    """Take optional pages that do not exist out of the table of contents; the model card is a page of the site."""
     if name == "index":
         missing = {page for page in OPTIONAL_PAGES if not (DOCS / f"{page}.md").is_file()}
         source[0] = "\n".join(line for line in source[0].split("\n") if line.strip() not in missing)
+    source[0] = source[0].replace("](../pretrained/MODEL_CARD.md", "](model_card.md")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     app.add_directive("huidurep-parameters", Parameters)
     app.add_directive("huidurep-code-map", CodeMap)
-    app.connect("source-read", leave_out_missing)
+    app.connect("source-read", adapt_source)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
