@@ -44,7 +44,7 @@ def kill(recording_folder, folder, *places):
 
 
 def assert_looks_unfinished(folder):
-    with pytest.raises(Exception, match="does not have spikeinterface_log.json|Spike sorting error trace"):
+    with pytest.raises(Exception, match="does not have spikeinterface_log.json|Spike sorting (failed|error trace)"):
         si.read_sorter_folder(folder)
     assert not (folder / "sorter_output" / "sorting").exists()
 
