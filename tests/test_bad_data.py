@@ -144,14 +144,17 @@ LONG = """
     import resource, sys
     from pathlib import Path
     import spikeinterface.full as si
-    from spikeinterface.core.generate import generate_ground_truth_recording
 
     duration, folder = float(sys.argv[1]), Path(sys.argv[2])
-    recording, _ = generate_ground_truth_recording(
-        durations=[duration], num_channels=4, num_units=3, seed=0, sampling_frequency=10000.0,
-        noise_kwargs=dict(strategy="on_the_fly", noise_levels=5.0), generate_sorting_kwargs=dict(firing_rates=2.0),
+    firing = dict(firing_rates=2.0, refractory_period_ms=4.0)
+    spikes = si.generate_sorting(num_units=3, durations=[duration], sampling_frequency=10000.0, seed=0, **firing)
+    # a Sorting on disk: only what is described by files can be sorted
+    recording, _ = si.generate_ground_truth_recording(
+        sorting=spikes.save(folder=folder / "truth"), durations=[duration], num_channels=4, num_units=3, seed=0,
+        sampling_frequency=10000.0, noise_kwargs=dict(strategy="on_the_fly", noise_levels=5.0),
     )
-    si.run_sorter("huidurep", recording, folder=folder, n_jobs=1, device="cpu")
+    sorting = si.run_sorter("huidurep", recording, folder=folder / "sort", n_jobs=1, device="cpu")
+    assert len(sorting.unit_ids) > 0
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
