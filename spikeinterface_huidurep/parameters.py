@@ -34,7 +34,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         "Least number of peaks of a cluster; None: one in a thousand of the peaks, from 10 to 20.",
     ),
     "merge_threshold": (
-        4.0,
+        5.0,
         "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise.",
     ),
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),

@@ -16,7 +16,7 @@ DIP_THRESHOLD = 2.0
 # distribution, so that what has two modes lies beyond
 MIN_SIDES_APART = 4.0
 # a split needs less distance than clusters that are not merged: two modes are evidence by themselves
-SPLIT_SHARE = 0.85
+SPLIT_SHARE = 0.68
 
 
 def split_units(
@@ -27,7 +27,7 @@ def split_units(
     templates: WhitenedTemplates,
     *,
     min_size: int = 20,
-    min_separation: float = 4.0,
+    min_separation: float = 5.0,
     variability: float = 0.08,
     max_spikes_per_unit: int = 1000,
     n_components: int = 4,
