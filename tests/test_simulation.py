@@ -227,7 +227,7 @@ class TestLibraryFile:
         "cell_model": np.array(["a", "b"]),
         "channel_positions": np.zeros((3, 3), dtype=np.float32),
         "sampling_frequency": np.array(32000.0),
-        "nbefore": np.array(64),
+        "nbefore": np.array(20),
         "probe": np.array("line"),
     }
 
@@ -239,7 +239,7 @@ class TestLibraryFile:
         assert np.abs(library["templates"][0] - templates[0]).max() <= 0.026
         assert np.abs(library["templates"][1] - templates[1]).max() <= np.abs(templates[1]).max() / 32767
         assert library["cell_model"].tolist() == ["a", "b"]
-        assert library["nbefore"] == 64
+        assert library["nbefore"] == 20
 
     def test_drifting_round_trip(self, tmp_path):
         generator = np.random.default_rng(1)
