@@ -22,6 +22,11 @@ HEADER = "sort.json"
 STRUCTURE = "structure"
 # the only classes that a file may name: what the stages return
 _CLASSES_FROM = f"{__package__}.stages."
+# what numpy, zipfile, json and the stages' classes raise on a file that is none of ours
+_UNREADABLE = (
+    AssertionError, AttributeError, EOFError, ImportError, KeyError, NotImplementedError, OSError, RecursionError,
+    TypeError, ValueError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class StageFiles:
@@ -117,9 +122,7 @@ def read_result(path: Path) -> Any:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return _unpack(json.loads(arrays[STRUCTURE].item()), arrays)
-    except (AttributeError, EOFError, KeyError, NotImplementedError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the file of a finished stage ({error})") from error
-    except (zipfile.BadZipFile, ImportError, RecursionError, AssertionError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path} is not the file of a finished stage ({error})") from error
 
 

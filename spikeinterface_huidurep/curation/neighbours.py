@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-N_COMPONENTS = 10
-LOCATION_SCALE_UM = 20.0
+from ..stages.clustering import clustering_features
+
 # two units that are further apart are never compared
 MAX_DISTANCE_UM = 100.0
-
-
-def neighbour_features(embedding: np.ndarray, location: np.ndarray) -> np.ndarray:
-    """
-    The space in which the sorter clusters: principal components of the embedding beside the location.
-
-    Parameters
-    ----------
-    embedding : (n_spikes, n_dimensions) float
-    location : (n_spikes, 2) float
-        um.
-
-    Returns
-    -------
-    features : (n_spikes, n_features) float32
-    """
-    components = PCA(min(N_COMPONENTS, *embedding.shape), svd_solver="full").fit_transform(embedding)
-    spread = components.std()
-    return np.column_stack([components / (spread or 1.0), location / LOCATION_SCALE_UM]).astype("float32")
 
 
 def spike_confidence(
@@ -54,7 +34,7 @@ def spike_confidence(
     confidence = np.full(len(unit_index), np.nan, dtype="float32")
     if len(unit_index) < 2:
         return confidence
-    features = neighbour_features(embedding, location)
+    features = clustering_features(embedding, location).astype("float32")
     units, centres = unit_centres(location, unit_index)
     for unit, centre in zip(units, centres, strict=True):
         near = units[np.linalg.norm(centres - centre, axis=1) <= MAX_DISTANCE_UM]
@@ -116,7 +96,7 @@ def unit_mixing(
     if len(unit_index) < 2:
         return mixing
     rng = np.random.default_rng(seed)
-    features = neighbour_features(embedding, location)
+    features = clustering_features(embedding, location).astype("float32")
     units, centres = unit_centres(location, unit_index)
     members = [rng.permutation(np.flatnonzero(unit_index == unit))[:max_spikes] for unit in units]
     for a in range(len(units)):

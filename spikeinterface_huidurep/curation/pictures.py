@@ -238,14 +238,14 @@ def draw_embedding(analyzer: SortingAnalyzer, *, seed: int = 0) -> Figure:
     Returns
     -------
     Figure
-        t-SNE (van der Maaten and Hinton 2008) of the space in which the sorter clusters, see `neighbour_features`.
+        t-SNE (van der Maaten and Hinton 2008) of the space in which the sorter clusters, see `clustering_features`.
         Distances between groups mean little in such a map, and sizes of groups nothing.
     """
-    from .neighbours import neighbour_features
+    from ..stages.clustering import clustering_features
 
     extension = analyzer.get_extension(EXTENSION_NAME)
     units = extension.get_data(outputs="unit_index")
-    features = neighbour_features(extension.get_data(), extension.get_data(outputs="location"))
+    features = clustering_features(extension.get_data(), extension.get_data(outputs="location")).astype("float32")
     shown = np.sort(np.random.default_rng(seed).permutation(len(units))[:MAX_MAPPED])
     units, xy = units[shown], _map(features[shown], seed)
     with matplotlib.rc_context(STYLE):

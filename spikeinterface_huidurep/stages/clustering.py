@@ -48,16 +48,45 @@ def cluster_peaks(
     if n_peaks < 2 * min_samples:
         # too few for a density: what there is is one cluster, to be judged by its template
         return np.zeros(n_peaks, dtype="int64")
-    components = PCA(min(n_components, n_peaks, embedding.shape[1]), random_state=seed).fit_transform(embedding)
-    spread = components.std()
-    features = np.column_stack([components / (spread if spread > 0 else 1.0), locations / location_scale_um])
-    features = features.astype("float64")
+    features = clustering_features(
+        embedding, locations, n_components=n_components, location_scale_um=location_scale_um, seed=seed
+    )
     leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf")
     if leaves.max(initial=-1) < 0:
         # HDBSCAN never calls everything one cluster; where nothing falls apart that is what there is
         return np.zeros(n_peaks, dtype="int64")
     persistent = _hdbscan(features, min_cluster_size, min_samples, "eom")
     return _fill(features, leaves, persistent)
+
+
+def clustering_features(
+    embedding: np.ndarray,
+    locations: np.ndarray,
+    *,
+    n_components: int = 10,
+    location_scale_um: float = 20.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    The space in which spikes are clustered: principal components of the embedding beside the location.
+
+    Parameters
+    ----------
+    embedding : (n_spikes, n_dimensions) float
+    locations : (n_spikes, 2) float
+        um.
+    n_components, location_scale_um, seed
+        As for `cluster_peaks`.
+
+    Returns
+    -------
+    features : (n_spikes, n_components + 2) float64
+        Fewer components where there are fewer spikes or dimensions.
+    """
+    components = PCA(min(n_components, *embedding.shape), random_state=seed).fit_transform(embedding)
+    spread = components.std()
+    scaled = [components / (spread if spread > 0 else 1.0), locations / location_scale_um]
+    return np.column_stack(scaled).astype("float64")
 
 
 def _hdbscan(features, min_cluster_size, min_samples, selection):
