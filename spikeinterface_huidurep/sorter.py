@@ -118,7 +118,9 @@ class HuiduRepSorter(BaseSorter):
 
         output = Path(sorter_output_folder)
         if (output / "sorting").is_dir():
-            return  # killed between the last stage and the log: nothing is missing but that
+            # killed between the last stage and the log: nothing is missing but that
+            shutil.rmtree(output / "stages", ignore_errors=True)
+            return
         recording = cls.load_recording_from_folder(output.parent, with_warnings=False)
         stages = open_stages(output, params)
         record = Record(output / "intermediate" if params["save_intermediate"] else None, stages)

@@ -53,7 +53,8 @@ def assert_nothing_piled_up(second, last, memory_mb):
     assert last["memory"] - second["memory"] < memory_mb
     assert last["files"] <= second["files"] + 2
     assert last["threads"] <= second["threads"]
-    assert last["temporary"] == 0
+    # PyTorch makes an empty folder for its compiler in the first sort of a process
+    assert last["temporary"] <= second["temporary"] <= 1
     assert last["maps"] <= second["maps"]
     assert last["handlers"] == second["handlers"]
 
