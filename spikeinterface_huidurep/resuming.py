@@ -17,7 +17,7 @@ FREE_PARAMS = ("job_kwargs", "n_jobs", "max_cache_gb", "save_intermediate")
 _PARAMS_FILE, _RECORDING_FILE = "spikeinterface_params.json", "spikeinterface_recording.json"
 
 
-def resume(folder: str | Path, *, verbose: bool = False) -> BaseSorting:
+def resume(folder: str | Path, *, verbose: bool = False, **changes: Any) -> BaseSorting:
     """
     Go on with a sort that was killed or failed, from the last stage that it had finished.
 
@@ -27,6 +27,9 @@ def resume(folder: str | Path, *, verbose: bool = False) -> BaseSorting:
         The folder that was given to ``run_sorter("huidurep", recording, folder=folder)``.
     verbose : bool
         Whether to show progress.
+    **changes
+        New values of parameters that do not change what is found: `job_kwargs`, `n_jobs`, `max_cache_gb` and
+        `save_intermediate`.
 
     Returns
     -------
@@ -38,14 +41,14 @@ def resume(folder: str | Path, *, verbose: bool = False) -> BaseSorting:
     ------
     ValueError
         If the folder is not of a sort by this sorter, or that sort had other parameters, another recording, other
-        weights or another version of the package than what would go on now.
+        weights or another version of the package than what would go on now, or another parameter is to be changed.
     SpikeSortingError
         If the sort fails again.
     """
     from .sorter import HuiduRepSorter
 
     folder = Path(folder).expanduser().absolute()
-    params = _read_params(folder)
+    params = _changed(read_params(folder), changes)
     if is_finished(folder):
         return HuiduRepSorter.get_result_from_folder(folder)
     from .parameters import check_params
@@ -55,6 +58,8 @@ def resume(folder: str | Path, *, verbose: bool = False) -> BaseSorting:
     if (output / "stages" / HEADER).is_file():
         check_header(output / "stages", describe_sort(output, params))
     _check_recording_file(folder)
+    if changes:
+        _write_params(folder, params)
     HuiduRepSorter.run_from_folder(folder, raise_error=True, verbose=verbose)
     return HuiduRepSorter.get_result_from_folder(folder)
 
@@ -131,7 +136,15 @@ def check_header(folder: Path, description: dict[str, Any]) -> None:
         raise ValueError(f"The sort was started with another {what}{detail}: sort anew.")
 
 
-def _read_params(folder):
+def read_params(folder: Path) -> dict[str, Any]:
+    """
+    The parameters of the sort in a folder, all of them.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not that of a sort by this version of the sorter.
+    """
     from .parameters import DEFAULT_PARAMS
 
     path = folder / _PARAMS_FILE
@@ -148,6 +161,23 @@ def _read_params(folder):
     if not isinstance(params, dict) or not complete:
         raise ValueError(f"{path} does not hold the parameters of this version of huidurep: sort anew.")
     return params
+
+
+def _changed(params, changes):
+    for name in changes:
+        if name not in FREE_PARAMS:
+            raise ValueError(f"{name} cannot be changed to go on with a sort; only {', '.join(FREE_PARAMS)} can.")
+    return {**params, **changes}
+
+
+def _write_params(folder, params):
+    """SpikeInterface runs a sorter with what the folder's file says."""
+    path = folder / _PARAMS_FILE
+    content = json.loads(path.read_text(encoding="utf8"))
+    content["sorter_params"] = params
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=4), encoding="utf8")
+    partial.replace(path)
 
 
 def _check_recording_file(folder):

@@ -15,6 +15,9 @@ from spikeinterface.sorters.utils import SpikeSortingError
 
 from spikeinterface_huidurep import resume
 from spikeinterface_huidurep.cli import main
+from spikeinterface_huidurep.curation.analyzer import load_analyzer
+from spikeinterface_huidurep.curation.curation_file import read_curation, save_curation
+from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.stage_files import StageFiles, read_result, write_result
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed")
@@ -235,6 +238,37 @@ def test_command_line(failed, undisturbed, tmp_path, capsys):
     assert "is not an output folder of huidurep sort" in capsys.readouterr().err
     assert main(["sort", "recording", "--resume", str(output)]) == 2
     assert "give neither" in capsys.readouterr().err
+
+
+def test_command_line_with_a_report(failed, undisturbed, _quick_similarity, tmp_path, capsys):
+    """Also where the report's making was interrupted: what is missing is made, and what was curated by hand stays."""
+    output = tmp_path / "output"
+    output.mkdir()
+    failed.rename(output / "sorter")
+    arguments = ["sort", "--resume", str(output), "--report"]
+    assert main(arguments) == 0
+    assert {path.name for path in output.iterdir()} == {"sorter", "sorting", "analyzer", "report"}
+    assert not (output / "sorter/sorter_output/intermediate").exists()
+    page = (output / "report/report.html").read_text(encoding="utf8")
+    assert "not corrected" in page and "save_intermediate" not in page
+    analyzer = load_analyzer(output / "analyzer")
+    curation = {**read_curation(analyzer), "removed": [analyzer.unit_ids[0]]}
+    save_curation(analyzer, curation)
+    for extension in ("correlograms", EXTENSION_NAME):
+        analyzer.delete_extension(extension)
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "report.html" in capsys.readouterr().out
+    analyzer = load_analyzer(output / "analyzer")
+    assert analyzer.has_extension("correlograms") and analyzer.has_extension(EXTENSION_NAME)
+    assert len(read_curation(analyzer)["removed"]) == 1
+
+
+def test_what_does_not_change_the_result_may_be_given_anew(failed, undisturbed):
+    with pytest.raises(ValueError, match="seed cannot be changed"):
+        resume(failed, seed=3)
+    assert_same(resume(failed, save_intermediate=True, n_jobs=2), undisturbed[0])
+    assert (failed / "sorter_output" / "intermediate" / "peaks.npy").is_file()
 
 
 def test_what_stages_return_comes_back(tmp_path):

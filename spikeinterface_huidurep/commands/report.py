@@ -93,6 +93,9 @@ def report_sort(
     """
     Make the analyzer and the report of a sort, and keep its motion, in the output folder of ``huidurep sort``.
 
+    An analyzer that is there already is completed where its making was interrupted, and otherwise left as it is, with
+    what was curated by hand.
+
     Parameters
     ----------
     output : Path
@@ -107,24 +110,41 @@ def report_sort(
         Where the report is written; by default the folder "report" in the output folder.
     """
     from .. import __version__
-    from ..curation.analyzer import ANALYZER_NAME, PREPROCESSING, make_analyzer
-    from ..curation.report_page import motion_of_sort, report, save_motions
+    from ..curation.analyzer import ANALYZER_NAME
+    from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
 
+    intermediate = output / "sorter" / "sorter_output" / "intermediate"
     motions = motion_of_sort(output / "sorter")
     save_motions(motions, output)
+    # a sort that has not left its motion may have corrected it all the same
+    motions = motions or motion_of_output(output)
+    facts = {"Sorter": f"HuiduRep {__version__}"}
+    if motions or intermediate.is_dir():
+        facts["Motion"] = "corrected" if motions else "not corrected"
     if not params.get("save_intermediate"):
-        shutil.rmtree(output / "sorter" / "sorter_output" / "intermediate", ignore_errors=True)
+        shutil.rmtree(intermediate, ignore_errors=True)
     if len(sorting.unit_ids) == 0:
         print("No units were found: there is nothing to report.")
         return
-    preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
-    encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
-    analyzer = make_analyzer(
-        sorting, recording, output / ANALYZER_NAME, preprocessing=preprocessing, n_jobs=n_jobs, **encoder
-    )
-    facts = {"Sorter": f"HuiduRep {__version__}", "Motion": "corrected" if motions else "not corrected"}
+    analyzer = _analyzer_of_sort(output / ANALYZER_NAME, sorting, recording, params, n_jobs)
     facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
     folder = report_folder or output / "report"
     files = report(analyzer, folder, motion=motions, title=f"Spike sorting of {name}", facts=facts)
     print(f"Report: {files.html.absolute()}")
     print(f"Look at the units and curate them with: huidurep gui {output}")
+
+
+def _analyzer_of_sort(folder, sorting, recording, params, n_jobs):
+    """Make it, or complete the one that is there."""
+    from ..curation.analyzer import PREPROCESSING, complete_analyzer, is_analyzer, load_analyzer, make_analyzer
+    from ..curation.curation_file import read_curation, save_curation
+    from ..curation.suggestions import suggest_curation
+
+    encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
+    if not is_analyzer(folder):
+        preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
+        return make_analyzer(sorting, recording, folder, preprocessing=preprocessing, n_jobs=n_jobs, **encoder)
+    analyzer = complete_analyzer(load_analyzer(folder), n_jobs=n_jobs, **encoder)
+    if read_curation(analyzer) is None:
+        save_curation(analyzer, suggest_curation(analyzer, seed=params.get("seed", 0)))
+    return analyzer

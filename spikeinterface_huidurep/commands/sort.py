@@ -101,20 +101,14 @@ def sort(arguments: argparse.Namespace) -> None:
     from spikeinterface.sorters.utils import SpikeSortingError
 
     from ..cli import make_room
-    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from ..reading import parse_assignments, read_as_typed
 
     if arguments.verbose:
         logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.n_jobs < 1:
         raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
     params = sorter_params(parse_assignments(arguments.param, "--param"))
-    option_texts = parse_assignments(arguments.reader_option, "--reader-option")
-    options = {key: parse_value(text) for key, text in option_texts.items()}
-    recording = read_recording(arguments.recording, arguments.reader, options)
-    if arguments.probe:
-        recording = attach_probe(recording, arguments.probe)
-    elif not recording.has_probe():
-        raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
+    recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
 
     output = arguments.output.expanduser()
     make_room(output, arguments.overwrite, {"sorter", "sorting", "sorting.partial", "analyzer", "motion", "report"})
@@ -140,7 +134,7 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     """Go on with a sort that was killed, and save what it finds where it would have been."""
     from spikeinterface.core import set_global_job_kwargs
 
-    from ..resuming import resume
+    from ..resuming import read_params, resume
 
     if arguments.recording is not None or arguments.param or arguments.reader or arguments.probe:
         raise ValueError("--resume takes the recording and the parameters from the folder: give neither.")
@@ -152,19 +146,18 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     if not (output / "sorter").is_dir():
         raise ValueError(f"{output} is not an output folder of huidurep sort: it has no folder 'sorter'.")
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
-    sorting = resume(output / "sorter", verbose=arguments.verbose)
+    # as in a new sort: the motion that the report shows is among what a sort can leave behind
+    kept = read_params(output / "sorter")["save_intermediate"]
+    changes = {"save_intermediate": True} if arguments.report else {}
+    sorting = resume(output / "sorter", verbose=arguments.verbose, **changes)
     _save_result(sorting, output)
     if arguments.report:
-        from spikeinterface.sorters import get_default_sorter_params
+        from .report import load_sort, report_sort
 
-        from .report import report_sort
-
-        saved = sorting.sorting_info["params"]["sorter_params"]
-        params = {
-            name: saved[name] for name, value in get_default_sorter_params("huidurep").items() if saved[name] != value
-        }
-        params.pop("save_intermediate", None)
-        report_sort(output, sorting, sorting.get_recording(), params, output.name, arguments.n_jobs)
+        sorting, recording, params = load_sort(output)
+        if not kept:
+            params.pop("save_intermediate", None)
+        report_sort(output, sorting, recording, params, output.name, arguments.n_jobs)
 
 
 def _save_result(sorting, output):
