@@ -13,6 +13,8 @@ import numpy as np
 from probeinterface import Probe, ProbeGroup, generate_tetrode, read_prb, read_probeinterface
 from spikeinterface.core import BaseRecording, load
 
+# Options of readers that are names, also where they look like numbers: "0" is a stream of Open Ephys, and 0 is none.
+NAMES = {"stream_id", "stream_name", "rec_name"}
 # Distance between neighbouring tetrodes, um: far enough that no spike is seen on two of them.
 TETRODE_DISTANCE = 1000.0
 
@@ -57,6 +59,31 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, str]
             raise ValueError(f"{option} is given twice for {key!r}.")
         parsed[key] = value
     return parsed
+
+
+def parse_reader_options(assignments: Iterable[str]) -> dict[str, Any]:
+    """Parse the arguments of ``--reader-option``.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+        Of the form ``key=value``.
+
+    Returns
+    -------
+    dict
+        The values: Python literals as `parse_value` reads them, but the names of streams and recordings as text.
+
+    Raises
+    ------
+    ValueError
+        If an argument has another form, or a key comes twice.
+    """
+    options: dict[str, Any] = {}
+    for key, text in parse_assignments(assignments, "--reader-option").items():
+        value = parse_value(text)
+        options[key] = text if key in NAMES and not (value is None or isinstance(value, str)) else value
+    return options
 
 
 def available_readers() -> dict[str, Callable[..., BaseRecording]]:
@@ -123,6 +150,42 @@ def read_recording(path: str | Path, reader: str | None = None, options: dict[st
     except Exception as error:
         # The readers raise all kinds of exceptions, assertions among them, for a file or an option that does not fit.
         raise ValueError(f"The reader {name!r} cannot read {path}: {error or type(error).__name__}") from error
+    return recording
+
+
+def read_as_typed(
+    path: str | Path, reader: str | None = None, reader_options: Iterable[str] = (), probe: str | None = None
+) -> BaseRecording:
+    """Read a recording as the command line names it.
+
+    Parameters
+    ----------
+    path : str or Path
+        File or folder.
+    reader : str, optional
+        What was given to ``--reader``.
+    reader_options : iterable of str
+        What was given to ``--reader-option``.
+    probe : str, optional
+        What was given to ``--probe``.
+
+    Returns
+    -------
+    BaseRecording
+        The recording, with channel locations.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such recording or probe file.
+    ValueError
+        If one of the arguments is refused, or there are no channel locations.
+    """
+    recording = read_recording(path, reader, parse_reader_options(reader_options))
+    if probe:
+        return attach_probe(recording, probe)
+    if not recording.has_probe():
+        raise ValueError("The recording has no channel locations: give a file or a geometry with --probe.")
     return recording
 
 

@@ -1,5 +1,7 @@
 """Recordings and probes as the command line names them."""
 
+import json
+
 import numpy as np
 import probeinterface
 import pytest
@@ -10,7 +12,9 @@ from spikeinterface_huidurep.reading import (
     available_readers,
     make_geometry,
     parse_assignments,
+    parse_reader_options,
     parse_value,
+    read_as_typed,
     read_recording,
 )
 
@@ -43,6 +47,48 @@ def test_parse_assignments():
 def test_bad_assignments(assignments):
     with pytest.raises(ValueError, match="^--param"):
         parse_assignments(assignments, "--param")
+
+
+def test_names_of_streams_are_text():
+    typed = ["stream_id=0", "block_index=1", "use_names_as_ids=true", "sampling_frequency=3e4"]
+    expected = {"stream_id": "0", "block_index": 1, "use_names_as_ids": True, "sampling_frequency": 3e4}
+    assert parse_reader_options(typed) == expected
+    # quoted, as Python would have it
+    assert parse_reader_options(["stream_id='0'", "stream_name=12"]) == {"stream_id": "0", "stream_name": "12"}
+    assert parse_reader_options(["stream_id=none"]) == {"stream_id": None}
+    assert parse_reader_options(["stream_id=0_RH_DATA"]) == {"stream_id": "0_RH_DATA"}
+
+
+def test_open_ephys_streams_by_number(openephys_folder):
+    """Open Ephys numbers its streams; neo wants the number as text."""
+    folder, traces = openephys_folder
+    with pytest.raises(ValueError, match="several streams"):
+        read_recording(folder, "openephys")
+    for number, expected in traces.items():
+        recording = read_as_typed(folder, "openephys", [f"stream_id={number}"], "linear:20")
+        np.testing.assert_array_equal(recording.get_traces(), expected)
+    with pytest.raises(ValueError, match="--probe"):
+        read_as_typed(folder, "openephys", ["stream_id=0"])
+
+
+@pytest.fixture
+def openephys_folder(tmp_path):
+    """A folder of Open Ephys' binary format with two streams; returns it and the traces by the stream's number."""
+    rng = np.random.default_rng(0)
+    recording = tmp_path / "Record Node 101" / "experiment1" / "recording1"
+    traces, streams = {}, []
+    for number, name in enumerate(["Acquisition_Board-100.acquisition_board", "Probe-102.ProbeA"]):
+        stream = recording / "continuous" / name
+        stream.mkdir(parents=True)
+        traces[number] = rng.integers(-100, 100, (1000, 3)).astype("int16")
+        traces[number].tofile(stream / "continuous.dat")
+        np.save(stream / "sample_numbers.npy", np.arange(1000))
+        np.save(stream / "timestamps.npy", np.arange(1000) / 30000.0)
+        channels = [{"channel_name": f"CH{channel}", "bit_volts": 0.195, "units": "uV"} for channel in range(3)]
+        streams.append({"folder_name": f"{name}/", "sample_rate": 30000, "num_channels": 3, "channels": channels})
+    structure = {"GUI version": "0.6.7", "continuous": streams, "events": [], "spikes": []}
+    (recording / "structure.oebin").write_text(json.dumps(structure))
+    return tmp_path, traces
 
 
 def test_readers_take_a_path():

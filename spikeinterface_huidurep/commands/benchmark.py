@@ -108,15 +108,12 @@ def _print_names(benchmark) -> None:
 def _hybrid_folder(arguments: argparse.Namespace) -> Path:
     """Make the hybrid recording, or take the one that an earlier call with the same arguments made."""
     from ..benchmark import make_hybrid
-    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from ..reading import read_as_typed
 
     motion = "moving" if arguments.follow_motion else "still"
     folder = arguments.output / f"hybrid-{arguments.hybrid.stem}-{arguments.units}-{motion}"
     if not folder.is_dir():
-        options = parse_assignments(arguments.reader_option, "--reader-option")
-        recording = read_recording(arguments.hybrid, arguments.reader, {k: parse_value(v) for k, v in options.items()})
-        if arguments.probe:
-            recording = attach_probe(recording, arguments.probe)
+        recording = read_as_typed(arguments.hybrid, arguments.reader, arguments.reader_option, arguments.probe)
         name = f"hybrid_{arguments.hybrid.stem}"
         make_hybrid(
             recording, folder, arguments.units, motion="estimate" if arguments.follow_motion else None, name=name

@@ -35,14 +35,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare the sorters that the command line asks for; returns the exit status."""
     from ..benchmark import compare_sorters, write_agreement_report
-    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from ..reading import read_as_typed
     from .benchmark import command_line
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
-    options = parse_assignments(arguments.reader_option, "--reader-option")
-    recording = read_recording(arguments.recording, arguments.reader, {k: parse_value(v) for k, v in options.items()})
-    if arguments.probe:
-        recording = attach_probe(recording, arguments.probe)
+    recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
     results = compare_sorters(
         recording,
         arguments.sorters,

@@ -108,14 +108,11 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
     from spikeinterface.core.waveform_tools import estimate_templates
 
     from ..parameters import DEFAULT_PARAMS
-    from ..reading import attach_probe, parse_assignments, parse_value, read_recording
+    from ..reading import read_as_typed
     from ..sort import sort_recording
     from ..stages.preprocessing import preprocess
 
-    texts = parse_assignments(arguments.reader_option, "--reader-option")
-    recording = read_recording(arguments.recording, arguments.reader, {k: parse_value(v) for k, v in texts.items()})
-    if arguments.probe:
-        recording = attach_probe(recording, arguments.probe)
+    recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
     jobs = {"n_jobs": 1, "chunk_duration": "1s", "progress_bar": False}
     sorting = sort_recording(recording, {**DEFAULT_PARAMS, "model": arguments.weights}, jobs)
     traces = preprocess(recording)
