@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +10,10 @@ import torch
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
-from spikeinterface_huidurep.encoder.adaptation import AdaptationConfig, adapt
 from spikeinterface_huidurep.encoder.augmentation import MARGIN, ViewConfig
 from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, filter_and_resample
-from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
-from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, SpikeEncoder, attention
+from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
 from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, read_checkpoint
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
@@ -353,39 +350,3 @@ def test_bank_from_a_recordings_templates():
     start = 40 - 22 - MARGIN
     expected = templates[0, start : start + 64 + 2 * MARGIN].T / 10
     np.testing.assert_allclose(bank.templates[0, 0].float().numpy(), expected, atol=0.02)
-
-
-def test_adaptation_is_kept_only_if_better():
-    rng = np.random.default_rng(0)
-    time = (np.arange(110) - 45) / 30.0
-    width = rng.uniform(0.1, 0.25, 8)[:, None]
-    shapes = -np.exp(-((time / width) ** 2)) + rng.uniform(0.1, 0.5, (8, 1)) * np.exp(-(((time - 0.6) / 0.4) ** 2))
-    locations = np.array([[0, 0], [0, 20], [20, 0], [20, 20]], dtype=float)
-    templates = 10 * shapes[:, :, None] * rng.uniform(0.2, 1.0, (8, 1, 4))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = Encoder(SpikeEncoder(EncoderConfig(**SMALL)))
-    before = {key: value.clone() for key, value in encoder.network.state_dict().items()}
-    steps = AdaptationConfig(steps=30, head_steps=10, batch_size=32, episodes=2, learning_rate=2e-3, margin=-1.0)
-    kept = adapt(encoder, templates, locations, 30_000.0, 45, steps)
-    assert kept.kept and kept.encoder is not encoder
-    assert any(not torch.equal(value, kept.encoder.network.state_dict()[key]) for key, value in before.items())
-    refused = adapt(encoder, templates, locations, 30_000.0, 45, replace(steps, margin=2.0))
-    assert not refused.kept and refused.encoder is encoder and refused.after == kept.after
-    for key, value in before.items():
-        assert torch.equal(value, encoder.network.state_dict()[key])
-    too_few = adapt(encoder, 0.1 * templates, locations, 30_000.0, 45, steps)
-    assert too_few.encoder is encoder and not too_few.kept
-    with pytest.raises(ValueError, match="do not fit"):
-        adapt(encoder, templates, locations[:3], 30_000.0, 45, steps)
-
-
-def test_command_line_adapts_to_a_recording(tetrode_recording, tmp_path, capsys):
-    recording, _ = tetrode_recording
-    recording.save(folder=tmp_path / "recording", verbose=False)
-    command = ["train", "--recording", str(tmp_path / "recording"), "--output", str(tmp_path), "--steps", "3"]
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "ARI on the recording's" in said
-    assert ("keep using 'default'" in said) != (tmp_path / "adapted.safetensors").is_file()
-    assert main(["train", "--output", str(tmp_path)]) == 2

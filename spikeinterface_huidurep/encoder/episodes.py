@@ -65,7 +65,7 @@ TABLE = {
 }
 
 
-@dataclass
+@dataclass(eq=False)  # an episode is itself and no other: it can be a key
 class Episode:
     """Spikes of one episode.
 

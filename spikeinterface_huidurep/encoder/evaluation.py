@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from .augmentation import MARGIN
 from .data import BandPass, NoisePool, TemplateBank
 from .episodes import TABLE, Episode, EpisodeConfig, make_episode
-from .inference import Encoder
+from .inference import EncodedSpikes, Encoder
 from .network import EncoderConfig
 
 logger = logging.getLogger(__name__)
@@ -84,24 +85,32 @@ def _svd(window: np.ndarray) -> np.ndarray:
 
 def encoder_features(encoder: Encoder) -> Features:
     """The encoder's vectors; the encoder sees the 20 channels nearest to each spike's detected channel."""
-
-    def features(episode: Episode) -> np.ndarray:
-        waveforms, locations = neighbourhoods(episode)
-        return encoder.embed(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-
-    return features
+    return _encoder_methods(encoder)["encoder"]
 
 
 def located_features(encoder: Encoder) -> Features:
     """What the sorter clusters: ten principal components of the vectors beside the location in units of 20 um."""
+    return _encoder_methods(encoder)["encoder with location"]
 
-    def features(episode: Episode) -> np.ndarray:
+
+def _encoder_methods(encoder: Encoder) -> dict[str, Features]:
+    """Both, of one pass of the encoder over an episode."""
+
+    @lru_cache(maxsize=1)
+    def encode(episode: Episode) -> EncodedSpikes:
         waveforms, locations = neighbourhoods(episode)
-        spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-        reduced = principal_components(spikes.embedding)
-        return np.concatenate([reduced / max(float(reduced.std()), 1e-9), spikes.location / _LOCATION_UM], axis=1)
+        return encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
 
-    return features
+    return {
+        "encoder": lambda episode: encode(episode).embedding,
+        "encoder with location": lambda episode: cluster_space(encode(episode)),
+    }
+
+
+def cluster_space(spikes: EncodedSpikes) -> np.ndarray:
+    """Ten principal components of the vectors in units of their deviation beside the location in units of 20 um."""
+    reduced = principal_components(spikes.embedding)
+    return np.concatenate([reduced / max(float(reduced.std()), 1e-9), spikes.location / _LOCATION_UM], axis=1)
 
 
 def neighbourhoods(episode: Episode, count: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -212,8 +221,7 @@ def evaluate(
         One entry a row and feature set: means over the episodes and the standard error of the ARI.
     """
     methods: dict[str, Features] = {
-        "encoder": encoder_features(encoder),
-        "encoder with location": located_features(encoder),
+        **_encoder_methods(encoder),
         **(extra or {}),
     }
     if baselines:

@@ -1,0 +1,140 @@
+"""What each part of the encoder's training is worth: one short training without it, all from the same seed.
+
+    python docs/encoder_ablation.py LIBRARIES HELDOUT RUNS --threads 1
+
+trains on the template libraries in LIBRARIES, scores on those in HELDOUT (cell models that no run saw) and writes
+``RUNS/ablation.md``. A run takes a folder of RUNS. Given again, the command goes on where it was stopped and skips
+what is finished. The published network is some 80 times slower a spike, so it gets batches of 64, and its
+row is to be read beside this project's network in batches of 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikeinterface_huidurep.encoder import load_encoder
+from spikeinterface_huidurep.encoder.episodes import TABLE
+from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denoiser
+from spikeinterface_huidurep.encoder.inference import Encoder
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
+
+_PUBLISHED = {"architecture": "samples", "layers": 15}
+RUNS: dict[str, dict[str, Any]] = {
+    "both losses, all views": {},
+    "contrastive alone": {"denoising_weight": 0.0},
+    "denoising alone": {"contrastive_weight": 0.0},
+    "both, batches of 64": {"batch_size": 64},
+    "published network, batches of 64": {"batch_size": 64, "encoder": _PUBLISHED},
+    "without drift": {"views": {"drift_um": 0.0}},
+    "without re-centring": {"views": {"recentre": 0.0}},
+    "without location-relative windows": {"views": {"locate": False}},
+    "without collisions": {"views": {"collision": 0.0}},
+    "without amplitude change": {"views": {"burst": 0.0, "amplitude_jitter": 0.0}},
+    "without independent noise": {"views": {"noise": 0.0}},
+    "without detection jitter": {"views": {"shift": 0}},
+    "without missing channels": {"views": {"missing": 0.0}},
+    "without other filters, gains, rates": {"other_bands": False, "views": {"gain": 0.0, "stretch": 0.0}},
+    "without other probes": {"views": {"thin": 0.0, "random_probe": 0.0, "symmetry": False}},
+}
+ROWS = (
+    "two-column, SNR 4-10",
+    "two-column, SNR 3-5",
+    "two-column, drift +-30 um",
+    "two largest channels",
+    "tetrode, 4 units",
+)
+_SHIPPED = "shipped weights"
+
+
+class OnePass(Encoder):
+    """Looks from the detected channel only, as a network without location-relative windows was trained to."""
+
+    def _second_pass(self, batch):
+        return self._forward(batch)
+
+
+def train(name: str, folder: Path, arguments: argparse.Namespace) -> Path:
+    """The weights of a run, trained as far as it still has to be."""
+    weights = folder / "encoder.safetensors"
+    if weights.is_file():
+        return weights
+    common = {"steps": arguments.steps, "batch_size": arguments.batch_size, "seed": arguments.seed}
+    config = TrainingConfig.from_dict({**common, **RUNS[name]})
+    trainer = Trainer(config, build_sampler(config, arguments.libraries), folder)
+    if trainer.checkpoint_path.is_file():
+        trainer.resume()
+    trainer.run(checkpoint_every=50, progress=False)
+    return trainer.export(weights)
+
+
+def scores(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Scores of a run or of the shipped weights, read if they are there and measured otherwise."""
+    folder = arguments.runs / name.replace(" ", "_").replace(",", "")
+    path = folder / f"scores_{arguments.episodes}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = load_encoder("default" if name == _SHIPPED else train(name, folder, arguments), "cpu")
+    if not RUNS.get(name, {}).get("views", {}).get("locate", True):
+        encoder = OnePass(encoder.network, encoder.device, encoder.facts)
+    table = {row: TABLE[row] for row in ROWS}
+    rows = evaluate(
+        encoder, arguments.heldout, episodes=arguments.episodes, table=table, baselines=name == _SHIPPED, hdbscan=False
+    )
+    content = {"seconds": encoder.facts["seconds"], "steps": encoder.facts["steps"], "rows": rows}
+    content["denoiser"] = evaluate_denoiser(encoder, arguments.heldout)["ratio"]
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(path)
+    return content
+
+
+def table_line(name: str, rows: list[dict[str, Any]], methods: tuple[str, ...], *rest: str) -> str:
+    """One line of the table: ARI without and with location on each row of episodes."""
+    found = {(row["episodes"], row["method"]): max(row["ari"], row["ari_principal"]) for row in rows}
+    cells = [" / ".join(f"{found[episodes, method]:.3f}" for method in methods) for episodes in ROWS]
+    return f"| {name} | " + " | ".join([*cells, *rest]) + " |"
+
+
+def main() -> None:
+    """Run what is not there yet, and write the table after every run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("libraries", type=Path, help="folder of the training libraries")
+    parser.add_argument("heldout", type=Path, help="folder of libraries of other cell models")
+    parser.add_argument("runs", type=Path, help="folder of the runs and of the table")
+    parser.add_argument("--steps", type=int, default=500, help="of each training (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=192, help="pairs of views a step (default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=20, help="a row of episodes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="only the runs whose names contain one of these")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    lines = [
+        "| trained | " + " | ".join(ROWS) + " | denoiser's error | seconds of training |",
+        "|---|" + "---|" * (len(ROWS) + 2),
+    ]
+    for name in (_SHIPPED, *RUNS):
+        if arguments.only and not any(text in name for text in arguments.only):
+            continue
+        result = scores(name, arguments)
+        if name == _SHIPPED:
+            for baseline in ("PCA", "per-channel SVD", "per-channel SVD, common channels"):
+                lines.append(table_line(baseline, result["rows"], (baseline,), "", ""))
+        ratio = "none" if RUNS.get(name, {}).get("denoising_weight") == 0 else f"{result['denoiser']:.2f}"
+        both = ("encoder", "encoder with location")
+        lines.append(table_line(name, result["rows"], both, ratio, str(result["seconds"])))
+        (arguments.runs / "ablation.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
