@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
+import spikeinterface.core as sc
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation import load_analyzer
@@ -78,6 +79,34 @@ def test_nwb_holds_the_units(analyzer_folder, tmp_path, capsys):
         np.testing.assert_array_equal(electrodes[["rel_x", "rel_y"]], analyzer.get_channel_locations())
     with pytest.raises(FileExistsError):
         export_nwb(analyzer, path, session_start_time=START)
+
+
+def test_nwb_of_units_on_few_and_many_channels(curation_recording, tmp_path, monkeypatch):
+    pynwb = pytest.importorskip("pynwb")
+    recording, sorting, _ = curation_recording
+    recording = recording.clone()
+    recording.delete_property("group")
+    analyzer = sc.create_sorting_analyzer(sorting, recording, method="radius", radius_um=30.0)
+    analyzer.compute({"random_spikes": {"seed": 0}, "templates": {}})
+    near = [np.flatnonzero(mask) for mask in analyzer.sparsity.mask]
+    widest = max(map(len, near))
+    assert min(map(len, near)) < widest
+    path = export_nwb(analyzer, tmp_path / "units.nwb", session_start_time=START)
+    templates = analyzer.get_extension("templates").get_data()
+    with pynwb.NWBHDF5IO(path, "r") as io:
+        units = io.read().units
+        for index, channels in enumerate(near):
+            np.testing.assert_array_equal(units["electrodes"][index].index, channels)
+            written = units["waveform_mean"][index]
+            assert written.shape == (templates.shape[1], widest)
+            np.testing.assert_allclose(written[:, : len(channels)], 1e-6 * templates[index][:, channels])
+            assert np.isnan(written[:, len(channels) :]).all()
+
+    # a file that could not be written whole is not left behind
+    monkeypatch.setattr(pynwb.NWBHDF5IO, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        export_nwb(analyzer, tmp_path / "half.nwb", session_start_time=START)
+    assert not (tmp_path / "half.nwb").exists()
 
 
 def test_what_cannot_be_written(analyzer_folder, tmp_path, monkeypatch, capsys):

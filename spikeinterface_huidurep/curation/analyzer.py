@@ -325,8 +325,15 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
 
 def in_microvolts(analyzer: SortingAnalyzer) -> bool:
     """Whether the amplitudes of an analyzer are known to be in uV; otherwise they are in the recording's own unit."""
-    unit = analyzer.get_recording_property(_UNIT_PROPERTY)
+    unit = channel_property(analyzer, _UNIT_PROPERTY)
     return bool(analyzer.return_in_uV) and (unit is None or unit[0] != OWN_UNIT)
+
+
+def channel_property(analyzer: SortingAnalyzer, name: str) -> np.ndarray | None:
+    """A property of the recording's channels, (n_channels,), or None where the recording has none of that name."""
+    # SpikeInterface makes an array of the None that stands for a missing property
+    values = np.asarray(analyzer.get_recording_property(name))
+    return values if values.ndim else None
 
 
 def _resolved(job_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
-from .analyzer import in_microvolts
+from .analyzer import channel_property, in_microvolts
 from .suggestions import given_labels
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -151,8 +151,9 @@ def export_nwb(
     Write the units as a file in the NWB format, with PyNWB (extra "nwb").
 
     Each unit has its spike times (s), its mean waveform and its standard deviation on the channels near it (V where the
-    recording has gains), its electrodes, its label as `quality`, and its quality metrics. Segments follow each other in
-    time. The traces are not written: an NWB file of the recording (NeuroConv) may hold them.
+    recording has gains), its electrodes, its label as `quality`, and its quality metrics. NWB wants waveforms of one
+    shape: units with fewer channels than others have NaN after the last of theirs. Segments follow each other in time.
+    The traces are not written: an NWB file of the recording (NeuroConv) may hold them.
 
     Parameters
     ----------
@@ -196,14 +197,18 @@ def export_nwb(
     )
     _add_electrodes(file, analyzer)
     _add_units(file, analyzer)
-    with NWBHDF5IO(path, "w") as io:
-        io.write(file)
+    try:
+        with NWBHDF5IO(path, "w") as io:
+            io.write(file)
+    except BaseException:
+        path.unlink(missing_ok=True)  # half a file would stand in the way of the next try
+        raise
     return path
 
 
 def _add_electrodes(file: Any, analyzer: SortingAnalyzer) -> None:
     device = file.create_device(name="probe", description="see the electrodes' relative positions")
-    shanks = analyzer.get_recording_property("group")
+    shanks = channel_property(analyzer, "group")
     shanks = np.zeros(analyzer.get_num_channels(), dtype=int) if shanks is None else shanks
     groups = {
         shank: file.create_electrode_group(
@@ -242,13 +247,14 @@ def _add_units(file: Any, analyzer: SortingAnalyzer) -> None:
     factor = 1e-6 if in_microvolts(analyzer) else 1.0
     average = factor * templates.get_templates(operator="average")
     spread = factor * templates.get_templates(operator="std") if "std" in templates.params["operators"] else None
+    shape = (len(analyzer.unit_ids), analyzer.get_num_channels())
+    is_near = np.ones(shape, dtype=bool) if analyzer.sparsity is None else analyzer.sparsity.mask
     for index, unit in enumerate(analyzer.unit_ids):
-        near = np.arange(analyzer.get_num_channels())
-        if analyzer.sparsity is not None:
-            near = analyzer.sparsity.unit_id_to_channel_indices[unit]
-        waveforms = {"waveform_mean": average[index][:, near]}
+        near = np.flatnonzero(is_near[index])
+        padding = ((0, 0), (0, int(is_near.sum(axis=1).max()) - len(near)))
+        waveforms = {"waveform_mean": np.pad(average[index][:, near], padding, constant_values=np.nan)}
         if spread is not None:
-            waveforms["waveform_sd"] = spread[index][:, near]
+            waveforms["waveform_sd"] = np.pad(spread[index][:, near], padding, constant_values=np.nan)
         file.add_unit(
             spike_times=_spike_times(analyzer, unit),
             electrodes=near.tolist(),
