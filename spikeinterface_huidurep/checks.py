@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from spikeinterface.core import BaseRecording
+from spikeinterface.core.core_tools import element_is_path, extractor_dict_iterator
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
 # the templates' and the encoder's windows must fit several times
 MIN_DURATION_S = 0.05
 CHECKED_CHUNKS = 10
+# SpikeInterface filters in chunks, and a filter of lower frequencies would reach over their margins
+LEAST_FREQUENCY_HZ = 100.0
 
 
 class BadTracesError(ValueError):
@@ -22,14 +28,18 @@ def check_recording(recording: BaseRecording) -> None:
     Raises
     ------
     ValueError
-        No channels, no probe or coinciding channel locations, no finite sampling frequency, too short, complex or
-        not finite traces (looked for in random stretches; each later chunk is checked when it is read).
+        No channels, no probe or coinciding channel locations, groups, gains or a sampling frequency that are not
+        finite, too short, complex or not finite traces (looked for in random stretches; each later chunk is checked
+        when it is read).
     """
     if not isinstance(recording, BaseRecording):
         raise ValueError(f"recording must be a SpikeInterface recording, not {type(recording).__name__}.")
     if recording.get_num_channels() == 0:
         raise ValueError("The recording has no channels: there is nothing to sort.")
     _check_locations(recording)
+    for values, name in ((recording.get_channel_gains(), "gains"), (recording.get_channel_offsets(), "offsets")):
+        if values is not None and not np.all(np.isfinite(values)):
+            raise ValueError(f"Some channel {name} are not finite numbers: set them with recording.set_channel_{name}.")
     rate = recording.sampling_frequency
     if not np.isfinite(rate) or rate < 5000:
         raise ValueError(f"The sampling frequency is {rate} Hz; spikes need at least 5000 Hz.")
@@ -50,7 +60,9 @@ def _check_locations(recording):
     locations = np.asarray(recording.get_channel_locations(), dtype=float)
     if not np.all(np.isfinite(locations)):
         raise ValueError("Some channel locations are not finite numbers: check the probe.")
-    groups = recording.get_channel_groups()
+    groups = np.asarray(recording.get_channel_groups())
+    if groups.dtype.kind == "f" and not np.all(np.isfinite(groups)):
+        raise ValueError("Some channels have no 'group' (NaN): every channel must belong to a shank.")
     for group in np.unique(groups):
         here = locations[groups == group]
         _, counts = np.unique(np.round(here, 3), axis=0, return_counts=True)
@@ -59,6 +71,45 @@ def _check_locations(recording):
                 f"{int(counts.max())} channels share one location: give every channel of a shank its own location in "
                 "the probe, or separate shanks by the 'group' property."
             )
+
+
+def check_folder(recording: BaseRecording, folder: Path) -> None:
+    """
+    Refuse to sort into a folder that holds the recording's own files, which would be removed with the folder.
+
+    Raises
+    ------
+    ValueError
+        If a file that the recording, or one that it is made of, is read from lies in `folder`.
+    """
+    folder = folder.resolve()
+    for element in extractor_dict_iterator(recording.to_dict(recursive=True)):
+        if element_is_path(element) and Path(element.value).resolve().is_relative_to(folder):
+            raise ValueError(f"The recording's own files lie in {folder}: choose another folder for the sort.")
+
+
+def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
+    """
+    Refuse parameters that are possible, but not for this recording.
+
+    Raises
+    ------
+    ValueError
+        If the band of the filter is none at this sampling frequency, or motion is to be corrected on a probe, or shank,
+        that has no depth.
+    """
+    low, rate = params["freq_min"], recording.sampling_frequency
+    if params["apply_preprocessing"] and not LEAST_FREQUENCY_HZ <= low < 0.4 * rate:
+        raise ValueError(
+            f"freq_min must be from {LEAST_FREQUENCY_HZ:.0f} Hz up to {0.4 * rate:.0f} Hz (0.4 of the sampling "
+            f"frequency), not {low!r} Hz."
+        )
+    if params["motion_correction"] is True and params["motion_folder"] is None:
+        depths = recording.get_channel_locations()[:, 1]
+        groups = np.asarray(recording.get_channel_groups() if params["sort_by_group"] else np.zeros(len(depths)))
+        for group in np.unique(groups):
+            if np.ptp(depths[groups == group]) == 0:
+                raise ValueError("motion_correction=True needs channels at several depths; 'auto' leaves it out.")
 
 
 def _check_traces(recording):

@@ -66,10 +66,11 @@ class HuiduRepSorter(BaseSorter):
 
     @classmethod
     def initialize_folder(cls, recording, output_folder, verbose, remove_existing_folder):
-        from .checks import check_recording
+        from .checks import check_folder, check_recording
 
         check_recording(recording)
         folder = Path(output_folder or f"{cls.sorter_name}_output").absolute()
+        check_folder(recording, folder)
         existed = folder.exists()
         try:
             return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)
@@ -98,7 +99,11 @@ class HuiduRepSorter(BaseSorter):
 
     @classmethod
     def _check_params(cls, recording, output_folder, params):
+        from .checks import check_fit
+
         check_params(params)
+        if recording is not None:
+            check_fit(recording, params)
         return params
 
     @classmethod

@@ -46,6 +46,14 @@ def with_value(value):
     return recording_of(traces)
 
 
+def without(name):
+    """A recording some of whose channels have no gain, or belong to no shank."""
+    recording = recording_of(noise_traces())
+    values = np.array([0.0, 0.0, 0.0, np.nan])
+    recording.set_property({"gain": "gain_to_uV", "offset": "offset_to_uV"}.get(name, name), values)
+    return recording
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -56,8 +64,11 @@ def with_value(value):
         (lambda: recording_of(noise_traces(40)), "shorter than"),
         (lambda: recording_of(noise_traces(), probe=False).select_channels([]), "no channels"),
         (lambda: "not a recording", "must be a SpikeInterface recording"),
+        (lambda: without("group"), "no 'group'"),
+        (lambda: without("gain"), "gains are not finite"),
+        (lambda: without("offset"), "offsets are not finite"),
     ],
-    ids=["no probe", "coinciding", "nan", "inf", "short", "no channels", "no recording"],
+    ids=["no probe", "coinciding", "nan", "inf", "short", "no channels", "no recording", "group", "gain", "offset"],
 )
 def test_recordings_that_cannot_be_sorted(make, message, tmp_path):
     folder = tmp_path / "sorter"
@@ -70,6 +81,8 @@ def test_recordings_that_cannot_be_sorted(make, message, tmp_path):
     ("params", "message"),
     [
         ({"freq_min": 7000.0}, "freq_min"),
+        ({"freq_min": 20.0}, "from 100 Hz up to 12000 Hz"),
+        ({"freq_min": 14000.0, "freq_max": 20000.0}, "from 100 Hz up to 12000 Hz"),
         ({"detect_threshold": -1}, "detect_threshold"),
         ({"detect_threshold": float("nan")}, "detect_threshold"),
         ({"peak_sign": "up"}, "peak_sign"),
@@ -99,6 +112,14 @@ def test_impossible_parameter_values(params, message, tmp_path):
     assert not folder.exists()
 
 
+def test_motion_needs_depth(tmp_path):
+    recording = recording_of(noise_traces(), probe=False)
+    recording.set_dummy_probe_from_locations(np.array([[0.0, 7.0], [20.0, 7.0], [40.0, 7.0], [60.0, 7.0]]))
+    with pytest.raises(ValueError, match="needs channels at several depths"):
+        si.run_sorter("huidurep", recording, folder=tmp_path / "sorter", motion_correction=True)
+    assert not (tmp_path / "sorter").exists()
+
+
 def test_unknown_parameter(tmp_path):
     folder = tmp_path / "sorter"
     with pytest.raises(ValueError, match="thresold"):
@@ -124,6 +145,16 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match="already exists"):
         si.run_sorter("huidurep", recording_of(noise_traces()), folder=folder)
     assert (folder / "precious.txt").read_text(encoding="utf8") == "keep"
+
+
+def test_the_folder_of_the_recording_is_refused_and_kept(tmp_path):
+    """SpikeInterface would remove it, and the recording with it."""
+    saved = recording_of(noise_traces()).save(folder=tmp_path / "session" / "recording", verbose=False)
+    for folder in (tmp_path / "session", tmp_path / "session" / "recording"):
+        with pytest.raises(ValueError, match="recording's own files"):
+            si.run_sorter("huidurep", si.scale(saved, gain=2.0), folder=folder, remove_existing_folder=True)
+    assert saved.get_traces().shape == (30000, 4)
+    assert (tmp_path / "session" / "recording" / "traces_cached_seg0.raw").is_file()
 
 
 @pytest.mark.parametrize("params", [{}, {"max_cache_gb": 0.0}, {"n_jobs": 2}, {"apply_preprocessing": False}], ids=str)
