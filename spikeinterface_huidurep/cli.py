@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "ignore", message="The (recording registered to this sorting|extractor is not serializable)"
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if getattr(arguments, "verbose", False):
+        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     try:
         return arguments.run(arguments) or 0
     except INPUT_ERRORS as error:

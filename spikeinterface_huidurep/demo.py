@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What `run_demo` writes.
-CONTENTS = {"recording", "truth", "sorter", "sorting", "accuracy.csv", "demo.png"}
+# What `run_demo` writes, and `huidurep report` beside it.
+CONTENTS = {"recording", "truth", "sorter", "sorting", "accuracy.csv", "demo.png", "analyzer", "motion", "report"}
 
 # The probe of the recording: contacts in two columns, um.
 PROBE = dict(num_columns=2, xpitch=20, ypitch=20, contact_shapes="circle", contact_shape_params={"radius": 6})

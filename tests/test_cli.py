@@ -9,8 +9,9 @@ import pytest
 import spikeinterface.core as sc
 
 from spikeinterface_huidurep import __version__
-from spikeinterface_huidurep.cli import main
+from spikeinterface_huidurep.cli import main, make_room
 from spikeinterface_huidurep.commands.sort import sorter_params
+from spikeinterface_huidurep.demo import CONTENTS
 
 
 def test_version(capsys):
@@ -156,3 +157,8 @@ def test_demo(tmp_path, capsys):
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert str(folder / "demo.png") in printed
     assert main(arguments) == 2
+    # a report that was made of it does not stand in the way of the next demonstration
+    (folder / "report").mkdir()
+    (folder / "analyzer").mkdir()
+    make_room(folder, True, CONTENTS)
+    assert not folder.exists()

@@ -209,6 +209,10 @@ def test_merging_on_the_web(browser, address, analyzer_folder, curation_recordin
 def test_what_cannot_be_opened(analyzer_folder, tmp_path, capsys, monkeypatch):
     assert main(["gui", str(tmp_path / "nowhere")]) == 2
     assert "There is no" in capsys.readouterr().err
+    # a sort that nobody has made an analyzer of
+    (tmp_path / "sorted" / "sorting").mkdir(parents=True)
+    assert main(["gui", str(tmp_path / "sorted")]) == 2
+    assert f"huidurep report {tmp_path / 'sorted'}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="desktop, web"):
         open_gui(analyzer_folder, mode="phone")
     monkeypatch.setattr("spikeinterface_huidurep.curation.gui.find_spec", lambda name: None)

@@ -12,9 +12,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from format_helpers import write_nwb_file, write_openephys_folder
 
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
+from spikeinterface_huidurep.reading import read_as_typed
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ROLE = re.compile(r"\{(doc|func|class)\}`([^`]+)`")
@@ -192,6 +195,56 @@ def test_commands_on_the_pages_are_understood(docs):
                     pytest.fail(f"{page.name}: huidurep {shlex.join(words)}")
                 checked += 1
     assert checked >= 12
+
+
+def test_the_page_reads_the_formats_that_it_names(docs, tmp_path, monkeypatch):
+    """Each row of the table in "Sort your first recording", on the command line and in Python, on small recordings."""
+    pytest.importorskip("pynwb")
+    monkeypatch.syspath_prepend(str(docs / "examples"))
+    from spikeglx_folder import write_spikeglx_folder
+
+    page = (docs / "first_sort.md").read_text(encoding="utf8").partition("## Other formats")[2]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    rows = {cells[0]: cells[1:] for cells in rows[2:]}
+    places = {"SpikeGLX": "run1_g0", "Open Ephys": "folder", "NWB": "file.nwb", "binary": "data.raw"}
+    assert {*places, "saved by SpikeInterface"} == set(rows)
+    monkeypatch.chdir(tmp_path)
+    write_spikeglx_folder(tmp_path, n_channels=4, n_units=1, duration_s=1.0)
+    traces = np.random.default_rng(0).integers(-100, 100, (3000, 4)).astype("int16")
+    write_openephys_folder(tmp_path / "folder", {"Probe-102.ProbeA": traces})
+    write_nwb_file(tmp_path / "file.nwb", traces, np.array([[0.0, 0], [0, 10], [10, 0], [10, 10]]))
+    traces.tofile(tmp_path / "data.raw")
+    names = {
+        "si": importlib.import_module("spikeinterface.core"),
+        "se": importlib.import_module("spikeinterface.extractors"),
+    }
+    for format, place in places.items():
+        typed, code = rows.pop(format)
+        options = argparse.ArgumentParser()
+        options.add_argument("--reader")
+        options.add_argument("--reader-option", action="append", default=[])
+        options.add_argument("--probe", default="tetrode" if format == "Open Ephys" else None)
+        given = options.parse_args(shlex.split(typed))
+        recording = read_as_typed(place, given.reader, given.reader_option, given.probe)
+        in_python = eval(code, names)
+        assert recording.has_probe() and recording.get_num_channels() == in_python.get_num_channels() == 4
+        np.testing.assert_array_equal(recording.get_traces(), in_python.get_traces())
+        if format != "SpikeGLX":
+            np.testing.assert_array_equal(in_python.get_traces(), traces)
+    ((typed, code),) = rows.values()
+    shutil.rmtree("folder")
+    in_python.save(folder="folder")
+    assert typed == "(nothing)" and eval(code, names).get_num_channels() == 4
+
+    # and the lines that give a probe to a recording without one
+    (streams,) = re.findall(r"`(se\.get_neo_streams[^`]*)`", page)
+    shutil.rmtree("folder")
+    write_openephys_folder(tmp_path / "folder", {"Probe-102.ProbeA": traces})
+    assert eval(streams, names)[1] == ["0"]
+    names["recording"] = eval(code.replace('load("folder")', 'read_binary("data.raw", 30000.0, "int16", 4)'), names)
+    (lines,) = [code for language, code in FENCE.findall(page) if language == "python"]
+    exec(lines, names)
+    assert names["recording"].has_probe()
 
 
 def test_the_cost_is_as_the_page_says(docs):

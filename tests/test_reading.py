@@ -1,11 +1,10 @@
 """Recordings and probes as the command line names them."""
 
-import json
-
 import numpy as np
 import probeinterface
 import pytest
 import spikeinterface.core as sc
+from format_helpers import write_openephys_folder
 
 from spikeinterface_huidurep.reading import (
     attach_probe,
@@ -75,19 +74,9 @@ def test_open_ephys_streams_by_number(openephys_folder):
 def openephys_folder(tmp_path):
     """A folder of Open Ephys' binary format with two streams; returns it and the traces by the stream's number."""
     rng = np.random.default_rng(0)
-    recording = tmp_path / "Record Node 101" / "experiment1" / "recording1"
-    traces, streams = {}, []
-    for number, name in enumerate(["Acquisition_Board-100.acquisition_board", "Probe-102.ProbeA"]):
-        stream = recording / "continuous" / name
-        stream.mkdir(parents=True)
-        traces[number] = rng.integers(-100, 100, (1000, 3)).astype("int16")
-        traces[number].tofile(stream / "continuous.dat")
-        np.save(stream / "sample_numbers.npy", np.arange(1000))
-        np.save(stream / "timestamps.npy", np.arange(1000) / 30000.0)
-        channels = [{"channel_name": f"CH{channel}", "bit_volts": 0.195, "units": "uV"} for channel in range(3)]
-        streams.append({"folder_name": f"{name}/", "sample_rate": 30000, "num_channels": 3, "channels": channels})
-    structure = {"GUI version": "0.6.7", "continuous": streams, "events": [], "spikes": []}
-    (recording / "structure.oebin").write_text(json.dumps(structure))
+    traces = {number: rng.integers(-100, 100, (1000, 3)).astype("int16") for number in range(2)}
+    names = ["Acquisition_Board-100.acquisition_board", "Probe-102.ProbeA"]
+    write_openephys_folder(tmp_path, dict(zip(names, traces.values(), strict=True)))
     return tmp_path, traces
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from datetime import datetime
 from pathlib import Path
 
@@ -31,17 +30,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write what the command line asks for; returns the exit status."""
-    from ..curation.analyzer import find_analyzer, load_analyzer
+    from ..curation.analyzer import load_analyzer
     from ..curation.export import curated_analyzer, drop_labels, export_nwb, export_phy
 
-    if arguments.verbose:
-        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     start = None
     if arguments.to == "nwb":
         if arguments.session_start is None:
             raise ValueError("NWB files say when the recording began: give --session-start, such as 2026-05-04T10:30.")
         start = datetime.fromisoformat(arguments.session_start)
-    analyzer = load_analyzer(find_analyzer(arguments.folder.expanduser()))
+    analyzer = load_analyzer(arguments.folder)
     if arguments.curated:
         analyzer = curated_analyzer(analyzer)
     analyzer = drop_labels(analyzer, arguments.drop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 
@@ -29,14 +28,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Open the GUI; returns the exit status when it is closed."""
-    from ..curation.analyzer import complete_analyzer, find_analyzer, load_analyzer
+    from ..curation.analyzer import complete_analyzer, load_analyzer
     from ..curation.gui import curation_summary, open_gui
 
-    if arguments.verbose:
-        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
-    analyzer = load_analyzer(find_analyzer(arguments.folder.expanduser()))
+    analyzer = load_analyzer(arguments.folder)
     if arguments.complete:
         complete_analyzer(analyzer)
+    print(f"Opening {len(analyzer.unit_ids)} units; this takes a while the first time.", flush=True)
     open_gui(
         analyzer,
         mode="web" if arguments.web else "desktop",

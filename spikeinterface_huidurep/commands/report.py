@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer
     from ..curation.report_page import motion_of_output, report
 
-    if arguments.verbose:
-        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     folder = arguments.folder.expanduser().absolute()
     output = arguments.output.expanduser() if arguments.output else None
     found = find_analyzer(folder)

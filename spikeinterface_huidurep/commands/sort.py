@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -103,8 +102,6 @@ def sort(arguments: argparse.Namespace) -> None:
     from ..cli import make_room
     from ..reading import parse_assignments, read_as_typed
 
-    if arguments.verbose:
-        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.n_jobs < 1:
         raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
     params = sorter_params(parse_assignments(arguments.param, "--param"))
@@ -138,8 +135,6 @@ def resume_sort(arguments: argparse.Namespace) -> None:
 
     if arguments.recording is not None or arguments.param or arguments.reader or arguments.probe:
         raise ValueError("--resume takes the recording and the parameters from the folder: give neither.")
-    if arguments.verbose:
-        logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.n_jobs < 1:
         raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
     output = arguments.resume.expanduser()

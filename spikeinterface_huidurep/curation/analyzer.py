@@ -228,20 +228,22 @@ def load_analyzer(folder: str | Path) -> SortingAnalyzer:
     Parameters
     ----------
     folder : str or Path
-        As it was given to `make_analyzer`, or made by SpikeInterface.
+        As it was given to `make_analyzer`, made by SpikeInterface, or the output folder of ``huidurep sort --report``.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `folder`.
+        If there is nothing at `folder`, or a sort without an analyzer.
     ValueError
         If it is something else than a SortingAnalyzer.
     """
     register_extension()
-    path = Path(folder)
+    path = find_analyzer(Path(folder).expanduser())
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}.")
     if not is_analyzer(path):
+        if (path / "sorting").is_dir():
+            raise FileNotFoundError(f"{path} holds a sort without an analyzer: huidurep report {path} makes it.")
         raise ValueError(f"{path} is not a SortingAnalyzer.")
     return load_sorting_analyzer(path)
 
