@@ -29,7 +29,7 @@ from spikeinterface_huidurep.encoder.evaluation import encoder_features, score
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig
 
-_UNITS, _SPIKES, _EPISODES = 24, 200, 20
+_UNITS, _SPIKES, _EPISODES = 24, 200, 12
 
 
 def simulated_units(folder: Path, config: EncoderConfig, seed: int) -> TemplateBank:

@@ -2,7 +2,8 @@
 
     python docs/encoder_bounds.py HELDOUT --episodes 30
 
-For each row of the table, the mean adjusted Rand index of
+For each row of the table, the distance of an episode's two most similar units in standard deviations of the noise
+(*nearest pair*, true templates at their best shift and amplitude), and the mean adjusted Rand index of
 
 - *template matching*: each spike to the unit whose true template is the likeliest (any sub-sample shift, amplitude
   within the unit's spread, noise covariance measured on the episode's noise): what the waveforms hold;
@@ -15,6 +16,7 @@ For each row of the table, the mean adjusted Rand index of
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,9 @@ _CHANNELS = 24
 _SHIFTS = range(-5, 6)
 _PARTS = np.arange(-4, 4) / 8
 _ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5", "tetrode, 4 units")
+_NAMES = (
+    "nearest pair", "template matching", "trained classifier", "mixture from the truth", "mixture", "true location"
+)  # fmt: skip
 _FLOOR = 1e-2
 
 
@@ -57,26 +62,45 @@ def shifted_templates(template: torch.Tensor, samples: int, start: int) -> np.nd
     return np.array(out)
 
 
-def match_templates(episode: Episode, bank: TemplateBank, spread: float) -> np.ndarray:
-    """The likeliest unit of each spike of a still episode, (n,)."""
+def whitened(episode: Episode, bank: TemplateBank) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spikes (n, features), and each unit's true template at every shift (shifts, features), in white noise."""
     channels = bank.ptp[episode.units, 0].amax(dim=0).argsort(descending=True)[:_CHANNELS].numpy()
     across, along = noise_whitening((episode.waveforms - episode.clean)[:, :, channels])
 
-    def whitened(waveforms: np.ndarray) -> np.ndarray:
+    def whiten(waveforms: np.ndarray) -> np.ndarray:
         return (along @ waveforms @ across.T).reshape(len(waveforms), -1).astype(np.float32)
 
-    spikes = whitened(episode.waveforms[:, :, channels])
-    likelihood = np.empty((len(spikes), len(episode.units)), dtype=np.float32)
+    shapes = []
     for label, unit in enumerate(episode.units):
         size = float(np.median(-episode.clean[episode.labels == label].min(axis=(1, 2))))
         template = bank.templates[unit, 0][torch.from_numpy(channels)].float() * size / bank.trough[unit, 0].amax()
         start = bank.nominal - episode.nbefore
-        shapes = whitened(shifted_templates(template, episode.waveforms.shape[1], start))
-        dot, energy = spikes @ shapes.T, np.square(shapes).sum(axis=1)
-        factor = (dot + spread**-2) / (energy + spread**-2)  # the likeliest amplitude, given its spread about 1
-        gain = 2 * factor * dot - factor**2 * energy - ((factor - 1) / spread) ** 2
-        likelihood[:, label] = gain.max(axis=1)
-    return likelihood.argmax(axis=1)
+        shapes.append(whiten(shifted_templates(template, episode.waveforms.shape[1], start)))
+    return whiten(episode.waveforms[:, :, channels]), shapes
+
+
+def likelihood(spikes: np.ndarray, shapes: np.ndarray, spread: float) -> np.ndarray:
+    """Twice the log-likelihood of a unit at its best shift and amplitude, beside that of no spike, (n,)."""
+    dot, energy = spikes @ shapes.T, np.square(shapes).sum(axis=1)
+    factor = (dot + spread**-2) / (energy + spread**-2)  # the likeliest amplitude, given its spread about 1
+    return (2 * factor * dot - factor**2 * energy - ((factor - 1) / spread) ** 2).max(axis=1)
+
+
+def match_templates(spikes: np.ndarray, shapes: list[np.ndarray], spread: float) -> np.ndarray:
+    """The likeliest unit of each spike of a still episode, (n,)."""
+    return np.stack([likelihood(spikes, unit, spread) for unit in shapes], axis=1).argmax(axis=1)
+
+
+def nearest_pair(shapes: list[np.ndarray], spread: float) -> float:
+    """Distance of the two most similar units in standard deviations of white noise: of a template, unshifted, from the
+    other unit at the shift and amplitude that fit it best."""
+    middle = len(_PARTS) // 2 * len(_SHIFTS) + len(_SHIFTS) // 2
+    distances = []
+    for one, shape in enumerate(shapes):
+        own = shape[middle : middle + 1]
+        others = [likelihood(own, other, spread)[0] for two, other in enumerate(shapes) if two != one]
+        distances.append(np.square(own).sum() - max(others))
+    return float(np.sqrt(max(0.0, min(distances))))
 
 
 def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
@@ -130,31 +154,43 @@ def main() -> None:
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--each", action="store_true", help="a line for every episode as well")
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.weights, "cpu")
-    names = ("template matching", "trained classifier", "mixture from the truth", "mixture", "true location")
-    print("| episodes | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    print("| episodes | " + " | ".join(_NAMES) + " |\n|---|" + "---|" * len(_NAMES))
     for row in _ROWS:
         config = TABLE[row]
         bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
         generator = torch.Generator().manual_seed(1)
         noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
         scores = []
-        for _ in range(arguments.episodes):
+        for number in range(arguments.episodes):
             episode = make_episode(bank, noise, config, generator)
-            labels, located = episode.labels, located_features(encoder)(episode).astype(np.float64)
-            located = (located - located.mean(axis=0)) / located.std()
-            guessed = cross_val_predict(QuadraticDiscriminantAnalysis(reg_param=1e-3), located, labels, cv=5)
-            scores.append(
-                [
-                    adjusted_rand_score(labels, match_templates(episode, bank, config.amplitude_jitter)),
-                    adjusted_rand_score(labels, guessed),
-                    mixture(located, labels, from_truth=True),
-                    mixture(located, labels),
-                    mixture(reduced(centred_at_truth(encoder, episode)), labels),
-                ]
-            )
-        print(f"| {row} | " + " | ".join(f"{value:.3f}" for value in np.mean(scores, axis=0)) + " |", flush=True)
+            scores.append(bounds(episode, bank, encoder, config.amplitude_jitter))
+            if arguments.each:
+                print(_line(f"{row}, episode {number}", scores[-1]), flush=True)
+        print(_line(row, np.mean(scores, axis=0)), flush=True)
+
+
+def bounds(episode: Episode, bank: TemplateBank, encoder: Encoder, spread: float) -> list[float]:
+    """The figures of one episode, in the order of ``_NAMES``."""
+    labels, located = episode.labels, located_features(encoder)(episode).astype(np.float64)
+    located = (located - located.mean(axis=0)) / located.std()
+    guessed = cross_val_predict(QuadraticDiscriminantAnalysis(reg_param=1e-3), located, labels, cv=5)
+    spikes, shapes = whitened(episode, bank)
+    return [
+        nearest_pair(shapes, spread),
+        adjusted_rand_score(labels, match_templates(spikes, shapes, spread)),
+        adjusted_rand_score(labels, guessed),
+        mixture(located, labels, from_truth=True),
+        mixture(located, labels),
+        mixture(reduced(centred_at_truth(encoder, episode)), labels),
+    ]
+
+
+def _line(name: str, values: Iterable[float]) -> str:
+    distance, *scores = values
+    return f"| {name} | {distance:.1f} | " + " | ".join(f"{value:.3f}" for value in scores) + " |"
 
 
 if __name__ == "__main__":
