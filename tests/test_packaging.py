@@ -52,9 +52,10 @@ class Environment:
     def __init__(self, folder: Path, borrow: bool = True):
         venv.create(folder, with_pip=False, symlinks=sys.platform != "win32")
         self.python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        self.site_packages = Path(
-            sysconfig.get_path("purelib", scheme="venv", vars={"base": str(folder), "platbase": str(folder)})
-        )
+        # Python 3.10 has no scheme "venv"
+        scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "nt" if os.name == "nt" else "posix_prefix"
+        bases = {"base": str(folder), "platbase": str(folder)}
+        self.site_packages = Path(sysconfig.get_path("purelib", scheme=scheme, vars=bases))
         if borrow:
             links = folder / "borrowed"
             links.mkdir()
