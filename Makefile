@@ -52,7 +52,7 @@ $(VENV)/.installed: $(INSTALLATION)
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --editable ".[test]"
+	$(PIP) --editable ".[test,test-curation]"
 	touch $@
 
 PIP_OF_WHEEL = $(VENV)-$*/bin/python -m pip --disable-pip-version-check --quiet
