@@ -62,7 +62,14 @@ def converter_of_12_bits(traces):
     return np.clip(np.round(traces / 2.34), -2048, 2047).astype("int16")
 
 
-@pytest.mark.parametrize("spoil", [mains_hum, large_offset, converter_of_12_bits])
+def swapped_channels(traces):
+    """Two pairs of wires in each other's place, two contacts and four apart."""
+    order = np.arange(traces.shape[1])
+    order[[2, 4, 9, 13]] = order[[4, 2, 13, 9]]
+    return traces[:, order]
+
+
+@pytest.mark.parametrize("spoil", [mains_hum, large_offset, converter_of_12_bits, swapped_channels])
 def test_units_are_found_all_the_same(spoil, clean, undisturbed, tmp_path):
     traces, recording, truth = clean
     sorting = sort(spoil(traces), recording, tmp_path)
@@ -113,15 +120,26 @@ def test_half_of_the_probe_is_disconnected(clean, undisturbed, tmp_path, caplog)
     assert accuracy(truth, sorting)[near].mean() > before[near].mean() - 0.15
 
 
+def false_units(recording, duration_s, folder):
+    """Units found in white noise, a channel and hour."""
+    size = (int(duration_s * RATE), recording.get_num_channels())
+    noise = np.random.default_rng(1).standard_normal(size, dtype="float32")
+    noise *= 10
+    sorting = sort(noise, recording, folder)
+    return len(sorting.unit_ids) / recording.get_num_channels() / (duration_s / 3600)
+
+
 @pytest.mark.filterwarnings("ignore:huidurep found no units")
 def test_noise_makes_hardly_any_units(clean, tmp_path):
-    """At most one false unit a channel and hour: in this recording none or one in all would be far above that."""
-    _, recording, _ = clean
-    rng = np.random.default_rng(1)
-    noise = rng.normal(0, 10, (int(60 * RATE), 16)).astype("float32")
-    sorting = sort(noise, recording, tmp_path)
-    rate = len(sorting.unit_ids) / 16 / (60 / 3600)
-    assert rate <= 1.0, f"{rate:.1f} false units per channel and hour"
+    """One unit would be far above one a channel and hour; but there are few peaks in so little noise."""
+    assert false_units(clean[1], 30, tmp_path) <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:huidurep found no units")
+def test_five_minutes_of_noise_make_hardly_any_units(clean, tmp_path):
+    """Hundreds of peaks, of which some are alike by chance: in 1.3 hours of channels one may become a unit."""
+    assert false_units(clean[1], 300, tmp_path) <= 1.0
 
 
 def test_a_full_disk_is_an_error_that_says_so(clean, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def undisturbed(tetrode_recording, tmp_path_factory):
     return si.run_sorter("huidurep", tetrode_recording[0], folder=folder, n_jobs=1, device="cpu"), folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recording_folder(tetrode_recording):
     return Path(tetrode_recording[0]._kwargs["folder_path"])
 
@@ -73,11 +73,18 @@ def assert_finished(folder, sorting, undisturbed):
     np.testing.assert_array_equal(*confidence)
 
 
-@posix
-def test_killed_after_every_stage_and_resumed_each_time(recording_folder, undisturbed, tmp_path, caplog):
+@pytest.fixture(scope="module")
+def killed(recording_folder, tmp_path_factory):
+    """The folder of four sorts: "chain" was killed after every stage, the others once."""
+    folder = tmp_path_factory.mktemp("killed")
     places = [f"chain:{name}:after" for name in KEPT]
-    kill(recording_folder, tmp_path, *places)
-    folder = tmp_path / "chain"
+    kill(recording_folder, folder, *places, "a:cache traces:before", "b:embed spikes:during", "c:save:during")
+    return folder
+
+
+@posix
+def test_killed_after_every_stage_and_resumed_each_time(killed, undisturbed, caplog):
+    folder = killed / "chain"
     assert_looks_unfinished(folder)
     kept = folder / "sorter_output" / "stages"
     assert len(list(kept.glob("*.npz"))) == len(KEPT)
@@ -89,10 +96,8 @@ def test_killed_after_every_stage_and_resumed_each_time(recording_folder, undist
 
 
 @posix
-def test_killed_early_and_in_the_middle_of_a_file(recording_folder, undisturbed, tmp_path):
-    places = {"a": "cache traces:before", "b": "embed spikes:during", "c": "save:during"}
-    kill(recording_folder, tmp_path, *[f"{sort}:{place}" for sort, place in places.items()])
-    for folder in (tmp_path / sort for sort in places):
+def test_killed_early_and_in_the_middle_of_a_file(killed, undisturbed):
+    for folder in (killed / sort for sort in "abc"):
         assert_looks_unfinished(folder)
         assert_finished(folder, resume(folder), undisturbed)
 
