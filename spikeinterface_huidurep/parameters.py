@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "common_reference": (True, "Subtract the median over channels (on 16 channels and more)."),
     "sort_by_group": (True, "Sort each shank (each value of the recording's 'group' property) by itself, in one call."),
     "peak_sign": ("neg", "Sign of the peaks that are spikes: 'neg', 'pos' or 'both'."),
-    "detect_threshold": (5.0, "Threshold of the peak detection, in units of noise (median absolute deviation)."),
+    "detect_threshold": (5.0, "Threshold of the peak detection, in units of the noise of its matched filters."),
     "exclude_sweep_ms": (0.4, "Of peaks within this time and detection_radius_um only the largest is kept, in ms."),
     "detection_radius_um": (60.0, "Distance, in um, within which two channels see the same peak."),
     "model": ("default", "The encoder: 'default', or the path of a .safetensors file written by `huidurep train`."),
@@ -34,7 +35,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         "Least number of peaks of a cluster; None: one in a thousand of the peaks, from 10 to 20.",
     ),
     "merge_threshold": (
-        5.0,
+        4.0,
         "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise.",
     ),
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
@@ -111,10 +112,13 @@ def _check_numbers(params):
             continue
         if not _is_integer(params[name]) or params[name] < 1:
             raise ValueError(f"{name} must be a whole number above zero, not {params[name]!r}.")
+    if params["min_cluster_size"] == 1:
+        raise ValueError("min_cluster_size must be None, or 2 or more: one peak is no cluster.")
     if params["freq_min"] >= params["freq_max"]:
         raise ValueError(f"freq_min ({params['freq_min']} Hz) must be below freq_max ({params['freq_max']} Hz).")
-    if not _is_integer(params["seed"]) or params["seed"] < 0:
-        raise ValueError(f"seed must be a whole number, zero or more, not {params['seed']!r}.")
+    # scikit-learn takes no larger one
+    if not _is_integer(params["seed"]) or not 0 <= params["seed"] < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, not {params['seed']!r}.")
 
 
 def _check_files(params):
@@ -155,11 +159,11 @@ def _check_job_kwargs(params):
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < float("inf")
 
 
 def _is_integer(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def resolve_job_kwargs(params: dict[str, Any], verbose: bool) -> dict[str, Any]:

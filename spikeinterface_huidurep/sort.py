@@ -25,6 +25,7 @@ from .stages.finishing import empty_sorting, finish, join_shanks
 from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
 from .stages.preprocessing import preprocess
+from .stages.refining import refine_units
 from .stages.selection import select_peaks
 from .stages.template_space import whiten_templates
 from .stages.units import make_units
@@ -103,7 +104,7 @@ def find_units(
         "detect peaks", detect_peaks, traces,
         peak_sign=params["peak_sign"], detect_threshold=params["detect_threshold"],
         exclude_sweep_ms=params["exclude_sweep_ms"], radius_um=params["detection_radius_um"],
-        margin_samples=max(nbefore, nafter) + 2, job_kwargs=job_kwargs,
+        margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     if len(peaks) == 0:
         return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise")
@@ -123,8 +124,9 @@ def find_units(
     registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
     min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
     clusters = record.run(
-        "cluster", cluster_peaks, features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed
-    )
+        "cluster", cluster_peaks, features.embedding, registered,
+        min_cluster_size=min_cluster_size, look_again=motion is None, seed=seed,
+    )  # fmt: skip
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     units = record.run(
         "make units", make_units, traces, peaks, clusters, features.embedding, registered, displacement, noise,
@@ -137,7 +139,12 @@ def find_units(
         peaks=units.peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
-    space = whiten_templates(units.templates, noise)
+    templates = record.run(
+        "refine units", refine_units, traces, units.templates, noise, motion,
+        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
+        merge_threshold=params["merge_threshold"], job_kwargs=job_kwargs,
+    )  # fmt: skip
+    space = whiten_templates(templates, noise)
     spikes = record.run(
         "assign spikes", assign_spikes, traces, space, motion,
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
@@ -148,13 +155,13 @@ def find_units(
     )
     spikes = clean_spikes(
         spikes, space.n_units,
-        duration_s=traces.get_total_duration(),
+        energy=space.energy, duration_s=traces.get_total_duration(),
         censored_period=ms_to_samples(params["censored_period_ms"], rate),
         coincidence_window=ms_to_samples(ECHO_WINDOW_MS, rate), max_lag=ms_to_samples(ECHO_LAG_MS, rate),
         min_confidence=params["min_confidence"],
         min_spikes=params["min_spikes"], min_firing_rate=params["min_firing_rate"],
     )  # fmt: skip
-    sorting = finish(traces, spikes, units.templates, censored_period_ms=params["censored_period_ms"])
+    sorting = finish(traces, spikes, templates, censored_period_ms=params["censored_period_ms"])
     if len(sorting.unit_ids) == 0:
         return _nothing(traces, "no cluster of peaks made a unit")
     return sorting

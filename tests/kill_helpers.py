@@ -13,7 +13,7 @@ from pathlib import Path
 
 STAGES = (
     "preprocess", "cache traces", "detect peaks", "embed spikes", "estimate motion", "cluster", "measure noise",
-    "make units", "assign spikes",
+    "make units", "refine units", "assign spikes",
 )  # fmt: skip
 
 

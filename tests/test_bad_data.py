@@ -69,12 +69,34 @@ def swapped_channels(traces):
     return traces[:, order]
 
 
+def gaps_of_zeros(traces):
+    """A tenth of the recording is lost, in pieces of 0.1 s, from traces with an offset."""
+    spoilt = traces + 300.0
+    for start in range(9000, len(traces), 30000):
+        spoilt[start : start + 3000] = 0.0
+    return spoilt
+
+
 @pytest.mark.parametrize("spoil", [mains_hum, large_offset, converter_of_12_bits, swapped_channels])
 def test_units_are_found_all_the_same(spoil, clean, undisturbed, tmp_path):
     traces, recording, truth = clean
     sorting = sort(spoil(traces), recording, tmp_path)
     assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.05
     assert len(sorting.unit_ids) <= len(undisturbed.unit_ids) + 1
+
+
+def test_gaps_of_zeros(clean, undisturbed, tmp_path):
+    """Their ends are no spikes: what is found outside of them is what is found without them."""
+    traces, recording, truth = clean
+    sorting = sort(gaps_of_zeros(traces), recording, tmp_path)
+    assert len(sorting.unit_ids) <= len(undisturbed.unit_ids)
+
+    def outside(trains):
+        kept = {unit: trains.get_unit_spike_train(unit) for unit in trains.unit_ids}
+        return si.NumpySorting.from_unit_dict([{u: t[(t - 9000) % 30000 >= 3000] for u, t in kept.items()}], RATE)
+
+    before = accuracy(outside(truth), outside(undisturbed))
+    assert accuracy(outside(truth), sorting).mean() > before.mean() - 0.05
 
 
 def test_stimulation_artefacts(clean, undisturbed, tmp_path):

@@ -89,6 +89,8 @@ def test_recordings_that_cannot_be_sorted(make, message, tmp_path):
         ({"min_spikes": 0}, "min_spikes"),
         ({"min_spikes": 2.5}, "min_spikes"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"min_cluster_size": 1}, "min_cluster_size"),
         ({"apply_preprocessing": "yes"}, "apply_preprocessing"),
         ({"motion_correction": 1}, "motion_correction"),
         ({"motion_folder": "nowhere"}, "motion_folder"),

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
+from sklearn.metrics import adjusted_rand_score
 
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.confidence import estimate_confidence
+from spikeinterface_huidurep.stages.detection import detect_peaks
 from spikeinterface_huidurep.stages.merging import merge_clusters
+from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
 from spikeinterface_huidurep.stages.quality import label_units
+from spikeinterface_huidurep.stages.refining import refine_units
 from spikeinterface_huidurep.stages.screening import screen_clusters
 from spikeinterface_huidurep.stages.selection import select_peaks
 from spikeinterface_huidurep.stages.splitting import split_units
@@ -203,12 +207,14 @@ def test_clusters_of_echoes_and_of_noise_are_screened_out(two_units):
     first = samples[np.isin(samples, np.arange(1000, 290000, 2000))]
     quiet = first[:-1] + 450
     peaks = np.zeros(
-        3 * len(first) - 1, dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("amplitude", "f4")]
+        3 * len(first) - 1,
+        dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("amplitude", "f4"), ("score", "f4")],
     )
     peaks["sample_index"] = np.concatenate([first, first + 20, quiet])
     peaks["amplitude"] = -np.concatenate(
         [rng.normal(12, 1, len(first)), rng.normal(6, 0.5, len(first)), 5 + rng.exponential(0.2, len(quiet))]
     )
+    peaks["score"] = np.abs(peaks["amplitude"])
     labels = np.repeat([0, 1, 2], [len(first), len(first), len(quiet)])
     order = np.argsort(peaks["sample_index"])
     peaks, labels = peaks[order], labels[order]
@@ -247,3 +253,69 @@ def test_units_are_labelled_by_their_refractory_period_and_confidence():
         spikes, 3, np.array([8.0, 8.0, 8.0]), sampling_frequency=30000.0, duration_s=regular[-1] / 30000
     )
     assert labels.tolist() == ["good", "mua", "noise"]
+
+
+def test_small_spikes_on_several_channels_are_detected():
+    """Spikes of 3.5 times the noise are rarely beyond 5 on a channel; matched filters see most of them."""
+    large, small = np.arange(1000, 290000, 3000), np.arange(2500, 290000, 3000)
+    recording = recording_with([(s, waveform(40.0, 14.0)) for s in large] + [(s, waveform(170.0, 3.5)) for s in small])
+    peaks = detect_peaks(recording, job_kwargs=JOB)
+    near = peaks["sample_index"][peaks["channel_index"] >= 6]
+    found = np.isin(small, (near[:, None] + np.arange(-9, 10)).ravel())
+    assert found.mean() > 0.7
+    assert (np.abs(peaks["amplitude"][peaks["channel_index"] >= 6]) > 5).mean() < 0.4
+    explained = np.isin(peaks["sample_index"], (np.concatenate([large, small])[:, None] + np.arange(-9, 10)).ravel())
+    assert (~explained).sum() <= 5
+    assert np.all(np.diff(peaks["sample_index"]) >= 0)
+
+
+def test_sources_are_counted_by_the_known_noise():
+    rng = np.random.default_rng(4)
+
+    def blob(n, *centre):
+        return rng.normal(size=(n, 10)) + np.pad(np.array(centre, float), (0, 10 - len(centre)))
+
+    one = separate_sources(blob(400), min_size=20, min_separation=3.4)
+    assert one.max() == 0
+    # nothing but their number lies between two sources 4 apart, one of them with a fifth of the other's points
+    points = np.concatenate([blob(300), blob(60, 4.0), blob(150, 0.0, 6.0)])
+    truth = np.repeat([0, 1, 2], [300, 60, 150])
+    found = separate_sources(points, min_size=20, min_separation=3.4)
+    assert adjusted_rand_score(truth, found) > 0.85
+    # a few far points are no source
+    outliers = np.concatenate([blob(400), 15 * rng.normal(size=(10, 10))])
+    assert separate_sources(outliers, min_size=20, min_separation=3.4).max() == 0
+
+
+def test_a_template_of_the_largest_spikes_is_made_right():
+    """Clusters of small units hold their larger spikes: refined, the template is that of all of them."""
+    rng = np.random.default_rng(5)
+    samples = np.arange(1000, 290000, 600)
+    gains = rng.normal(1.0, 0.15, len(samples))
+    recording = recording_with([(s, g * waveform(100.0, 8.0)) for s, g in zip(samples, gains, strict=True)])
+    largest = np.flatnonzero(gains > 1.15)
+    templates = templates_for(recording, samples[largest], np.zeros(len(largest), int), [100.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    trough = [-one.dense(0, N_CHANNELS)[0].min() for one in (templates, refined)]
+    assert trough[0] > 9.2
+    assert abs(trough[1] - 8.0) < 0.6
+
+
+def test_refining_joins_what_is_one_unit(two_units):
+    recording, samples, labels, shapes = two_units
+    halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
+    templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    assert refined.n_units == 2
+    for unit in (0, 1):
+        assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
+
+
+def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():
+    spikes = np.zeros(60, dtype=spike_dtype)
+    spikes["sample_index"] = 1000 * np.arange(60)
+    spikes["unit_index"] = np.arange(60) % 2
+    spikes["confidence"] = 1.0
+    spikes["gain"] = np.where(spikes["unit_index"] == 0, 95.0, 15.0)
+    kept = clean_spikes(spikes, 2, duration_s=10.0, censored_period=15, energy=np.array([100.0, 100.0]))
+    np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0])

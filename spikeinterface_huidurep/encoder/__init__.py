@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 from .library import load_library
 
 if TYPE_CHECKING:
+    from .adaptation import adapt_encoder
     from .inference import EncodedSpikes, Encoder
     from .weights import load_encoder, save_encoder
 
-_LAZY = {"Encoder": ".inference", "EncodedSpikes": ".inference", "load_encoder": ".weights", "save_encoder": ".weights"}
+_LAZY = {
+    "Encoder": ".inference",
+    "EncodedSpikes": ".inference",
+    "adapt_encoder": ".adaptation",
+    "load_encoder": ".weights",
+    "save_encoder": ".weights",
+}
 
-__all__ = ["EncodedSpikes", "Encoder", "load_encoder", "load_library", "save_encoder"]
+__all__ = ["EncodedSpikes", "Encoder", "adapt_encoder", "load_encoder", "load_library", "save_encoder"]
 
 
 def __getattr__(name: str) -> Any:

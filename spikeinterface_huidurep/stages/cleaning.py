@@ -15,12 +15,14 @@ def clean_spikes(
     *,
     duration_s: float,
     censored_period: int,
+    energy: np.ndarray | None = None,
     min_confidence: float = 0.4,
     min_spikes: int = 10,
     min_firing_rate: float = 0.02,
     coincidence_window: int = 6,
     max_lag: int = 90,
     max_coincidence: float = 0.7,
+    min_explained: float = 0.3,
 ) -> np.ndarray:
     """
     Drop doubtful and repeated spikes, units with hardly any spikes and units that only echo another.
@@ -34,6 +36,8 @@ def clean_spikes(
         Duration of the whole recording, s.
     censored_period : int
         Of two spikes of one unit nearer than this (samples) the better one is kept.
+    energy : (n_units,) float, optional
+        Squared norm of each unit's whitened template (squared units of noise), for `min_explained`.
     min_confidence : float
         Spikes with less confidence are dropped.
     min_spikes : int
@@ -47,6 +51,9 @@ def clean_spikes(
     max_coincidence : float
         A unit is dropped if more than this fraction of its spikes coincide, at one lag, with those of one unit that
         explains more.
+    min_explained : float
+        A unit is dropped if the median objective of its spikes is less than this fraction of its template's energy:
+        what it is given are no such waveforms.
 
     Returns
     -------
@@ -57,9 +64,20 @@ def clean_spikes(
     counts = np.bincount(spikes["unit_index"], minlength=n_units)
     keep = counts >= max(min_spikes, min_firing_rate * duration_s)
     keep &= ~_echoes(spikes, counts, coincidence_window, max_lag, max_coincidence)
+    if energy is not None:
+        keep &= _median_gain(spikes, n_units) >= min_explained * energy
     if (counts > 0).sum() > keep.sum():
         logger.info("cleaning: %d of %d units dropped", (counts > 0).sum() - keep.sum(), (counts > 0).sum())
     return spikes[keep[spikes["unit_index"]]]
+
+
+def _median_gain(spikes, n_units):
+    return np.array(
+        [
+            np.median(mine) if len(mine := spikes["gain"][spikes["unit_index"] == unit]) else 0.0
+            for unit in range(n_units)
+        ]
+    )
 
 
 def _drop_repeats(spikes, censored_period):

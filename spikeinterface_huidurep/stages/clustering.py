@@ -14,6 +14,7 @@ def cluster_peaks(
     n_components: int = 10,
     location_scale_um: float = 20.0,
     min_cluster_size: int,
+    look_again: bool = True,
     seed: int = 0,
 ) -> np.ndarray:
     """
@@ -35,6 +36,9 @@ def cluster_peaks(
         Distance (um) that counts as much as one standard deviation of the embedding.
     min_cluster_size : int
         HDBSCAN's least size of a cluster; half as many neighbours define the density.
+    look_again : bool
+        Cluster what lies in no cluster once more, by itself. Small units come of it on a still probe; on a moving one
+        mostly pieces of units that drifted.
     seed : int
         For the principal components.
 
@@ -56,7 +60,13 @@ def cluster_peaks(
         # HDBSCAN never calls everything one cluster; where nothing falls apart that is what there is
         return np.zeros(n_peaks, dtype="int64")
     persistent = _hdbscan(features, min_cluster_size, min_samples, "eom")
-    return _fill(features, leaves, persistent)
+    labels = _fill(features, leaves, persistent)
+    # beside dense clusters sparse ones do not stand out
+    rest = np.flatnonzero(labels < 0)
+    if look_again and len(rest) >= 2 * min_cluster_size:
+        sparse = _hdbscan(features[rest], min_cluster_size, min_samples, "leaf")
+        labels[rest] = np.where(sparse >= 0, sparse + labels.max() + 1, -1)
+    return labels
 
 
 def clustering_features(

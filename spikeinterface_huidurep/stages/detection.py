@@ -1,10 +1,24 @@
-"""Peak detection: threshold crossings that are the largest in their neighbourhood."""
+"""Peak detection: where the traces look like a spike, over time and over channels."""
 
 from __future__ import annotations
 
 import numpy as np
-from spikeinterface.core import BaseRecording
-from spikeinterface.sortingcomponents.peak_detection import detect_peaks as si_detect_peaks
+from spikeinterface.core import BaseRecording, get_channel_distances
+from spikeinterface.core.base import base_peak_dtype
+from spikeinterface.core.core_tools import ms_to_samples
+from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
+from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
+
+from .matched_filters import FilterBank, correlate, make_filter_bank
+
+peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
+
+# the channel of a peak is where the traces are largest, so far from where the filter's output is
+CENTRE_MS, CENTRE_UM = 0.2, 40.0
+# the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
+LEAST_TRACE = 0.6
+# a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
+ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
 
 
 def detect_peaks(
@@ -15,10 +29,16 @@ def detect_peaks(
     exclude_sweep_ms: float = 0.4,
     radius_um: float = 60.0,
     margin_samples: int = 0,
+    n_time_courses: int = 3,
+    seed: int = 0,
     job_kwargs: dict | None = None,
 ) -> np.ndarray:
     """
-    Find the peaks: local extrema beyond the threshold, one within the radius and the sweep.
+    Find the peaks: extrema of a bank of matched filters beyond the threshold, one within the radius and the sweep.
+
+    A spike lasts for many samples and shows on several channels; summed with the right weights they stand out of noise
+    that hides each of them. The filters are a few time courses that the recording's own clear spikes have, times the
+    footprints of sources at a few distances from the probe (those of SpikeInterface's "matched_filtering").
 
     Parameters
     ----------
@@ -27,33 +47,136 @@ def detect_peaks(
     peak_sign : {"neg", "pos", "both"}
         Which extrema are spikes.
     detect_threshold : float
-        Threshold, in units of noise.
+        Threshold, in units of the noise of the filters' output.
     exclude_sweep_ms, radius_um : float
         Of the peaks within this time (ms) and distance (um) of each other only the largest is kept.
     margin_samples : int
         Peaks nearer than this to a segment's start or end are dropped: their waveform is cut.
+    n_time_courses : int
+        How many time courses the filters have.
+    seed : int
+        Chooses the stretches from which the filters are made.
     job_kwargs : dict, optional
         SpikeInterface's parameters for parallel processing.
 
     Returns
     -------
     peaks : (n_peaks,) structured array
-        `sample_index`, `channel_index`, `amplitude` (noise units), `segment_index`; sorted by segment and sample.
+        `sample_index`, `channel_index`, `amplitude` (noise units) where the traces are largest; `segment_index`;
+        `score`, the filters' output (positive, noise units). Sorted by segment and sample.
     """
-    peaks = si_detect_peaks(
+    bank = make_filter_bank(recording, peak_sign=peak_sign, n_time_courses=n_time_courses, seed=seed)
+    node = MatchedFilterDetector(
         recording,
-        method="locally_exclusive",
-        method_kwargs=dict(
+        bank,
+        peak_sign=peak_sign,
+        detect_threshold=detect_threshold,
+        exclude_sweep_ms=exclude_sweep_ms,
+        radius_um=radius_um,
+    )
+    peaks = run_node_pipeline(recording, [node], job_kwargs or {}, job_name="detect peaks", squeeze_output=True)
+    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
+    inside = (peaks["sample_index"] >= margin_samples) & (
+        peaks["sample_index"] < n_samples[peaks["segment_index"]] - margin_samples
+    )
+    peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * detect_threshold)]
+    order = np.lexsort((-peaks["score"], peaks["channel_index"], peaks["sample_index"], peaks["segment_index"]))
+    peaks = peaks[order]
+    # two outputs of the filters may have their spike at one place
+    place = np.column_stack([peaks[name] for name in ("segment_index", "sample_index", "channel_index")])
+    if len(peaks):
+        peaks = peaks[np.append(True, (np.diff(place, axis=0) != 0).any(axis=1))]
+    return peaks[~_echoes(peaks, recording)]
+
+
+def _echoes(peaks, recording):
+    """Peaks that a much larger one nearby accounts for, (n_peaks,) bool."""
+    window = ms_to_samples(ECHO_MS, recording.sampling_frequency)
+    near = get_channel_distances(recording) <= ECHO_UM
+    # one axis for all segments
+    sample = peaks["sample_index"] + peaks["segment_index"] * (np.max(peaks["sample_index"], initial=0) + 2 * window)
+    echo = np.zeros(len(peaks), dtype=bool)
+    for step in range(1, len(peaks)):
+        close = np.flatnonzero(sample[step:] - sample[:-step] <= window)
+        if len(close) == 0:
+            break
+        close = close[near[peaks["channel_index"][close], peaks["channel_index"][close + step]]]
+        first, second = peaks["score"][close], peaks["score"][close + step]
+        echo[close[first < ECHO_FRACTION * second]] = True
+        echo[close[second < ECHO_FRACTION * first] + step] = True
+    return echo
+
+
+class MatchedFilterDetector(PeakDetector):
+    """Pipeline node: SpikeInterface's locally exclusive detection on the output of a bank of matched filters."""
+
+    def __init__(
+        self,
+        recording: BaseRecording,
+        bank: FilterBank,
+        peak_sign: str = "neg",
+        detect_threshold: float = 5.0,
+        exclude_sweep_ms: float = 0.4,
+        radius_um: float = 60.0,
+        return_output: bool = True,
+    ):
+        PeakDetector.__init__(self, recording, return_output=return_output)
+        self.recording, self.bank, self.peak_sign = recording, bank, peak_sign
+        self.locally_exclusive = LocallyExclusivePeakDetector(
+            recording,
             peak_sign=peak_sign,
             detect_threshold=detect_threshold,
             exclude_sweep_ms=exclude_sweep_ms,
             radius_um=radius_um,
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
-        ),
-        job_kwargs=job_kwargs,
-    )
-    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
-    inside = (peaks["sample_index"] >= margin_samples) & (
-        peaks["sample_index"] < n_samples[peaks["segment_index"]] - margin_samples
-    )
-    return peaks[inside]
+        )
+        self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)
+        distances = get_channel_distances(recording)
+        n_near = int((distances <= CENTRE_UM).sum(axis=1).max())
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_near]
+        # a channel with fewer near ones than others stands in for those that it lacks
+        near = np.take_along_axis(distances, nearest, axis=1) <= CENTRE_UM
+        self.nearest = np.where(near, nearest, np.arange(len(distances))[:, None])
+
+    def get_margin(self) -> int:
+        return self.locally_exclusive.get_margin() + self.bank.time_courses.shape[1] + self.reach
+
+    def get_dtype(self) -> np.dtype:
+        return peak_dtype
+
+    def compute(
+        self, traces: np.ndarray, start_frame: int, end_frame: int, segment_index: int, max_margin: int
+    ) -> tuple[np.ndarray]:
+        score = self._score(traces)
+        (found,) = self.locally_exclusive.compute(score, start_frame, end_frame, segment_index, max_margin)
+        found = found[(found["sample_index"] >= self.reach) & (found["sample_index"] < len(traces) - self.reach)]
+        peaks = np.zeros(len(found), dtype=peak_dtype)
+        peaks["segment_index"] = segment_index
+        peaks["score"] = np.abs(found["amplitude"])
+        samples = found["sample_index"][:, None] + np.arange(-self.reach, self.reach + 1)
+        channels = self.nearest[found["channel_index"]]
+        around = traces[samples[:, :, None], channels[:, None, :]]
+        size = around * np.sign(found["amplitude"])[:, None, None]
+        sample, channel = np.divmod(
+            size.reshape(len(found), samples.shape[1] * channels.shape[1]).argmax(axis=1), channels.shape[1]
+        )
+        rows = np.arange(len(found))
+        peaks["sample_index"], peaks["channel_index"] = samples[rows, sample], channels[rows, channel]
+        peaks["amplitude"] = around[rows, sample, channel]
+        return (peaks,)
+
+    def _score(self, traces):
+        """The output that is furthest on the wanted side of zero, (n_samples, n_channels)."""
+        low = high = None
+        output = np.empty(traces.shape, dtype="float32")
+        outputs = correlate(traces, self.bank.time_courses, self.bank.nbefore)
+        for filtered, footprints in zip(outputs, self.bank.footprints, strict=True):
+            for footprint in footprints:
+                np.matmul(filtered, footprint, out=output)
+                if self.peak_sign != "pos":
+                    low = output.copy() if low is None else np.minimum(low, output, out=low)
+                if self.peak_sign != "neg":
+                    high = output.copy() if high is None else np.maximum(high, output, out=high)
+        if low is None or high is None:
+            return high if low is None else low
+        return np.where(-low > high, low, high)

@@ -19,7 +19,7 @@ def template_distances(
     counts: np.ndarray,
     *,
     amplitude_std: float = 0.12,
-    variability: float = 0.05,
+    variability: float = 0.08,
     max_distance_um: float = 60.0,
     max_lag: int = 10,
 ) -> tuple[np.ndarray, np.ndarray]:

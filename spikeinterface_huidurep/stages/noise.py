@@ -8,6 +8,8 @@ import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
+from .gaps import silent_samples
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -84,6 +86,8 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
         if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
             quiet[:] = np.abs(traces) < 5
+        # nothing is known of the noise where the recording has gaps
+        quiet[silent_samples(traces, recording.sampling_frequency)] = False
         stretches.append((traces, quiet))
     return stretches
 

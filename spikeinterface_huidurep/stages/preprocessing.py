@@ -10,6 +10,7 @@ from spikeinterface.preprocessing import bandpass_filter, common_reference, scal
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ..checks import check_finite
+from .gaps import FilledRecording, still_samples
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -61,13 +62,19 @@ def preprocess(
         traces = FiniteRecording(traces)
     if traces.get_dtype().kind == "u":
         traces = unsigned_to_signed(traces)
+    raw = _random_traces(traces, seed)
+    moving = ~still_samples(raw, traces.sampling_frequency)
+    if not moving.any():
+        logger.warning("the recording stands still on all channels")
+        return None
+    traces = FilledRecording(traces, np.median(raw[moving], axis=0).tolist())
     if apply_filter:
         nyquist = traces.sampling_frequency / 2
         traces = bandpass_filter(traces, freq_min, min(freq_max, 0.95 * nyquist), filter_order=3, dtype="float32")
     else:
         traces = traces.astype("float32")
 
-    sample = _random_traces(traces, seed)
+    sample = _random_traces(traces, seed)[moving]
     alive = _living_channels(traces, _noise(sample), dead_channel_fraction)
     if not alive.any():
         return None
@@ -97,12 +104,11 @@ def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
 
 
 def _noise(sample: np.ndarray) -> np.ndarray:
-    """Scaled median absolute deviation of each channel, (n_channels,), without the stretches that do not change."""
-    moving = np.any(np.diff(sample, axis=0, prepend=sample[:1]) != 0, axis=1)
-    if moving.sum() < 100:
+    """Scaled median absolute deviation of each channel, (n_channels,)."""
+    if len(sample) < 100:
         return np.zeros(sample.shape[1])
     # a row a channel: several times as fast as medians down the columns
-    rows = np.ascontiguousarray(sample[moving].T)
+    rows = np.ascontiguousarray(sample.T)
     rows -= np.median(rows, axis=1, keepdims=True)
     return MAD_TO_STD * np.median(np.abs(rows, out=rows), axis=1)
 

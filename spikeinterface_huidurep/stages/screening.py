@@ -59,8 +59,9 @@ def screen_clusters(
             continue
         seen = int(np.argmax(templates.counts[cluster]))
         waveform = templates.waveforms[cluster, seen] * np.sign(np.median(mine))
-        centred = waveform[near].max() / max(float(waveform.max()), 1e-9)
-        excess = float((np.abs(mine) - detect_threshold).mean())
+        largest = max(float(waveform.max()), 1e-9)
+        centred = min(waveform[near].max(), np.median(np.abs(mine))) / largest
+        excess = float((peaks["score"][labels == cluster] - detect_threshold).mean())
         real[cluster] = centred >= min_centred and excess >= min_excess
     if not real.all():
         logger.info("screening: %d of %d clusters are echoes or noise", (~real).sum(), len(real))

@@ -1,22 +1,16 @@
-"""Splitting: two neurons in one unit show as two modes of the waveforms' residuals in whitened coordinates."""
+"""Splitting: two neurons in one unit show as two sources of the waveforms' residuals in whitened coordinates."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
 
+from .mixtures import separate_sources
 from .template_space import WhitenedTemplates
 
-# scores of the dip test from which a distribution counts as having two modes (Magland and Barnett 2016)
-DIP_THRESHOLD = 2.0
-# distance of the two sides' means over their own spread: 2.7 for the halves of a Gaussian, 3.5 for those of a flat
-# distribution, so that what has two modes lies beyond
-MIN_SIDES_APART = 4.0
-# a split needs less distance than clusters that are not merged: two modes are evidence by themselves
-SPLIT_SHARE = 0.68
+# a split needs less distance than clusters that are not merged: two sources are evidence by themselves
+SPLIT_SHARE = 0.85
 
 
 def split_units(
@@ -27,19 +21,17 @@ def split_units(
     templates: WhitenedTemplates,
     *,
     min_size: int = 20,
-    min_separation: float = 5.0,
-    variability: float = 0.08,
+    min_separation: float = 4.0,
+    variability: float = 0.06,
     max_spikes_per_unit: int = 1000,
-    n_components: int = 4,
     seed: int = 0,
     job_kwargs: dict | None = None,
 ) -> np.ndarray:
     """
-    Split units whose spikes, less the template that follows the motion, have two modes.
+    Split units whose spikes, less the template that follows the motion, have several sources.
 
     In whitened coordinates the residuals of one neuron are a ball of unit variance; those of two are two balls as far
-    apart as their templates. The principal components of the residuals are searched for two modes with
-    the dip test of Isosplit (Magland and Barnett 2016), again and again in each half.
+    apart as their templates (`separate_sources`).
 
     Parameters
     ----------
@@ -62,8 +54,6 @@ def split_units(
     max_spikes_per_unit : int
         Spikes of a unit that are looked at; the others go to the nearer side, with the label -1 (they are found again
         by the assignment).
-    n_components : int
-        Principal components that are searched.
     seed : int
     job_kwargs : dict, optional
 
@@ -89,88 +79,14 @@ def split_units(
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels[chosen] == unit)
         norm = np.linalg.norm(templates.of_unit(unit, displacement[chosen[here]]).mean(axis=0)) if len(here) else 0.0
-        wanted = SPLIT_SHARE * min_separation * np.sqrt(1 + (variability * norm) ** 2)
-        parts = _modes(residuals[here], min_size, wanted, n_components)
+        spread = np.sqrt(1 + (variability * norm) ** 2)
+        parts = separate_sources(
+            residuals[here] / spread, min_size=min_size, min_separation=SPLIT_SHARE * min_separation, seed=seed
+        )
         for part in range(1, parts.max(initial=0) + 1):
             split[chosen[here[parts == part]]] = next_label
             next_label += 1
     return split
-
-
-def _modes(points, min_size, min_separation, n_components, depth=0):
-    """Mode of each point, from 0."""
-    labels = np.zeros(len(points), dtype="int64")
-    if len(points) < 2 * min_size or depth > 4:
-        return labels
-    upper = _two_modes(points, min_size, min_separation, n_components)
-    if upper is None:
-        return labels
-    below = _modes(points[~upper], min_size, min_separation, n_components, depth + 1)
-    above = _modes(points[upper], min_size, min_separation, n_components, depth + 1)
-    labels[~upper] = below
-    labels[upper] = above + below.max(initial=0) + 1
-    return labels
-
-
-def _two_modes(points, min_size, min_separation, n_components):
-    """Mask of the points on the upper side of the clearest cut along a principal component; None if there is none."""
-    dip_test = _dip_test()
-    centred = points - np.median(points, axis=0)
-    best, best_dip = None, DIP_THRESHOLD
-    for direction in _directions(centred, n_components):
-        projection = (centred @ direction).astype("float64")
-        for _ in range(2):
-            dip, cut = dip_test(projection)
-            upper = projection > cut
-            if min(upper.sum(), (~upper).sum()) < min_size:
-                dip = 0.0
-                break
-            # once more along the line between the two means
-            line = np.median(centred[upper], axis=0) - np.median(centred[~upper], axis=0)
-            projection = (centred @ (line / max(np.linalg.norm(line), 1e-9))).astype("float64")
-        if dip > best_dip and min(upper.sum(), (~upper).sum()) >= min_size:
-            if _separation(projection, upper) >= MIN_SIDES_APART:
-                if _distance(points, upper) >= min_separation:
-                    best, best_dip = upper, dip
-    return best
-
-
-def _directions(centred, n_components, far=0.1):
-    """
-    Unit vectors along which to look for two modes: the principal components of the bulk, and of what is far from it.
-
-    Collisions are far out in every direction and must not turn the components of the bulk; but a second neuron that is
-    no tenth of the points is far out as well, all of it in one direction.
-    """
-    norm = np.linalg.norm(centred, axis=1)
-    inner = norm <= np.quantile(norm, 1 - far)
-    parts = [part for part in (centred[inner], centred[~inner]) if len(part) > 1]
-    return np.concatenate([np.linalg.svd(part, full_matrices=False)[2][:n_components] for part in parts])
-
-
-@cache
-def _dip_test():
-    """SpikeInterface's isocut, compiled into numba's cache: it is compiled once, not in every process."""
-    import numba
-    from spikeinterface.sortingcomponents.clustering.isosplit_isocut import isocut
-
-    return numba.njit(nogil=True, cache=True)(isocut.py_func)
-
-
-def _distance(points, upper):
-    """Distance of the medians of the two sides, without the part that their estimation from few points makes."""
-    above, below = points[upper], points[~upper]
-    squared = np.sum((np.median(above, axis=0) - np.median(below, axis=0)) ** 2)
-    # the variance of a median is pi / 2 times that of a mean, in each coordinate
-    by_chance = 0.5 * np.pi * points.shape[1] * (1 / len(above) + 1 / len(below))
-    return np.sqrt(max(squared - by_chance, 0.0))
-
-
-def _separation(projection, upper):
-    """Distance of the means of the two sides of a cut, in standard deviations within the sides."""
-    above, below = projection[upper], projection[~upper]
-    within = np.sqrt(0.5 * (above.var() + below.var()))
-    return (above.mean() - below.mean()) / max(within, 1e-9)
 
 
 def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):

@@ -69,6 +69,7 @@ def estimate_templates(
     nbefore: int,
     nafter: int,
     n_local: int = 24,
+    unit_locations: np.ndarray | None = None,
     job_kwargs: dict | None = None,
 ) -> DriftingUnitTemplates:
     """
@@ -96,6 +97,8 @@ def estimate_templates(
         Samples before and after the spike's sample.
     n_local : int
         Channels a unit has at most, those nearest to it at any displacement.
+    unit_locations : (n_units, 2) float, optional
+        Where the units are, um; None for the median of their spikes' locations.
     job_kwargs : dict, optional
         SpikeInterface's parameters for parallel processing.
 
@@ -103,11 +106,14 @@ def estimate_templates(
     -------
     DriftingUnitTemplates
     """
-    n_units = int(labels.max(initial=-1)) + 1
+    if unit_locations is None:
+        n_units = int(labels.max(initial=-1)) + 1
+        unit_locations = np.array([np.median(locations[labels == unit], axis=0) for unit in range(n_units)])
+    unit_locations = np.reshape(unit_locations, (-1, 2))
+    n_units = len(unit_locations)
     labelled = np.flatnonzero(labels >= 0)
     # a few samples of alignment may have changed the order
     labelled = labelled[np.lexsort((peaks["sample_index"][labelled], peaks["segment_index"][labelled]))]
-    unit_locations = np.array([np.median(locations[labels == unit], axis=0) for unit in range(n_units)]).reshape(-1, 2)
     probe = recording.get_channel_locations()[:, :2]
     channels = _local_channels(probe, unit_locations, displacements, n_local)
     nearest = np.abs(displacement[:, None] - displacements).argmin(axis=1)

@@ -21,6 +21,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # largest time between the samples on which two clusters of one unit are centred
 MAX_LAG_MS = 0.3
+# the parts of a cluster of many neurons have templates of their own, and show what they hold better than the whole
+SPLIT_ROUNDS = 3
 
 
 class Units(NamedTuple):
@@ -45,7 +47,7 @@ def make_units(
     nafter: int,
     detect_threshold: float = 5.0,
     min_size: int = 20,
-    merge_threshold: float = 5.0,
+    merge_threshold: float = 4.0,
     amplitude_std: float = 0.12,
     seed: int = 0,
     job_kwargs: dict | None = None,
@@ -94,19 +96,22 @@ def make_units(
             displacements=displacements, nbefore=nbefore, nafter=nafter, job_kwargs=job_kwargs,
         )  # fmt: skip
 
-    templates = templates_of(peaks, clusters)
-    labels = split_units(
-        recording,
-        peaks,
-        clusters,
-        displacement,
-        whiten_templates(templates, noise),
-        min_size=min_size,
-        min_separation=merge_threshold,
-        seed=seed,
-        job_kwargs=job_kwargs,
-    )
-    if labels.max() > clusters.max():
+    labels, templates = clusters, templates_of(peaks, clusters)
+    for _ in range(SPLIT_ROUNDS):
+        n_before = templates.n_units
+        labels = split_units(
+            recording,
+            peaks,
+            labels,
+            displacement,
+            whiten_templates(templates, noise),
+            min_size=min_size,
+            min_separation=merge_threshold,
+            seed=seed,
+            job_kwargs=job_kwargs,
+        )
+        if labels.max() + 1 == n_before:
+            break
         templates = templates_of(peaks, labels)
     n_split = templates.n_units
     max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)

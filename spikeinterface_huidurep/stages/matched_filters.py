@@ -1,0 +1,163 @@
+"""Matched filters for spikes: time courses that the recording's own spikes have, times footprints over the channels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+from scipy.linalg import solve_toeplitz
+from spikeinterface.core import BaseRecording, get_channel_distances
+from spikeinterface.core.core_tools import ms_to_samples
+from spikeinterface.core.time_series_tools import get_random_sample_slices
+from spikeinterface.postprocessing.localization_tools import get_convolution_weights
+from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
+
+from .gaps import silent_samples
+
+# the filters' part of a spike, before and after its trough
+BEFORE_MS, AFTER_MS = 0.7, 1.3
+# distance of a spike's source from the probe, um: the further, the more channels have a part in its detection
+SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
+# spikes that show what spikes look like here: how large (units of noise), how many a time course
+CLEAR_SPIKE, FEW_SPIKES = 6.0, 30
+# traces below this (units of noise) are noise; white noise added to it, as a fraction of it
+QUIET, WHITE_NOISE = 4.0, 0.2
+# of the samples from which the filters' noise is measured one in so many is looked at
+STRIDE = 11
+
+
+class FilterBank(NamedTuple):
+    """
+    Matched filters: a spike's time course on a channel times its footprint over the channels.
+
+    Attributes
+    ----------
+    time_courses : (n_time_courses, n_samples) float32, of unit norm, positive at the trough
+    footprints : (n_time_courses, n_footprints, n_channels, n_channels) float32
+        `filtered @ footprint` is in units of the noise of that sum.
+    nbefore : int
+        Samples before the trough.
+    """
+
+    time_courses: np.ndarray
+    footprints: np.ndarray
+    nbefore: int
+
+
+def make_filter_bank(
+    recording: BaseRecording, *, peak_sign: str, n_time_courses: int, duration_s: float = 10.0, seed: int = 0
+) -> FilterBank:
+    """
+    Make matched filters from stretches of the recording.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    peak_sign : {"neg", "pos", "both"}
+        Which extrema are spikes.
+    n_time_courses : int
+        How many time courses the filters have; fewer where there are few clear spikes.
+    duration_s : float
+        How much of the recording is read, in one-second stretches.
+    seed : int
+        Chooses the stretches.
+
+    Returns
+    -------
+    FilterBank
+    """
+    stretches = _stretches(recording, duration_s, seed)
+    time_courses, nbefore = _time_courses(stretches, recording, peak_sign, n_time_courses, seed)
+    # nothing is known of the noise where the recording has gaps
+    known = [(traces, silent_samples(traces, recording.sampling_frequency)) for traces in stretches]
+    distances = get_channel_distances(recording)
+    shapes, _ = get_convolution_weights(distances, z_list_um=np.array(SOURCE_DISTANCES_UM), sparsity_threshold=0.05)
+    shapes = shapes.astype("float32")
+    footprints = np.zeros((len(time_courses), *shapes.shape), dtype="float32")
+    for index, time_course in enumerate(time_courses):
+        parts = [correlate(traces, time_course[None], nbefore)[0][~silent][::STRIDE] for traces, silent in known]
+        filtered = np.concatenate(parts)
+        for shape, footprint in zip(shapes, footprints[index], strict=True):
+            output = filtered @ shape
+            noise = np.median(np.abs(output - np.median(output, axis=0)), axis=0) / 0.6744897501960817
+            footprint[:] = shape / np.maximum(noise, 1e-6)
+    return FilterBank(time_courses, footprints, nbefore)
+
+
+def _stretches(recording, duration_s, seed):
+    shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
+    slices = get_random_sample_slices(
+        recording,
+        method="full_random",
+        num_chunks_per_segment=max(1, int(np.ceil(duration_s / recording.get_num_segments()))),
+        chunk_size=min(int(recording.sampling_frequency), shortest),
+        seed=seed,
+    )
+    return [
+        recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end)
+        for segment_index, start, end in slices
+    ]
+
+
+def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
+    """What the recording's clear spikes look like on their own channel, (n, n_samples), and the samples before it."""
+    from sklearn.cluster import KMeans
+
+    rate = recording.sampling_frequency
+    nbefore, nafter = ms_to_samples(BEFORE_MS, rate), ms_to_samples(AFTER_MS, rate)
+    window = np.arange(-nbefore, nafter)
+    detector = LocallyExclusivePeakDetector(
+        recording, peak_sign=peak_sign, detect_threshold=CLEAR_SPIKE,
+        noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
+    )  # fmt: skip
+    parts = [np.zeros((0, len(window)), dtype="float32")]
+    for traces in stretches:
+        (peaks,) = detector.compute(traces, 0, len(traces), 0, 0)
+        at = peaks["sample_index"]
+        whole = (at >= nbefore) & (at < len(traces) - nafter)
+        waveforms = traces[at[whole, None] + window, peaks["channel_index"][whole, None]]
+        parts.append(waveforms / waveforms[:, nbefore : nbefore + 1])
+    spikes = np.concatenate(parts)
+    if len(spikes) < FEW_SPIKES:
+        time_courses = _textbook_spike(window / rate * 1000)[None]
+    else:
+        means = KMeans(min(n_time_courses, len(spikes) // FEW_SPIKES), n_init=3, random_state=seed)
+        labels = means.fit_predict(spikes)
+        time_courses = np.array([np.median(spikes[labels == label], axis=0) for label in np.unique(labels)])
+    autocorrelation = _autocorrelation(stretches, len(window))
+    # some white noise more than there is: a filter that no slow wave after a large spike gets through
+    autocorrelation[0] *= 1 + WHITE_NOISE
+    time_courses = solve_toeplitz(autocorrelation, time_courses.T).T
+    norm = np.linalg.norm(time_courses, axis=1, keepdims=True)
+    return (time_courses / norm).astype("float32"), nbefore
+
+
+def _autocorrelation(stretches, n_lags):
+    """Of the traces where they are within the noise, one at lag zero."""
+    product, count = np.zeros(n_lags), np.zeros(n_lags)
+    for traces in stretches:
+        quiet = np.abs(traces) < QUIET
+        for values, total in ((np.where(quiet, traces, 0), product), (quiet.astype("float32"), count)):
+            spectrum = np.abs(fft.rfft(values, n=fft.next_fast_len(len(values) + n_lags, real=True), axis=0)) ** 2
+            total += fft.irfft(spectrum.sum(axis=1), n=fft.next_fast_len(len(values) + n_lags, real=True))[:n_lags]
+    autocorrelation = product / np.maximum(count, 1)
+    return autocorrelation / max(autocorrelation[0], 1e-12)
+
+
+def _textbook_spike(time_ms):
+    """A trough of 0.25 ms and a slower, lower peak after it."""
+    return np.exp(-((time_ms / 0.12) ** 2) / 2) - 0.4 * np.exp(-(((time_ms - 0.45) / 0.25) ** 2) / 2)
+
+
+def correlate(traces, time_courses, nbefore):
+    """Correlate every channel with each time course, centred on its trough: (n_time_courses, n_samples, n_channels)."""
+    n_samples, length = len(traces), time_courses.shape[1]
+    n_fft = fft.next_fast_len(n_samples + length, real=True)
+    spectrum = fft.rfft(traces, n=n_fft, axis=0)
+    filtered = []
+    for time_course in time_courses:
+        kernel = np.conj(fft.rfft(np.roll(np.pad(time_course, (0, n_fft - length)), -nbefore)))
+        filtered.append(fft.irfft(spectrum * kernel[:, None], n=n_fft, axis=0)[:n_samples])
+    return filtered

@@ -1,0 +1,123 @@
+"""Mixtures of points whose noise is known: how many sources there are, and which point is whose."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# width of a component, in standard deviations of the noise: one neuron's spikes vary by a little more than the noise
+WIDTH = 1.15
+# largest variance of points that come from one source, in units of that of the noise
+LARGEST_VARIANCE = 1.4
+# of the points, those further out than this share are pulled in before directions are looked for: collisions
+CROWD = 0.9
+MAX_ITERATIONS = 60
+# sources of a smaller share of the points have to be further away, by this factor: the tails of one neuron's spikes
+MINORITY, MINORITY_FURTHER = 0.05, 1.75
+
+
+def separate_sources(
+    points: np.ndarray,
+    *,
+    min_size: int,
+    min_separation: float,
+    n_components: int = 6,
+    max_sources: int = 8,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    Separate points in noise of unit variance into their sources.
+
+    A mixture of Gaussians of the noise's own width, and of a flat part for collisions, is fitted by expectation
+    maximisation with one source, two, and so on, for as long as the Bayesian information criterion (Schwarz 1978) gets
+    better. As the width is known, two sources need no gap between them to be told from one wide one.
+
+    Parameters
+    ----------
+    points : (n_points, n_values) float
+        In standard deviations of the noise.
+    min_size : int
+        Sources of fewer points are joined with the nearest.
+    min_separation : float
+        Sources nearer than this to each other are joined.
+    n_components : int
+        Principal components in which the mixture is fitted.
+    max_sources : int
+    seed : int
+        For the first guess (k-means).
+
+    Returns
+    -------
+    labels : (n_points,) int64
+        Source of each point, from 0.
+    """
+    labels = np.zeros(len(points), dtype="int64")
+    if len(points) < 2 * min_size:
+        return labels
+    projected, largest_variance = _principal_components(points, n_components)
+    if largest_variance < LARGEST_VARIANCE:
+        return labels
+    best = np.inf
+    for n_sources in range(1, max_sources + 1):
+        criterion, found = _fit(projected, n_sources, seed)
+        if criterion < best:
+            best, labels = criterion, found
+        elif n_sources > 2:
+            break
+    return _join(points, labels, min_size, min_separation)
+
+
+def _principal_components(points, n_components):
+    centred = points - np.median(points, axis=0)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    crowd = centred * np.minimum(1, np.quantile(norm, CROWD) / np.maximum(norm, 1e-9))
+    values, directions = np.linalg.svd(crowd, full_matrices=False)[1:]
+    return (centred @ directions[:n_components].T).astype("float64"), float(values[0] ** 2 / len(points))
+
+
+def _fit(points, n_sources, seed):
+    """Bayesian information criterion and the most likely source of each point."""
+    from sklearn.cluster import KMeans
+
+    n_points, n_values = points.shape
+    first = KMeans(n_sources, n_init=3, random_state=seed).fit(points)
+    means, shares = first.cluster_centers_, 0.95 * np.bincount(first.labels_, minlength=n_sources) / n_points
+    volume = np.log(np.maximum(np.ptp(points, axis=0), 1e-9)).sum()
+    total = -np.inf
+    for _ in range(MAX_ITERATIONS):
+        squared = ((points[:, None] - means) ** 2).sum(axis=2)
+        each = np.log(shares + 1e-12) - 0.5 * squared / WIDTH**2 - 0.5 * n_values * np.log(2 * np.pi * WIDTH**2)
+        flat = np.log(max(1 - shares.sum(), 1e-3)) - volume
+        likelihood = np.logaddexp(np.logaddexp.reduce(each, axis=1), flat)
+        before, total = total, likelihood.sum()
+        if total - before < 1e-3 * n_points**0.5:
+            break
+        weight = np.exp(each - likelihood[:, None])
+        shares = weight.mean(axis=0)
+        means = weight.T @ points / np.maximum(weight.sum(axis=0), 1e-9)[:, None]
+    return -2 * total + n_sources * (n_values + 1) * np.log(n_points), each.argmax(axis=1)
+
+
+def _join(points, labels, min_size, min_separation):
+    """Join the nearest sources until all are large enough and far enough apart."""
+    labels = np.unique(labels, return_inverse=True)[1].astype("int64")
+    while labels.max() > 0:
+        n_sources = labels.max() + 1
+        size = np.bincount(labels)
+        medians = np.array([np.median(points[labels == source], axis=0) for source in range(n_sources)])
+        squared = ((medians[:, None] - medians) ** 2).sum(axis=2)
+        # the variance of a median is pi / 2 times that of a mean, in each coordinate: what distance chance makes
+        squared -= 0.5 * np.pi * points.shape[1] * (1 / size[:, None] + 1 / size)
+        minority = size < MINORITY * len(points)
+        relative = squared / np.where(minority[:, None] | minority, MINORITY_FURTHER, 1.0) ** 2
+        np.fill_diagonal(squared, np.inf)
+        np.fill_diagonal(relative, np.inf)
+        small = np.flatnonzero(size < min_size)
+        if relative.min() < min_separation**2:
+            one, other = np.unravel_index(relative.argmin(), relative.shape)
+        elif len(small):
+            one, other = small[0], squared[small[0]].argmin()
+        else:
+            break
+        labels[labels == max(one, other)] = min(one, other)
+        labels = np.unique(labels, return_inverse=True)[1].astype("int64")
+    return labels

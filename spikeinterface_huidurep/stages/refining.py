@@ -1,0 +1,164 @@
+"""Refining: the templates are made again of the spikes that they find, and what finds hardly any is no unit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from spikeinterface.core import BaseRecording
+from spikeinterface.core.core_tools import ms_to_samples
+
+from .assignment import assign_spikes
+from .confidence import estimate_confidence
+from .merging import merge_clusters, relabel
+from .motion import displacement_at
+from .noise import NoiseModel
+from .template_space import whiten_templates
+from .templates import DriftingUnitTemplates, estimate_templates
+from .units import MAX_LAG_MS
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
+# spikes that are surely enough a unit's for its template
+SURE = 0.6
+# a peak that the template was made of counts as so many of the spikes that it finds, among which are a neighbour's:
+# without that the templates of small units wander off to those
+KEPT = 3
+# cosine of two templates of one unit: what finds another waveform than its own is none
+SAME = 0.7
+SLICE_S = 2.0
+
+
+def refine_units(
+    recording: BaseRecording,
+    templates: DriftingUnitTemplates,
+    noise: NoiseModel,
+    motion: Any = None,
+    *,
+    threshold: float = 14.0,
+    amplitude_std: float = 0.12,
+    merge_threshold: float = 4.0,
+    min_norm: float = 4.5,
+    min_spikes: int = 5,
+    duration_s: float = 100.0,
+    job_kwargs: dict | None = None,
+) -> DriftingUnitTemplates:
+    """
+    Assign the spikes of a part of the recording, and average what each unit was given.
+
+    Clusters are made of the peaks that were detected: of a small neuron the larger ones, so that its template is too
+    large and its other spikes do not fit. The assignment finds the smaller spikes too. A template that was made of
+    peaks of noise finds hardly anything, or something much smaller.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Preprocessed traces, in units of noise.
+    templates : DriftingUnitTemplates
+        From `make_units`.
+    noise : NoiseModel
+    motion : spikeinterface.core.motion.Motion, optional
+    threshold, amplitude_std : float
+        As for `assign_spikes`.
+    merge_threshold : float
+        As for `merge_clusters`.
+    min_norm : float
+        Least norm of a refined template, in standard deviations of the noise.
+    min_spikes : int
+        Of fewer sure spikes no new template is made.
+    duration_s : float
+        How much of the recording is used, in stretches spread over all of it.
+    job_kwargs : dict, optional
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    DriftingUnitTemplates
+        Of the units that stay.
+    """
+    space = whiten_templates(templates, noise)
+    slices = _slices(recording, duration_s)
+    spikes = assign_spikes(
+        recording, space, motion,
+        threshold=threshold, amplitude_std=amplitude_std, slices=slices, job_kwargs=job_kwargs,
+    )  # fmt: skip
+    spikes["confidence"] = estimate_confidence(spikes, space.energy, threshold=threshold, amplitude_std=amplitude_std)
+    spikes = spikes[(spikes["confidence"] >= SURE) & _whole(spikes, recording, templates)]
+    labels = spikes["unit_index"]
+    refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
+    norm = np.sqrt(whiten_templates(refined, noise).energy)
+    real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME)
+    refined = refined.select(real)
+    labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
+    group, lags = merge_clusters(
+        whiten_templates(refined, noise),
+        refined.counts,
+        merge_threshold=merge_threshold,
+        amplitude_std=amplitude_std,
+        max_lag=ms_to_samples(MAX_LAG_MS, recording.sampling_frequency),
+    )
+    n_merged = int(group.max(initial=-1)) + 1
+    if n_merged < refined.n_units:
+        spikes, labels = relabel(spikes, labels, group, lags)
+        largest = np.array([_largest(refined, group == unit) for unit in range(n_merged)], dtype=int)
+        refined = _templates_of(recording, spikes, labels, refined.select(largest), motion, min_spikes, job_kwargs)
+    logger.info("refining: %d of %d units stay, %d are not real", refined.n_units, templates.n_units, (~real).sum())
+    return refined
+
+
+def _largest(templates, members):
+    return np.flatnonzero(members)[np.argmax(templates.n_spikes[members])]
+
+
+def _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs):
+    """Templates of the units' spikes beside what they were made of; with too few spikes they stay as they are."""
+    locations = templates.locations[np.maximum(labels, 0)]
+    refined = estimate_templates(
+        recording, spikes, labels, locations, displacement_at(motion, recording, spikes, locations[:, 1]),
+        displacements=templates.displacements, nbefore=templates.nbefore,
+        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
+        unit_locations=templates.locations, job_kwargs=job_kwargs,
+    )  # fmt: skip
+    # the locations are the same, and so are the channels
+    before, counts = KEPT * templates.counts, refined.counts
+    weight = (before / np.maximum(before + counts, 1))[:, :, None, None].astype("float32")
+    waveforms = weight * templates.waveforms + (1 - weight) * refined.waveforms
+    few = refined.n_spikes < min_spikes
+    waveforms[few] = templates.waveforms[few]
+    counts = np.where(few[:, None], templates.counts, counts)
+    return replace(refined, waveforms=waveforms, counts=counts)
+
+
+def _similarity(templates, refined):
+    """Cosine of each unit's templates before and after, where it has most spikes, (n_units,)."""
+    similarity = np.zeros(refined.n_units)
+    for unit, counts in enumerate(refined.counts):
+        most = int(np.argmax(counts))
+        before, after = templates.waveforms[unit, most].ravel(), refined.waveforms[unit, most].ravel()
+        similarity[unit] = before @ after / max(np.linalg.norm(before) * np.linalg.norm(after), 1e-9)
+    return similarity
+
+
+def _whole(spikes, recording, templates):
+    """Spikes whose waveform is not cut by the end of a segment."""
+    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
+    nafter = templates.waveforms.shape[2] - templates.nbefore
+    at = spikes["sample_index"]
+    return (at >= templates.nbefore) & (at < n_samples[spikes["segment_index"]] - nafter)
+
+
+def _slices(recording, duration_s):
+    """Stretches spread evenly over the recording; all of it, as None, where it is no longer than that."""
+    total = recording.get_total_duration()
+    if total <= 1.5 * duration_s:
+        return None
+    rate = recording.sampling_frequency
+    every = int(SLICE_S * rate * total / duration_s)
+    length = int(SLICE_S * rate)
+    return [
+        (segment, start, min(start + length, recording.get_num_samples(segment)))
+        for segment in range(recording.get_num_segments())
+        for start in range(0, recording.get_num_samples(segment), every)
+    ]
