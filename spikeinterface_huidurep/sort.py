@@ -11,6 +11,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
+from threadpoolctl import threadpool_limits
 
 from .encoder import load_encoder
 from .record import Record
@@ -88,6 +89,8 @@ def sort_shank(
         return _nothing(recording, "every channel is silent")
     max_gb = params["max_cache_gb"] if params["apply_preprocessing"] else 0.0
     with ExitStack() as stack:
+        # the jobs are the parallelism: threads of BLAS and OpenMP within them would multiply them
+        stack.enter_context(threadpool_limits(1))
         with record.stage("cache traces"):
             traces = stack.enter_context(cached_traces(traces, record.scratch, max_gb=max_gb, job_kwargs=job_kwargs))
         return find_units(traces, params, job_kwargs, record)

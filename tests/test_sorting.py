@@ -35,7 +35,10 @@ def sorted_small(small, tmp_path_factory):
     return si.run_sorter("huidurep", small[0], folder=tmp_path_factory.mktemp("small") / "sort", n_jobs=1)
 
 
-@pytest.mark.parametrize(("num_channels", "num_units", "duration"), [(4, 3, 30.0), (32, 10, 30.0), (64, 20, 40.0)])
+@pytest.mark.parametrize(
+    ("num_channels", "num_units", "duration"),
+    [(4, 3, 30.0), (32, 10, 30.0), pytest.param(64, 20, 40.0, marks=pytest.mark.slow)],
+)
 def test_generated_units_are_found(num_channels, num_units, duration, tmp_path):
     recording, truth = generated(tmp_path, num_channels, num_units, duration, seed=1)
     sorting = si.run_sorter("huidurep", recording, folder=tmp_path / "sort")
