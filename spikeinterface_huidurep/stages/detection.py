@@ -10,6 +10,7 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
 from .matched_filters import FilterBank, correlate, make_filter_bank
+from .segments import away_from_ends
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 
@@ -75,10 +76,7 @@ def detect_peaks(
         radius_um=radius_um,
     )
     peaks = run_node_pipeline(recording, [node], job_kwargs or {}, job_name="detect peaks", squeeze_output=True)
-    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
-    inside = (peaks["sample_index"] >= margin_samples) & (
-        peaks["sample_index"] < n_samples[peaks["segment_index"]] - margin_samples
-    )
+    inside = away_from_ends(recording, peaks, margin_samples, margin_samples)
     peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * detect_threshold)]
     order = np.lexsort((-peaks["score"], peaks["channel_index"], peaks["sample_index"], peaks["segment_index"]))
     peaks = peaks[order]

@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 from scipy.linalg import solve_toeplitz
+from scipy.stats import median_abs_deviation
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.core_tools import ms_to_samples
-from spikeinterface.core.time_series_tools import get_random_sample_slices
 from spikeinterface.postprocessing.localization_tools import get_convolution_weights
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
 from .gaps import silent_samples
+from .noise import autocorrelation
+from .segments import random_stretches
 
 # the filters' part of a spike, before and after its trough
 BEFORE_MS, AFTER_MS = 0.7, 1.3
@@ -68,7 +70,7 @@ def make_filter_bank(
     -------
     FilterBank
     """
-    stretches = _stretches(recording, duration_s, seed)
+    stretches = [traces for _, _, traces in random_stretches(recording, duration_s=duration_s, seed=seed)]
     time_courses, nbefore = _time_courses(stretches, recording, peak_sign, n_time_courses, seed)
     # nothing is known of the noise where the recording has gaps
     known = [(traces, silent_samples(traces, recording.sampling_frequency)) for traces in stretches]
@@ -80,25 +82,9 @@ def make_filter_bank(
         parts = [correlate(traces, time_course[None], nbefore)[0][~silent][::STRIDE] for traces, silent in known]
         filtered = np.concatenate(parts)
         for shape, footprint in zip(shapes, footprints[index], strict=True):
-            output = filtered @ shape
-            noise = np.median(np.abs(output - np.median(output, axis=0)), axis=0) / 0.6744897501960817
+            noise = median_abs_deviation(filtered @ shape, scale="normal")
             footprint[:] = shape / np.maximum(noise, 1e-6)
     return FilterBank(time_courses, footprints, nbefore)
-
-
-def _stretches(recording, duration_s, seed):
-    shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
-    slices = get_random_sample_slices(
-        recording,
-        method="full_random",
-        num_chunks_per_segment=max(1, int(np.ceil(duration_s / recording.get_num_segments()))),
-        chunk_size=min(int(recording.sampling_frequency), shortest),
-        seed=seed,
-    )
-    return [
-        recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end)
-        for segment_index, start, end in slices
-    ]
 
 
 def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
@@ -126,24 +112,12 @@ def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
         means = KMeans(min(n_time_courses, len(spikes) // FEW_SPIKES), n_init=3, random_state=seed)
         labels = means.fit_predict(spikes)
         time_courses = np.array([np.median(spikes[labels == label], axis=0) for label in np.unique(labels)])
-    autocorrelation = _autocorrelation(stretches, len(window))
+    correlation = autocorrelation(((traces, np.abs(traces) < QUIET) for traces in stretches), len(window))
     # some white noise more than there is: a filter that no slow wave after a large spike gets through
-    autocorrelation[0] *= 1 + WHITE_NOISE
-    time_courses = solve_toeplitz(autocorrelation, time_courses.T).T
+    correlation[0] *= 1 + WHITE_NOISE
+    time_courses = solve_toeplitz(correlation, time_courses.T).T
     norm = np.linalg.norm(time_courses, axis=1, keepdims=True)
     return (time_courses / norm).astype("float32"), nbefore
-
-
-def _autocorrelation(stretches, n_lags):
-    """Of the traces where they are within the noise, one at lag zero."""
-    product, count = np.zeros(n_lags), np.zeros(n_lags)
-    for traces in stretches:
-        quiet = np.abs(traces) < QUIET
-        for values, total in ((np.where(quiet, traces, 0), product), (quiet.astype("float32"), count)):
-            spectrum = np.abs(fft.rfft(values, n=fft.next_fast_len(len(values) + n_lags, real=True), axis=0)) ** 2
-            total += fft.irfft(spectrum.sum(axis=1), n=fft.next_fast_len(len(values) + n_lags, real=True))[:n_lags]
-    autocorrelation = product / np.maximum(count, 1)
-    return autocorrelation / max(autocorrelation[0], 1e-12)
 
 
 def _textbook_spike(time_ms):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
-from spikeinterface.core.time_series_tools import get_random_sample_slices
 
 from .gaps import silent_samples
+from .segments import random_stretches
 
 
 @dataclass(frozen=True)
@@ -61,26 +62,19 @@ def estimate_noise(
     """
     stretches = _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed)
     whitening = _local_whitening(recording, stretches, radius_um)
-    return NoiseModel(whitening.astype("float32"), _autocorrelation(stretches, whitening, n_lags))
+    whitening = whitening.astype("float32")
+    whitened = ((traces @ whitening, quiet) for traces, quiet in stretches)
+    return NoiseModel(whitening, autocorrelation(whitened, n_lags))
 
 
 def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
     """Pairs (traces, quiet): float32 traces and the mask of samples and channels that no peak touches."""
-    chunk_size = min(int(recording.sampling_frequency), min(s.get_num_samples() for s in recording.segments))
-    slices = get_random_sample_slices(
-        recording,
-        method="full_random",
-        num_chunks_per_segment=max(1, int(np.ceil(duration_s / recording.get_num_segments()))),
-        chunk_size=chunk_size,
-        seed=seed,
-    )
     near = get_channel_distances(recording) <= radius_um
     stretches = []
-    for segment_index, start, end in slices:
-        traces = recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end)
+    for segment_index, start, traces in random_stretches(recording, duration_s=duration_s, seed=seed):
         quiet = np.ones(traces.shape, dtype=bool)
         here = peaks[peaks["segment_index"] == segment_index]
-        first, last = np.searchsorted(here["sample_index"], [start - n_lags, end + n_lags])
+        first, last = np.searchsorted(here["sample_index"], [start - n_lags, start + len(traces) + n_lags])
         for peak in here[first:last]:
             at = peak["sample_index"] - start
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
@@ -117,10 +111,24 @@ def _local_whitening(recording, stretches, radius_um):
     return whitening * scale[:, None]
 
 
-def _autocorrelation(stretches, whitening, n_lags):
+def autocorrelation(stretches: Iterable[tuple[np.ndarray, np.ndarray]], n_lags: int) -> np.ndarray:
+    """
+    Autocorrelation over time of what is noise, the mean over the channels.
+
+    Parameters
+    ----------
+    stretches : iterable of (traces, quiet)
+        (n_samples, n_channels) float, and the mask of what is noise.
+    n_lags : int
+
+    Returns
+    -------
+    (n_lags,) float64
+        One at lag zero.
+    """
     product, count = np.zeros(n_lags), np.zeros(n_lags)
     for traces, quiet in stretches:
-        clean = np.where(quiet, traces @ whitening.astype("float32"), 0.0)
+        clean = np.where(quiet, traces, 0.0)
         n_fft = 2 ** int(np.ceil(np.log2(len(clean) + n_lags)))
         for values, total in ((clean, product), (quiet.astype("float32"), count)):
             spectrum = np.abs(np.fft.rfft(values, n=n_fft, axis=0)) ** 2

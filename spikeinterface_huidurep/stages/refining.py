@@ -15,6 +15,7 @@ from .confidence import estimate_confidence
 from .merging import merge_clusters, relabel
 from .motion import displacement_at
 from .noise import NoiseModel
+from .segments import away_from_ends
 from .template_space import whiten_templates
 from .templates import DriftingUnitTemplates, estimate_templates
 from .units import MAX_LAG_MS
@@ -85,7 +86,8 @@ def refine_units(
         threshold=threshold, amplitude_std=amplitude_std, slices=slices, job_kwargs=job_kwargs,
     )  # fmt: skip
     spikes["confidence"] = estimate_confidence(spikes, space.energy, threshold=threshold, amplitude_std=amplitude_std)
-    spikes = spikes[(spikes["confidence"] >= SURE) & _whole(spikes, recording, templates)]
+    nafter = templates.waveforms.shape[2] - templates.nbefore
+    spikes = spikes[(spikes["confidence"] >= SURE) & away_from_ends(recording, spikes, templates.nbefore, nafter)]
     labels = spikes["unit_index"]
     refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
     norm = np.sqrt(whiten_templates(refined, noise).energy)
@@ -139,14 +141,6 @@ def _similarity(templates, refined):
         before, after = templates.waveforms[unit, most].ravel(), refined.waveforms[unit, most].ravel()
         similarity[unit] = before @ after / max(np.linalg.norm(before) * np.linalg.norm(after), 1e-9)
     return similarity
-
-
-def _whole(spikes, recording, templates):
-    """Spikes whose waveform is not cut by the end of a segment."""
-    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
-    nafter = templates.waveforms.shape[2] - templates.nbefore
-    at = spikes["sample_index"]
-    return (at >= templates.nbefore) & (at < n_samples[spikes["segment_index"]] - nafter)
 
 
 def _slices(recording, duration_s):

@@ -35,7 +35,7 @@ def screen_clusters(
     templates : DriftingUnitTemplates
         One a cluster.
     peaks : (n_peaks,) structured array
-        With `amplitude`, in units of noise.
+        From `detect_peaks`: `amplitude` and `score`, in units of noise.
     labels : (n_peaks,) int
         Cluster of each peak, -1 for none.
     detect_threshold : float
@@ -43,9 +43,10 @@ def screen_clusters(
     max_lag : int
         Samples from the peaks within which a template has to have its extremum.
     min_centred : float
-        Least extremum within `max_lag`, as a fraction of that of the whole template.
+        Least extremum within `max_lag`, and least median amplitude of the peaks, as fractions of the extremum of the
+        whole template.
     min_excess : float
-        Least mean of the peaks' amplitudes above the threshold, in units of noise.
+        Least mean of the peaks' scores above the threshold, in units of noise.
 
     Returns
     -------
