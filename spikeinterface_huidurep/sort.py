@@ -154,8 +154,9 @@ def find_units(
         refractory_ms=params["censored_period_ms"], job_kwargs=job_kwargs,
     )  # fmt: skip
     spikes["confidence"] = estimate_confidence(
-        spikes, space.energy, threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"]
-    )
+        spikes, space.energy,
+        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"], n_values=space.n_values,
+    )  # fmt: skip
     spikes = clean_spikes(
         spikes, space.n_units,
         energy=space.energy, duration_s=traces.get_total_duration(),

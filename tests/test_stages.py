@@ -108,6 +108,24 @@ def test_overlapping_spikes_are_all_found(two_units):
         assert len(found) <= 1.03 * len(first)
 
 
+def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units):
+    """What a template explains in part only is left out; the spikes of its own unit stay."""
+    recording, samples, labels, shapes = two_units
+    own_template = templates_for(recording, samples, np.where(labels == 0, 0, -1), [80.0])
+    space = whiten_templates(own_template, WHITE)
+    own, foreign = np.arange(2000, 290000, 3000), np.arange(3500, 290000, 3000)
+    stranger = waveform(110.0, 16.0, width=5.0)
+    spikes = [(s, shapes[0]) for s in own] + [(s, stranger) for s in foreign]
+    found = assign_spikes(recording_with(spikes, seed=2), space, job_kwargs=JOB)
+    real = np.isin(found["sample_index"], (own[:, None] + np.arange(-3, 4)).ravel())
+    # the stranger does match: without a look at what is left it would be the unit's
+    by_gain = estimate_confidence(found, space.energy, threshold=14.0, amplitude_std=0.12)
+    assert (by_gain[~real] > 0.5).sum() > 0.5 * len(foreign)
+    confidence = estimate_confidence(found, space.energy, threshold=14.0, amplitude_std=0.12, n_values=space.n_values)
+    assert (confidence[real] > 0.9).sum() > 0.97 * len(own)
+    assert (confidence[~real] > 0.1).sum() < 0.05 * len(foreign)
+
+
 def test_halves_are_merged_and_neighbours_are_not(two_units):
     recording, samples, labels, _ = two_units
     halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)

@@ -19,6 +19,7 @@ spike_dtype = np.dtype(
         ("amplitude", "float32"),
         ("gain", "float32"),
         ("confidence", "float32"),
+        ("misfit", "float32"),
     ]
 )
 
@@ -26,8 +27,8 @@ spike_dtype = np.dtype(
 AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
-# a template leaves about this fraction of a spike behind (squared: 7 % of its norm)
-UNEXPLAINED = 0.005
+# a template leaves about this fraction of a spike behind (squared: 14 % of its norm), more where it moves fast
+UNEXPLAINED = 0.02
 # frequencies at which the filters have less than this of their largest power are left out
 PASSED_POWER = 1e-5
 
@@ -76,7 +77,8 @@ def assign_spikes(
     -------
     spikes : (n_spikes,) structured array of `spike_dtype`, sorted by segment and sample
         `amplitude` is relative to the template; `gain` is the objective; `confidence` in (0, 1] is the probability of
-        this unit against the others, given the templates; for that against noise see `estimate_confidence`.
+        this unit against the others, given the templates; for that against noise see `estimate_confidence`. `misfit` is
+        the mean square of what is left on the unit's channels, 1 for noise alone.
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
@@ -168,6 +170,7 @@ class MatchTemplates(PeakDetector):
         return np.ascontiguousarray(match, dtype="float32")
 
     def _match_block(self, whitened, coefficients):
+        from .misfit import misfits
         from .pursuit import pursue
 
         templates = self.templates
@@ -175,7 +178,7 @@ class MatchTemplates(PeakDetector):
         overlap = np.stack(
             [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
         ).astype("float32")
-        samples, units, amplitudes, gains, rivals = pursue(
+        samples, units, amplitudes, gains, rivals, shifts = pursue(
             match,
             (coefficients**2).sum(axis=(1, 2)),
             self.neighbour_start,
@@ -193,6 +196,18 @@ class MatchTemplates(PeakDetector):
         spikes["sample_index"] = samples + templates.nbefore
         spikes["unit_index"], spikes["amplitude"], spikes["gain"] = units, amplitudes, gains
         spikes["confidence"] = 1 / (1 + rivals)
+        spikes["misfit"] = misfits(
+            whitened,
+            self.depth_rank,
+            templates.channels,
+            coefficients,
+            templates.filters,
+            templates.response,
+            samples,
+            units,
+            amplitudes,
+            shifts,
+        )
         return spikes
 
 

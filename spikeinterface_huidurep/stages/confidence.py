@@ -14,6 +14,10 @@ AMPLITUDE_MEAN, AMPLITUDE_MEAN_STD, AMPLITUDE_STD = 0.95, 0.05, 0.1
 # the evidence of what is no spike of the unit falls by a factor e within so much
 NOISE_SCALE_START, NOISE_SCALE_MIN, NOISE_SCALE_MAX = 6.0, 2.0, 7.0
 N_ITERATIONS = 50
+# part of what lies where a spike was found that the template has to explain
+LEAST_SHARE = 0.5
+# the misfit of a unit's better spikes, of which this quantile is taken, is what its noise leaves, within these limits
+USUAL_QUANTILE, USUAL_LIMITS = 0.25, (1.0, 1.5)
 
 
 def estimate_confidence(
@@ -23,6 +27,8 @@ def estimate_confidence(
     threshold: float,
     amplitude_std: float,
     amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
+    n_values: int = 0,
+    least_share: float = LEAST_SHARE,
 ) -> np.ndarray:
     """
     Probability that each spike is of its unit, by a mixture model of each unit's spikes.
@@ -31,27 +37,33 @@ def estimate_confidence(
     around the template's. The others are noise and spikes of neurons without a unit: their evidence falls off
     exponentially from the threshold. The mixture is fitted to each unit by expectation maximisation, with a prior on
     the amplitudes, since of a small unit one sees only the upper part. A rival unit that explains the same spike
-    lowers the confidence further.
+    lowers the confidence further. Waveforms of which the template explains too little are no spikes of the unit,
+    however large that part is: spikes of a neuron that has no template, or what a large spike leaves behind.
 
     Parameters
     ----------
     spikes : (n_spikes,) structured array
-        From `assign_spikes`: `unit_index`, `amplitude`, `gain`, and `confidence` against rival units.
+        From `assign_spikes`: `unit_index`, `amplitude`, `gain`, `misfit`, and `confidence` against rival units.
     energy : (n_units,) float
         Squared norm of each unit's whitened template (squared units of noise).
     threshold, amplitude_std, amplitude_limits : float, float, (float, float)
         As for `assign_spikes`.
+    n_values : int
+        Number of coefficients over which the misfit is the mean; 0 leaves the misfit out.
+    least_share : float
+        Least part (0 to 1) of the energy beyond noise that the template explains of a spike.
 
     Returns
     -------
     confidence : (n_spikes,) float32
-        From 0 to 1, for a unit never falling with the gain.
+        From 0 to 1; 0 for what fits badly. For the others of a unit it never falls with the gain.
     """
     confidence = np.zeros(len(spikes), dtype="float32")
     order = np.argsort(spikes["unit_index"], kind="stable")
     bounds = np.searchsorted(spikes["unit_index"][order], np.arange(len(energy) + 1))
     for unit in range(len(energy)):
         here = order[bounds[unit] : bounds[unit + 1]]
+        here = here[explained_share(spikes[here], n_values) >= least_share]
         if len(here) == 0:
             continue
         gain = spikes["gain"][here].astype("float64")
@@ -61,6 +73,30 @@ def estimate_confidence(
         own[by_gain] = np.maximum.accumulate(own[by_gain])
         confidence[here] = own * spikes["confidence"][here]
     return confidence
+
+
+def explained_share(spikes: np.ndarray, n_values: int) -> np.ndarray:
+    """
+    Part of the energy beyond noise that the template explains, for each of one unit's spikes.
+
+    Parameters
+    ----------
+    spikes : (n_spikes,) structured array
+        Of one unit: `gain` (squared units of noise) and `misfit` (1 for noise alone).
+    n_values : int
+        Number of coefficients over which the misfit is the mean.
+
+    Returns
+    -------
+    share : (n_spikes,) float
+        From 0 to 1.
+    """
+    if len(spikes) == 0:
+        return np.zeros(0)
+    usual = np.clip(np.quantile(spikes["misfit"], USUAL_QUANTILE), *USUAL_LIMITS)
+    # chance alone makes a standard deviation of sqrt(2 n)
+    excess = np.maximum(n_values * (spikes["misfit"] - usual) - np.sqrt(2 * n_values), 0)
+    return spikes["gain"] / (spikes["gain"] + excess)
 
 
 class _Evidence:

@@ -78,6 +78,8 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
     samples, units : (n_spikes,) int64
     amplitudes, gains, rivals : (n_spikes,) float32
         Amplitude; objective; sum over the other units of exp(half the difference of their objective to this one's).
+    shifts : (n_spikes,) int64
+        Sub-sample shift of each spike, as an index into `response`.
     """
     n_units, n_samples = match.shape
     n_subsample, n_filters, _, n_lags = response.shape
@@ -91,6 +93,7 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
 
     found_samples, found_units = [0], [0]
     found_amplitudes, found_gains, found_rivals = [np.float32(0)], [np.float32(0)], [np.float32(0)]
+    found_shifts = [0]
     row = np.empty(n_lags, dtype=np.float32)
     while len(heap) > 0:
         key, unit, t = heapq.heappop(heap)
@@ -118,6 +121,7 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         found_amplitudes.append(np.float32(amplitude))
         found_gains.append(np.float32(gain))
         found_rivals.append(np.float32(rivals))
+        found_shifts.append(index)
         blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
 
         start, stop = max(0, t - half), min(n_samples, t + half + 1)
@@ -139,6 +143,7 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         np.array(found_amplitudes[1:]),
         np.array(found_gains[1:]),
         np.array(found_rivals[1:]),
+        np.array(found_shifts[1:]),
     )
 
 

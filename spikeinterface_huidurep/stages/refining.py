@@ -24,6 +24,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # spikes that are surely enough a unit's for its template
 SURE = 0.6
+# ... and of which the template explains this part
+FIT = 0.6
 # a peak that the template was made of counts as so many of the spikes that it finds, among which are a neighbour's:
 # without that the templates of small units wander off to those
 KEPT = 3
@@ -85,7 +87,10 @@ def refine_units(
         recording, space, motion,
         threshold=threshold, amplitude_std=amplitude_std, slices=slices, job_kwargs=job_kwargs,
     )  # fmt: skip
-    spikes["confidence"] = estimate_confidence(spikes, space.energy, threshold=threshold, amplitude_std=amplitude_std)
+    spikes["confidence"] = estimate_confidence(
+        spikes, space.energy,
+        threshold=threshold, amplitude_std=amplitude_std, n_values=space.n_values, least_share=FIT,
+    )  # fmt: skip
     nafter = templates.waveforms.shape[2] - templates.nbefore
     spikes = spikes[(spikes["confidence"] >= SURE) & away_from_ends(recording, spikes, templates.nbefore, nafter)]
     labels = spikes["unit_index"]

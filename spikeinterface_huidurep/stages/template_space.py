@@ -49,6 +49,11 @@ class WhitenedTemplates:
         return len(self.coefficients)
 
     @property
+    def n_values(self) -> int:
+        """Number of coefficients of a template: channels times filters."""
+        return self.coefficients.shape[2] * self.coefficients.shape[3]
+
+    @property
     def energy(self) -> np.ndarray:
         """Squared norm of each template (squared units of noise), mean over the displacements, (n_units,)."""
         return (self.coefficients.astype("float64") ** 2).sum(axis=(2, 3)).mean(axis=1)

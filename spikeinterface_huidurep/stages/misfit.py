@@ -1,0 +1,78 @@
+"""Misfit: what is left in the traces where a spike was taken out of them, compiled with numba."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def misfits(whitened, rows, channels, coefficients, filters, response, samples, units, amplitudes, shifts):
+    """
+    Mean square of what is left on each spike's channels once all spikes are subtracted.
+
+    Noise leaves 1. A spike that is not the template's leaves the part of its waveform that the template does not
+    explain, however well the rest of it matches.
+
+    Parameters
+    ----------
+    whitened : (n_channels, n_samples) float32
+        Spatially whitened traces.
+    rows : (n_channels,) int
+        Row of each channel in `whitened`.
+    channels : (n_units, n_local) int
+        Channels of each template, ascending.
+    coefficients : (n_units, n_local, n_filters) float32
+    filters : (n_filters, length) float32
+    response : (n_subsample, n_filters, n_filters, 2 * length - 1) float32
+        See `WhitenedTemplates`.
+    samples, units, shifts : (n_spikes,) int
+        Where the template starts, its unit, and its sub-sample shift as an index into `response`.
+    amplitudes : (n_spikes,) float32
+
+    Returns
+    -------
+    misfit : (n_spikes,) float32
+    """
+    n_spikes = len(samples)
+    n_local, n_filters = coefficients.shape[1], coefficients.shape[2]
+    length = filters.shape[1]
+    misfit = np.zeros(n_spikes, dtype=np.float32)
+    left = np.empty((n_local, n_filters), dtype=np.float32)
+    order = np.argsort(samples)
+    first = 0
+    for place in range(n_spikes):
+        spike = order[place]
+        t = samples[spike]
+        mine = channels[units[spike]]
+        for c in range(n_local):
+            trace = whitened[rows[mine[c]], t : t + length]
+            for k in range(n_filters):
+                left[c, k] = (filters[k] * trace).sum()
+        while samples[order[first]] <= t - length:
+            first += 1
+        for other in order[first:]:
+            lag = t - samples[other]
+            if lag <= -length:
+                break
+            answer = response[shifts[other], :, :, lag + length - 1]
+            _subtract(left, mine, amplitudes[other], coefficients[units[other]], channels[units[other]], answer)
+        misfit[spike] = (left**2).sum() / (n_local * n_filters)
+    return misfit
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _subtract(left, mine, amplitude, coefficients, theirs, answer):
+    """Take one spike out of the filters' output at another's sample, on the channels that both have."""
+    n_local, n_filters = left.shape
+    place = 0
+    for c in range(n_local):
+        while place < n_local and theirs[place] < mine[c]:
+            place += 1
+        if place == n_local:
+            break
+        if theirs[place] == mine[c]:
+            for q in range(n_filters):
+                weight = amplitude * coefficients[place, q]
+                for k in range(n_filters):
+                    left[c, k] -= weight * answer[k, q]
