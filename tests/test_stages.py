@@ -114,7 +114,7 @@ def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units)
     own_template = templates_for(recording, samples, np.where(labels == 0, 0, -1), [80.0])
     space = whiten_templates(own_template, WHITE)
     own, foreign = np.arange(2000, 290000, 3000), np.arange(3500, 290000, 3000)
-    stranger = waveform(110.0, 16.0, width=5.0)
+    stranger = waveform(115.0, 20.0, width=5.0)
     spikes = [(s, shapes[0]) for s in own] + [(s, stranger) for s in foreign]
     found = assign_spikes(recording_with(spikes, seed=2), space, job_kwargs=JOB)
     real = np.isin(found["sample_index"], (own[:, None] + np.arange(-3, 4)).ravel())
