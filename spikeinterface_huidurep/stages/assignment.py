@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from .banded import BandedMatrix
 from .template_space import WhitenedTemplates
 
 spike_dtype = np.dtype(
@@ -31,6 +32,8 @@ UNITS_PER_GROUP = 16
 UNEXPLAINED = 0.02
 # frequencies at which the filters have less than this of their largest power are left out
 PASSED_POWER = 1e-5
+# frequencies of which the products are at once in the processor's cache
+BINS = 256
 
 
 def assign_spikes(
@@ -89,6 +92,19 @@ def assign_spikes(
     return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
 
 
+class PlacedTemplates(NamedTuple):
+    """
+    Templates at one position of the probe, as the matching needs them.
+
+    coefficients (n_units, n_local, n_filters); overlap (n_pairs, n_filters, n_filters), products of the coefficients of
+    units that share channels; dense, for each group of units, (n_units * n_filters, n_channels).
+    """
+
+    coefficients: np.ndarray
+    overlap: np.ndarray
+    dense: list[np.ndarray]
+
+
 class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
@@ -106,9 +122,10 @@ class MatchTemplates(PeakDetector):
         by_depth = np.argsort(recording.get_channel_locations()[:, 1], kind="stable")
         self.depth_rank = np.empty(n_channels, dtype=int)
         self.depth_rank[by_depth] = np.arange(n_channels)
-        self.whitening = np.ascontiguousarray(templates.whitening[:, by_depth])
+        self.by_depth, self.whitening = by_depth, BandedMatrix(templates.whitening, by_depth)
         self.groups = _depth_groups(templates, self.depth_rank)
         self.margin = 3 * n_samples
+        self.still = self._placed(np.zeros(templates.n_units)) if motion is None else None
 
     def get_margin(self):
         return self.margin
@@ -117,15 +134,15 @@ class MatchTemplates(PeakDetector):
         return spike_dtype
 
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
-        whitened = np.ascontiguousarray((traces @ self.whitening).T)
+        whitened = np.ascontiguousarray(self.whitening.of(traces[:, self.by_depth]).T)
         n_chunk = traces.shape[0] - 2 * self.margin
         block = n_chunk if self.motion is None else int(self.block_s * self.sampling_frequency)
         found = []
         for start in range(0, max(n_chunk, 1), max(block, 1)):
             stop = min(start + block, n_chunk)
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
-            coefficients = self.templates.at(self._displacement(middle, segment_index))
-            spikes = self._match_block(whitened[:, start : stop + 2 * self.margin], coefficients)
+            placed = self.still or self._placed(self._displacement(middle, segment_index))
+            spikes = self._match_block(whitened[:, start : stop + 2 * self.margin], placed)
             mine = (spikes["sample_index"] >= self.margin) & (spikes["sample_index"] < self.margin + stop - start)
             spikes = spikes[mine]
             spikes["sample_index"] += start
@@ -136,14 +153,27 @@ class MatchTemplates(PeakDetector):
 
     def _displacement(self, time_s, segment_index):
         depths = self.templates.locations[:, 1]
-        if self.motion is None:
-            return np.zeros(len(depths))
         times = np.full(len(depths), time_s)
         return self.motion.get_displacement_at_time_and_depth(
             times, depths.astype("float64"), segment_index=segment_index
         )
 
-    def _match(self, whitened, coefficients):
+    def _placed(self, displacement):
+        """The templates where the probe has them."""
+        coefficients = self.templates.at(displacement)
+        overlap = np.stack(
+            [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
+        )
+        n_filters = coefficients.shape[2]
+        dense = []
+        for units, first, last in self.groups:
+            rows = np.zeros((len(units), n_filters, last - first), dtype="float32")
+            for row, unit in enumerate(units):
+                rows[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
+            dense.append(rows.reshape(-1, last - first))
+        return PlacedTemplates(coefficients, overlap.astype("float32"), dense)
+
+    def _match(self, whitened, placed):
         """
         Output of each unit's matched filter, (n_units, n_samples - filter length + 1) float32.
 
@@ -157,33 +187,30 @@ class MatchTemplates(PeakDetector):
         power = (np.abs(kernels) ** 2).sum(axis=0)
         n_bins = int(np.flatnonzero(power > PASSED_POWER * power.max())[-1]) + 1
         kernels = kernels[:, :n_bins]
-        spectrum = np.ascontiguousarray(fft.rfft(whitened, n=n_fft, axis=1)[:, :n_bins])
+        spectrum = fft.rfft(whitened, n=n_fft, axis=1)
         product = np.zeros((self.templates.n_units, n_fft // 2 + 1), dtype="complex64")
-        for units, first, last in self.groups:
-            dense = np.zeros((len(units), n_filters, last - first), dtype="float32")
-            for row, unit in enumerate(units):
-                dense[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
-            # the coefficients are real: half of the work of a complex product
-            summed = (dense.reshape(-1, last - first) @ spectrum[first:last].view("float32")).view("complex64")
-            product[units, :n_bins] = np.einsum("ukf,kf->uf", summed.reshape(len(units), n_filters, n_bins), kernels)
+        for start in range(0, n_bins, BINS):
+            bins = slice(start, min(start + BINS, n_bins))
+            part, kernel = np.ascontiguousarray(spectrum[:, bins]).view("float32"), kernels[:, bins]
+            for (units, first, last), dense in zip(self.groups, placed.dense, strict=True):
+                # the coefficients are real: half of the work of a complex product
+                summed = (dense @ part[first:last]).view("complex64")
+                product[units, bins] = np.einsum("ukf,kf->uf", summed.reshape(len(units), n_filters, -1), kernel)
         match = fft.irfft(product, n=n_fft, axis=1)[:, : n_samples - length + 1]
         return np.ascontiguousarray(match, dtype="float32")
 
-    def _match_block(self, whitened, coefficients):
+    def _match_block(self, whitened, placed):
         from .misfit import misfits
         from .pursuit import pursue
 
         templates = self.templates
-        match = self._match(whitened, coefficients)
-        overlap = np.stack(
-            [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
-        ).astype("float32")
+        match = self._match(whitened, placed)
         samples, units, amplitudes, gains, rivals, shifts = pursue(
             match,
-            (coefficients**2).sum(axis=(1, 2)),
+            (placed.coefficients**2).sum(axis=(1, 2)),
             self.neighbour_start,
             self.neighbours,
-            overlap,
+            placed.overlap,
             templates.response,
             self.threshold,
             self.stiffness,
@@ -200,7 +227,7 @@ class MatchTemplates(PeakDetector):
             whitened,
             self.depth_rank,
             templates.channels,
-            coefficients,
+            placed.coefficients,
             templates.filters,
             templates.response,
             samples,

@@ -22,7 +22,7 @@ def clean_spikes(
     coincidence_window: int = 6,
     max_lag: int = 90,
     max_coincidence: float = 0.7,
-    min_explained: float = 0.3,
+    min_explained: float = 0.4,
 ) -> np.ndarray:
     """
     Drop doubtful and repeated spikes, units with hardly any spikes and units that only echo another.

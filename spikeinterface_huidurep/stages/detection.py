@@ -9,7 +9,7 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
-from .matched_filters import FilterBank, correlate, make_filter_bank
+from .matched_filters import BestOutput, FilterBank, make_filter_bank
 from .segments import away_from_ends
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
@@ -119,7 +119,8 @@ class MatchedFilterDetector(PeakDetector):
         return_output: bool = True,
     ):
         PeakDetector.__init__(self, recording, return_output=return_output)
-        self.recording, self.bank, self.peak_sign = recording, bank, peak_sign
+        self.recording, self.bank = recording, bank
+        self.best_output = BestOutput(bank, recording.get_channel_locations(), peak_sign)
         self.locally_exclusive = LocallyExclusivePeakDetector(
             recording,
             peak_sign=peak_sign,
@@ -145,7 +146,7 @@ class MatchedFilterDetector(PeakDetector):
     def compute(
         self, traces: np.ndarray, start_frame: int, end_frame: int, segment_index: int, max_margin: int
     ) -> tuple[np.ndarray]:
-        score = self._score(traces)
+        score = self.best_output(traces)
         (found,) = self.locally_exclusive.compute(score, start_frame, end_frame, segment_index, max_margin)
         found = found[(found["sample_index"] >= self.reach) & (found["sample_index"] < len(traces) - self.reach)]
         peaks = np.zeros(len(found), dtype=peak_dtype)
@@ -162,19 +163,3 @@ class MatchedFilterDetector(PeakDetector):
         peaks["sample_index"], peaks["channel_index"] = samples[rows, sample], channels[rows, channel]
         peaks["amplitude"] = around[rows, sample, channel]
         return (peaks,)
-
-    def _score(self, traces):
-        """The output that is furthest on the wanted side of zero, (n_samples, n_channels)."""
-        low = high = None
-        output = np.empty(traces.shape, dtype="float32")
-        outputs = correlate(traces, self.bank.time_courses, self.bank.nbefore)
-        for filtered, footprints in zip(outputs, self.bank.footprints, strict=True):
-            for footprint in footprints:
-                np.matmul(filtered, footprint, out=output)
-                if self.peak_sign != "pos":
-                    low = output.copy() if low is None else np.minimum(low, output, out=low)
-                if self.peak_sign != "neg":
-                    high = output.copy() if high is None else np.maximum(high, output, out=high)
-        if low is None or high is None:
-            return high if low is None else low
-        return np.where(-low > high, low, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.postprocessing.localization_tools import get_convolution_weights
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from .banded import BandedMatrix
 from .gaps import silent_samples
 from .noise import autocorrelation
 from .segments import random_stretches
@@ -27,6 +29,8 @@ CLEAR_SPIKE, FEW_SPIKES = 6.0, 30
 QUIET, WHITE_NOISE = 4.0, 0.2
 # of the samples from which the filters' noise is measured one in so many is looked at
 STRIDE = 11
+# samples of one product with the time courses, and how many products are at once in the processor's cache
+BLOCK, BATCH = 32, 32
 
 
 class FilterBank(NamedTuple):
@@ -135,3 +139,76 @@ def correlate(traces, time_courses, nbefore):
         kernel = np.conj(fft.rfft(np.roll(np.pad(time_course, (0, n_fft - length)), -nbefore)))
         filtered.append(fft.irfft(spectrum * kernel[:, None], n=n_fft, axis=0)[:n_samples])
     return filtered
+
+
+class BestOutput:
+    """
+    What the filters of a bank say of traces: at each sample and channel the output furthest on the wanted side of zero.
+
+    Time courses are applied as products with a Toeplitz matrix, a few samples at a time, and footprints as products
+    over neighbouring channels while that is in the processor's cache: cost grows linearly in samples and in channels.
+
+    Parameters
+    ----------
+    bank : FilterBank
+    channel_locations : (n_channels, 2) float
+        um.
+    peak_sign : {"neg", "pos", "both"}
+    """
+
+    def __init__(self, bank: FilterBank, channel_locations: np.ndarray, peak_sign: str):
+        self.peak_sign, self.nbefore = peak_sign, bank.nbefore
+        self.order = np.argsort(channel_locations[:, 1], kind="stable")
+        self.n_time_courses, self.length = bank.time_courses.shape
+        toeplitz = np.zeros((self.n_time_courses, BLOCK, BLOCK + self.length - 1), dtype="float32")
+        for sample in range(BLOCK):
+            toeplitz[:, sample, sample : sample + self.length] = bank.time_courses
+        self.toeplitz = toeplitz.reshape(self.n_time_courses * BLOCK, -1)
+        self.footprints = [[self._product(shape) for shape in _distinct(shapes)] for shapes in bank.footprints]
+
+    def __call__(self, traces: np.ndarray) -> np.ndarray:
+        """Outputs for traces (n_samples, n_channels), in units of noise: (n_samples, n_channels) float32."""
+        n_samples, n_channels = traces.shape
+        n_blocks = -(-n_samples // BLOCK)
+        padded = np.zeros((n_blocks * BLOCK + self.length, n_channels), dtype="float32")
+        padded[self.nbefore : self.nbefore + n_samples] = traces[:, self.order]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, BLOCK + self.length - 1, axis=0)[::BLOCK]
+        windows = windows[:n_blocks].transpose(0, 2, 1)
+        best = np.empty((n_blocks * BLOCK, n_channels), dtype="float32")
+        for first in range(0, n_blocks, BATCH):
+            last = min(first + BATCH, n_blocks)
+            best[first * BLOCK : last * BLOCK] = self._best(windows[first:last]).reshape(-1, n_channels)
+        output = np.empty_like(best)
+        output[:, self.order] = best
+        return output[:n_samples]
+
+    def _best(self, windows):
+        """(n_blocks, BLOCK, n_channels) of windows (n_blocks, BLOCK + length - 1, n_channels)."""
+        low = high = None
+        filtered = self.toeplitz @ windows
+        for index, products in enumerate(self.footprints):
+            one = filtered[:, index * BLOCK : (index + 1) * BLOCK]
+            for product in products:
+                output = product(one)
+                if self.peak_sign != "pos":
+                    low = output if low is None else np.minimum(low, output)
+                if self.peak_sign != "neg":
+                    high = output if high is None else np.maximum(high, output)
+        if low is None or high is None:
+            return high if low is None else low
+        return np.where(-low > high, low, high)
+
+    def _product(self, footprint):
+        own = np.diag(footprint)
+        if np.array_equal(footprint, np.diag(own)):
+            return partial(np.multiply, own[self.order].copy())
+        return BandedMatrix(footprint, self.order).of
+
+
+def _distinct(footprints):
+    """Without repeats: where channels are far apart near sources have one footprint."""
+    return [
+        footprint
+        for index, footprint in enumerate(footprints)
+        if not any(np.allclose(footprint, earlier) for earlier in footprints[:index])
+    ]

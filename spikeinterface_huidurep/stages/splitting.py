@@ -129,6 +129,10 @@ class WhitenSpikes(PipelineNode):
         self.templates = templates
         n_samples = templates.filters.shape[1]
         self.window = np.arange(n_samples) - templates.nbefore
+        # only channels near a unit's have a part in its whitened ones
+        columns = [templates.whitening[:, channels] for channels in templates.channels]
+        self.rows = [np.flatnonzero(column.any(axis=1)) for column in columns]
+        self.whitening = [column[rows] for column, rows in zip(columns, self.rows, strict=True)]
 
     def get_margin(self):
         return len(self.window)
@@ -137,8 +141,12 @@ class WhitenSpikes(PipelineNode):
         return np.dtype("float32")
 
     def compute(self, traces, spikes):
-        whitened = traces @ self.templates.whitening
-        channels = self.templates.channels[spikes["unit_index"]]
-        waveforms = whitened[(spikes["sample_index"][:, None] + self.window)[:, :, None], channels[:, None, :]]
-        values = np.einsum("nsc,ks->nck", waveforms, self.templates.filters, optimize=True)
-        return values.reshape(len(spikes), -1).astype("float32")
+        n_filters, n_local = len(self.templates.filters), self.templates.channels.shape[1]
+        values = np.zeros((len(spikes), n_local, n_filters), dtype="float32")
+        for unit in np.unique(spikes["unit_index"]):
+            mine = np.flatnonzero(spikes["unit_index"] == unit)
+            samples = spikes["sample_index"][mine, None] + self.window
+            waveforms = traces[samples[:, :, None], self.rows[unit]]
+            filtered = self.templates.filters @ waveforms
+            values[mine] = (filtered @ self.whitening[unit]).transpose(0, 2, 1)
+        return values.reshape(len(spikes), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_chunk_with_margin
@@ -49,6 +50,18 @@ class DriftingUnitTemplates:
             locations=self.locations[units],
             counts=self.counts[units],
         )
+
+    def renewed(self, units: np.ndarray, others: DriftingUnitTemplates) -> DriftingUnitTemplates:
+        """The same with other templates for some units (indices), of which those beyond the last unit are new."""
+        names = ("waveforms", "channels", "locations", "counts")
+        n_units = max(self.n_units, int(units.max(initial=-1)) + 1)
+        arrays: dict[str, Any] = {}
+        for name in names:
+            before, after = getattr(self, name), getattr(others, name)
+            arrays[name] = np.zeros((n_units, *before.shape[1:]), dtype=before.dtype)
+            arrays[name][: self.n_units] = before
+            arrays[name][units] = after
+        return replace(self, **arrays)
 
     def dense(self, displacement: int, n_channels: int) -> np.ndarray:
         """Templates at one displacement (index) on the whole probe, (n_units, n_samples, n_channels) float32."""

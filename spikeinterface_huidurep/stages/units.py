@@ -97,22 +97,28 @@ def make_units(
         )  # fmt: skip
 
     labels, templates = clusters, templates_of(peaks, clusters)
+    unknown = np.arange(templates.n_units)
     for _ in range(SPLIT_ROUNDS):
-        n_before = templates.n_units
-        labels = split_units(
+        parts = split_units(
             recording,
             peaks,
-            labels,
+            _among(unknown, labels),
             displacement,
-            whiten_templates(templates, noise),
+            whiten_templates(templates.select(unknown), noise),
             min_size=min_size,
             min_separation=merge_threshold,
             seed=seed,
             job_kwargs=job_kwargs,
         )
-        if labels.max() + 1 == n_before:
+        looked_at, new = np.isin(labels, unknown), parts >= len(unknown)
+        if not new.any():
+            labels = np.where(looked_at & (parts < 0), -1, labels)
             break
-        templates = templates_of(peaks, labels)
+        # only what fell apart has other templates now, and may fall apart again
+        names = np.append(unknown, templates.n_units + np.arange(parts.max() + 1 - len(unknown)))
+        unknown = np.unique(np.append(labels[new], names[len(unknown) :]))
+        labels = np.where(looked_at, np.append(names, -1)[parts], labels)
+        templates = templates.renewed(unknown, templates_of(peaks, _among(unknown, labels)))
     n_split = templates.n_units
     max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
     real = screen_clusters(templates, peaks, labels, detect_threshold=detect_threshold, max_lag=max_lag)
@@ -131,3 +137,10 @@ def make_units(
         templates = templates_of(peaks, labels)
     logger.info("%d clusters, %d after splitting, %d units", clusters.max() + 1, n_split, templates.n_units)
     return Units(peaks, labels, templates)
+
+
+def _among(units, labels):
+    """Labels as indices into some units (ascending), -1 for all others."""
+    place = np.searchsorted(units, labels)
+    found = units[np.minimum(place, len(units) - 1)] == labels if len(units) else np.zeros(len(labels), dtype=bool)
+    return np.where(found, place, -1)
