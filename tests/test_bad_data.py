@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 import spikeinterface.full as si
+from scipy.signal import firwin2, oaconvolve
 
 RATE = 30000.0
 DURATION_S = 20.0
@@ -142,26 +143,45 @@ def test_half_of_the_probe_is_disconnected(clean, undisturbed, tmp_path, caplog)
     assert accuracy(truth, sorting)[near].mean() > before[near].mean() - 0.15
 
 
-def false_units(recording, duration_s, folder):
-    """Units found in white noise, a channel and hour."""
-    size = (int(duration_s * RATE), recording.get_num_channels())
-    noise = np.random.default_rng(1).standard_normal(size, dtype="float32")
-    noise *= 10
-    sorting = sort(noise, recording, folder)
-    return len(sorting.unit_ids) / recording.get_num_channels() / (duration_s / 3600)
+def white_noise(rng, n_samples, locations):
+    return rng.standard_normal((n_samples, len(locations)), dtype="float32")
+
+
+def tissue_noise(rng, n_samples, locations):
+    """What far neurons and electrodes make: shared by channels up to some 60 um apart, strongest at low frequencies."""
+    distances = np.linalg.norm(locations[:, None] - locations[None], axis=2)
+    mixing = np.linalg.cholesky(np.exp(-distances / 60.0) + 1e-6 * np.eye(len(locations)))
+    frequencies = np.linspace(0, RATE / 2, 257)
+    # power as 1 / f from 100 Hz, and the electrodes' own white noise below it
+    power = 1000.0 / np.maximum(frequencies, 100.0) + 0.2
+    taps = firwin2(401, frequencies, np.sqrt(power), fs=RATE).astype("float32")
+    noise = white_noise(rng, n_samples, locations) @ mixing.T.astype("float32")
+    for channel in noise.T:
+        channel[:] = oaconvolve(channel, taps, mode="same")
+    return noise / noise.std()
+
+
+def false_units(recording, duration_s, folder, make=white_noise, seed=1):
+    """Units found in noise alone, a channel and hour."""
+    locations = recording.get_channel_locations()
+    noise = make(np.random.default_rng(seed), int(duration_s * RATE), locations)
+    sorting = sort(10 * noise, recording, folder)
+    return len(sorting.unit_ids) / len(locations) / (duration_s / 3600)
 
 
 @pytest.mark.filterwarnings("ignore:huidurep found no units")
-def test_noise_makes_hardly_any_units(clean, tmp_path):
+@pytest.mark.parametrize("make", [white_noise, tissue_noise])
+def test_noise_makes_hardly_any_units(clean, tmp_path, make):
     """One unit would be far above one a channel and hour; but there are few peaks in so little noise."""
-    assert false_units(clean[1], 30, tmp_path) <= 1.0
+    assert false_units(clean[1], 30, tmp_path, make) <= 1.0
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:huidurep found no units")
-def test_five_minutes_of_noise_make_hardly_any_units(clean, tmp_path):
+@pytest.mark.parametrize("make", [white_noise, tissue_noise])
+def test_five_minutes_of_noise_make_hardly_any_units(clean, tmp_path, make):
     """Hundreds of peaks, of which some are alike by chance: in 1.3 hours of channels one may become a unit."""
-    assert false_units(clean[1], 300, tmp_path) <= 1.0
+    assert false_units(clean[1], 300, tmp_path, make) <= 1.0
 
 
 def test_a_full_disk_is_an_error_that_says_so(clean, tmp_path, monkeypatch):
