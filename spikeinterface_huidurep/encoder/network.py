@@ -13,6 +13,7 @@ autoencoder for spikes is HuiduRep's idea (arXiv 2507.17224).
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -146,7 +147,9 @@ class PositionEmbedding(nn.Module):
     def __init__(self, width: int, scale_um: float) -> None:
         super().__init__()
         self.scale_um = scale_um
-        self.register_buffer("frequency", 2 * torch.pi / torch.tensor(self.WAVELENGTHS_UM), persistent=False)
+        # not divided as tensors: arithmetic on the "meta" device, on which sizes are checked, loads torch's compiler
+        frequency = torch.tensor([2 * math.pi / wavelength for wavelength in self.WAVELENGTHS_UM])
+        self.register_buffer("frequency", frequency, persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(3 + 4 * len(self.WAVELENGTHS_UM), width), nn.ReLU(), nn.Linear(width, width)
         )
@@ -172,7 +175,9 @@ class SpikeEncoder(nn.Module):
         width = config.width
         self.waveform = nn.Sequential(nn.Linear(config.samples, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.position = PositionEmbedding(width, config.position_scale_um)
-        self.spike_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        token = torch.empty(1, 1, width)
+        # see PositionEmbedding
+        self.spike_token = nn.Parameter(token if token.is_meta else nn.init.normal_(token, std=0.02))
         self.blocks = nn.ModuleList(Block(width, config.heads, config.feed_forward) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.represent = nn.Linear(width, config.dimensions)

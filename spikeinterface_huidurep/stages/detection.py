@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
+from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
@@ -20,6 +23,11 @@ CENTRE_MS, CENTRE_UM = 0.2, 40.0
 LEAST_TRACE = 0.6
 # a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
 ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
+
+# SpikeInterface compiles its detector anew in every process: numba can keep it on the disk, where there is a folder to
+# write to. Another SpikeInterface may have another detector.
+with suppress(RuntimeError, AttributeError):
+    locally_exclusive.detect_peaks_numba_locally_exclusive_on_chunk.enable_caching()
 
 
 def detect_peaks(
