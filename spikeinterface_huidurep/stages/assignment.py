@@ -28,8 +28,8 @@ spike_dtype = np.dtype(
 AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
-# a template leaves about this fraction of a spike behind (squared: 14 % of its norm), more where it moves fast
-UNEXPLAINED = 0.02
+# a template leaves about this fraction of a spike behind (squared: 10 % of its norm), more where it moves fast
+UNEXPLAINED = 0.01
 # frequencies at which the filters have less than this of their largest power are left out
 PASSED_POWER = 1e-5
 # frequencies of which the products are at once in the processor's cache
