@@ -337,3 +337,17 @@ def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():
     spikes["gain"] = np.where(spikes["unit_index"] == 0, 95.0, 15.0)
     kept = clean_spikes(spikes, 2, duration_s=10.0, censored_period=15, energy=np.array([100.0, 100.0]))
     np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0])
+
+
+def test_a_continuum_is_one_source_and_two_balls_are_two():
+    """Spikes of far neurons, of all sizes, fill the space between them; two neurons leave it as empty as noise does."""
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(600, 20))
+    along = np.zeros(20)
+    along[3] = 1.0
+    continuum = points + rng.uniform(-6, 6, 600)[:, None] * along
+    assert separate_sources(continuum, min_size=20, min_separation=3.4).max() == 0
+    truth = np.arange(600) % 3 == 0
+    labels = separate_sources(points + np.where(truth, 2.5, -2.5)[:, None] * along, min_size=20, min_separation=3.4)
+    assert labels.max() == 1
+    assert adjusted_rand_score(truth, labels) > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import norm
 
 # width of a component, in standard deviations of the noise: one neuron's spikes vary by a little more than the noise
 WIDTH = 1.15
@@ -13,6 +14,9 @@ CROWD = 0.9
 MAX_ITERATIONS = 60
 # sources of a smaller share of the points have to be further away, by this factor: the tails of one neuron's spikes
 MINORITY, MINORITY_FURTHER = 0.05, 1.75
+# two sources are one if there are so many times as many points in the middle between them as their widths account for;
+# looked at within this of the middle, up to this distance (standard deviations of the noise)
+CROWDED, BETWEEN, FAR = 1.3, 0.5, 12.0
 
 
 def separate_sources(
@@ -29,7 +33,8 @@ def separate_sources(
 
     A mixture of Gaussians of the noise's own width, and of a flat part for collisions, is fitted by expectation
     maximisation with one source, two, and so on, for as long as the Bayesian information criterion (Schwarz 1978) gets
-    better. As the width is known, two sources need no gap between them to be told from one wide one.
+    better. As the width is known, two sources need no gap between them to be told from one wide one; but there have to
+    be as few points between them as that width leaves: waveforms of which there is a continuum are one source.
 
     Parameters
     ----------
@@ -112,8 +117,11 @@ def _join(points, labels, min_size, min_separation):
         np.fill_diagonal(squared, np.inf)
         np.fill_diagonal(relative, np.inf)
         small = np.flatnonzero(size < min_size)
-        if relative.min() < min_separation**2:
-            one, other = np.unravel_index(relative.argmin(), relative.shape)
+        one, other = np.unravel_index(relative.argmin(), relative.shape)
+        if relative[one, other] < min_separation**2:
+            pass
+        elif (filled := _filled_pair(points, labels, medians, relative)) is not None:
+            one, other = filled
         elif len(small):
             one, other = small[0], squared[small[0]].argmin()
         else:
@@ -121,3 +129,24 @@ def _join(points, labels, min_size, min_separation):
         labels[labels == max(one, other)] = min(one, other)
         labels = np.unique(labels, return_inverse=True)[1].astype("int64")
     return labels
+
+
+def _filled_pair(points, labels, medians, squared):
+    """
+    The nearest two sources between which there are many more points than two of the noise's width would leave.
+
+    Those are parts of something wide: neurons far from the probe, or one whose waveform changes.
+    """
+    pairs = np.column_stack(np.triu_indices(len(medians), 1))
+    for one, other in pairs[np.argsort(squared[pairs[:, 0], pairs[:, 1]], kind="stable")]:
+        axis = medians[other] - medians[one]
+        distance = float(np.linalg.norm(axis))
+        if distance > FAR:
+            continue
+        place = [(points[labels == source] - medians[one]) @ axis / distance for source in (one, other)]
+        between = np.abs(np.concatenate(place) - distance / 2) < BETWEEN
+        share = norm.cdf((distance / 2 + BETWEEN) / WIDTH) - norm.cdf((distance / 2 - BETWEEN) / WIDTH)
+        expected = share * len(between)
+        if between.sum() > CROWDED * expected + np.sqrt(expected) + 1:
+            return one, other
+    return None
