@@ -22,10 +22,9 @@ class BandedMatrix:
 
     def __init__(self, matrix: np.ndarray, order: np.ndarray):
         matrix = np.asarray(matrix, dtype="float32")[np.ix_(order, order)]
-        self.n_channels = len(matrix)
         self.blocks = []
-        for start in range(0, self.n_channels, BLOCK):
-            stop = min(start + BLOCK, self.n_channels)
+        for start in range(0, len(matrix), BLOCK):
+            stop = min(start + BLOCK, len(matrix))
             used = np.flatnonzero(matrix[:, start:stop].any(axis=1))
             first, last = (used[0], used[-1] + 1) if len(used) else (start, start + 1)
             block = np.ascontiguousarray(matrix[first:last, start:stop])

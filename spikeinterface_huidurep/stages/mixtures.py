@@ -118,27 +118,27 @@ def _join(points, labels, min_size, min_separation):
         np.fill_diagonal(relative, np.inf)
         small = np.flatnonzero(size < min_size)
         one, other = np.unravel_index(relative.argmin(), relative.shape)
-        if relative[one, other] < min_separation**2:
-            pass
-        elif (filled := _filled_pair(points, labels, medians, relative)) is not None:
-            one, other = filled
-        elif len(small):
-            one, other = small[0], squared[small[0]].argmin()
-        else:
-            break
+        if relative[one, other] >= min_separation**2:
+            filled = _filled_pair(points, labels, medians, relative)
+            if filled is not None:
+                one, other = filled
+            elif len(small):
+                one, other = small[0], squared[small[0]].argmin()
+            else:
+                break
         labels[labels == max(one, other)] = min(one, other)
         labels = np.unique(labels, return_inverse=True)[1].astype("int64")
     return labels
 
 
-def _filled_pair(points, labels, medians, squared):
+def _filled_pair(points, labels, medians, distances):
     """
-    The nearest two sources between which there are many more points than two of the noise's width would leave.
+    The nearest two sources between which there are many more points than two of the noise's width would leave, or None.
 
     Those are parts of something wide: neurons far from the probe, or one whose waveform changes.
     """
     pairs = np.column_stack(np.triu_indices(len(medians), 1))
-    for one, other in pairs[np.argsort(squared[pairs[:, 0], pairs[:, 1]], kind="stable")]:
+    for one, other in pairs[np.argsort(distances[pairs[:, 0], pairs[:, 1]], kind="stable")]:
         axis = medians[other] - medians[one]
         distance = float(np.linalg.norm(axis))
         if distance > FAR:

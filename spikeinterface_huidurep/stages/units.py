@@ -99,10 +99,11 @@ def make_units(
     labels, templates = clusters, templates_of(peaks, clusters)
     unknown = np.arange(templates.n_units)
     for _ in range(SPLIT_ROUNDS):
+        within = _among(unknown, labels, templates.n_units)
         parts = split_units(
             recording,
             peaks,
-            _among(unknown, labels),
+            within,
             displacement,
             whiten_templates(templates.select(unknown), noise),
             min_size=min_size,
@@ -110,19 +111,19 @@ def make_units(
             seed=seed,
             job_kwargs=job_kwargs,
         )
-        looked_at, new = np.isin(labels, unknown), parts >= len(unknown)
-        if not new.any():
-            labels = np.where(looked_at & (parts < 0), -1, labels)
-            break
+        n_new = max(int(parts.max(initial=-1)) + 1 - len(unknown), 0)
+        added = templates.n_units + np.arange(n_new)
         # only what fell apart has other templates now, and may fall apart again
-        names = np.append(unknown, templates.n_units + np.arange(parts.max() + 1 - len(unknown)))
-        unknown = np.unique(np.append(labels[new], names[len(unknown) :]))
-        labels = np.where(looked_at, np.append(names, -1)[parts], labels)
-        templates = templates.renewed(unknown, templates_of(peaks, _among(unknown, labels)))
+        fell_apart = np.union1d(labels[parts >= len(unknown)], added)
+        labels = np.where(within >= 0, np.concatenate([unknown, added, [-1]])[parts], labels)
+        if n_new == 0:
+            break
+        unknown = fell_apart
+        templates = templates.renewed(unknown, templates_of(peaks, _among(unknown, labels, added[-1] + 1)))
     n_split = templates.n_units
     max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
     real = screen_clusters(templates, peaks, labels, detect_threshold=detect_threshold, max_lag=max_lag)
-    labels = np.where(labels >= 0, np.where(real, np.cumsum(real) - 1, -1)[labels], -1)
+    labels = _among(np.flatnonzero(real), labels, n_split)
     templates = templates.select(real)
     group, lags = merge_clusters(
         whiten_templates(templates, noise),
@@ -139,8 +140,8 @@ def make_units(
     return Units(peaks, labels, templates)
 
 
-def _among(units, labels):
-    """Labels as indices into some units (ascending), -1 for all others."""
-    place = np.searchsorted(units, labels)
-    found = units[np.minimum(place, len(units) - 1)] == labels if len(units) else np.zeros(len(labels), dtype=bool)
-    return np.where(found, place, -1)
+def _among(units, labels, n_units):
+    """Labels as indices into some of the units, -1 for all others."""
+    place = np.full(n_units + 1, -1)
+    place[units] = np.arange(len(units))
+    return place[labels]
