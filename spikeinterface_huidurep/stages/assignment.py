@@ -28,10 +28,10 @@ spike_dtype = np.dtype(
 AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
-# a template leaves about this fraction of a spike behind (squared: 10 % of its norm), more where it moves fast
-UNEXPLAINED = 0.01
+# a template may leave this fraction of a spike behind (squared: 14 % of its norm), more where it moves fast
+UNEXPLAINED = 0.02
 # frequencies at which the filters have less than this of their largest power are left out
-PASSED_POWER = 1e-5
+PASSED_POWER = 1e-3
 # frequencies of which the products are at once in the processor's cache
 BINS = 256
 
@@ -97,11 +97,13 @@ class PlacedTemplates(NamedTuple):
     Templates at one position of the probe, as the matching needs them.
 
     coefficients (n_units, n_local, n_filters); overlap (n_pairs, n_filters, n_filters), products of the coefficients of
-    units that share channels; dense, for each group of units, (n_units * n_filters, n_channels).
+    units that share channels; closeness (n_pairs,), squared cosine of their norms over the channels; dense, for each
+    group of units, (n_units * n_filters, n_channels).
     """
 
     coefficients: np.ndarray
     overlap: np.ndarray
+    closeness: np.ndarray
     dense: list[np.ndarray]
 
 
@@ -134,7 +136,7 @@ class MatchTemplates(PeakDetector):
         return spike_dtype
 
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
-        whitened = np.ascontiguousarray(self.whitening.of(traces[:, self.by_depth]).T)
+        whitened = np.ascontiguousarray(self.whitening.of(np.take(traces, self.by_depth, axis=1)).T)
         n_chunk = traces.shape[0] - 2 * self.margin
         block = n_chunk if self.motion is None else int(self.block_s * self.sampling_frequency)
         found = []
@@ -164,6 +166,9 @@ class MatchTemplates(PeakDetector):
         overlap = np.stack(
             [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
         )
+        size = np.linalg.norm(coefficients, axis=2)
+        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-9)
+        closeness = [(size[other, theirs] @ size[unit, mine]) ** 2 for unit, other, mine, theirs in self.local_maps]
         n_filters = coefficients.shape[2]
         dense = []
         for units, first, last in self.groups:
@@ -171,7 +176,7 @@ class MatchTemplates(PeakDetector):
             for row, unit in enumerate(units):
                 rows[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
             dense.append(rows.reshape(-1, last - first))
-        return PlacedTemplates(coefficients, overlap.astype("float32"), dense)
+        return PlacedTemplates(coefficients, overlap.astype("float32"), np.array(closeness, dtype="float32"), dense)
 
     def _match(self, whitened, placed):
         """
@@ -180,6 +185,8 @@ class MatchTemplates(PeakDetector):
         By FFT, and only over the frequencies that the filters let pass: channels are summed before the transform back,
         of which there is one a unit.
         """
+        from .pursuit import sum_of_products
+
         n_samples = whitened.shape[1]
         n_filters, length = self.templates.filters.shape
         n_fft = fft.next_fast_len(n_samples, real=True)
@@ -195,7 +202,7 @@ class MatchTemplates(PeakDetector):
             for (units, first, last), dense in zip(self.groups, placed.dense, strict=True):
                 # the coefficients are real: half of the work of a complex product
                 summed = (dense @ part[first:last]).view("complex64")
-                product[units, bins] = np.einsum("ukf,kf->uf", summed.reshape(len(units), n_filters, -1), kernel)
+                sum_of_products(summed.reshape(len(units), n_filters, -1), kernel, units, start, product)
         match = fft.irfft(product, n=n_fft, axis=1)[:, : n_samples - length + 1]
         return np.ascontiguousarray(match, dtype="float32")
 
@@ -211,6 +218,7 @@ class MatchTemplates(PeakDetector):
             self.neighbour_start,
             self.neighbours,
             placed.overlap,
+            placed.closeness,
             templates.response,
             self.threshold,
             self.stiffness,

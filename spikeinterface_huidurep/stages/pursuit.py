@@ -27,22 +27,49 @@ def best_amplitude(match: float, energy: float, stiffness: float, low: float, hi
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
+def sum_of_products(values, kernels, units, start, product):
+    """
+    Add up what each unit's filters let pass: `product[units, start:] = (values * kernels).sum(axis=1)`.
+
+    Parameters
+    ----------
+    values : (n, n_filters, n_bins) complex64
+    kernels : (n_filters, n_bins) complex64
+    units : (n,) int
+    start : int
+    product : (n_units, n_frequencies) complex64
+        Changed in place.
+    """
+    n, n_filters, n_bins = values.shape
+    for row in range(n):
+        total = product[units[row], start : start + n_bins]
+        total[:] = 0
+        for k in range(n_filters):
+            value, kernel = values[row, k], kernels[k]
+            for f in range(n_bins):
+                total[f] += value[f] * kernel[f]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, low, high, blocked, penalty):
     row = match[unit]
+    # no amplitude explains more than match**2 / energy
+    least = np.float32(np.sqrt(threshold * energy[unit]))
     for t in range(max(start, 1), min(stop, len(row) - 1)):
-        if row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
+        if row[t] >= least and row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
             surplus = objective(row[t], energy[unit], stiffness, low, high) - penalty[unit, t]
             if surplus > threshold:
                 heapq.heappush(heap, (-surplus, unit, t))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def pursue(  # noqa: C901 (one loop, told from top to bottom)
+def pursue(
     match,
     energy,
     neighbour_start,
     neighbours,
     overlap,
+    closeness,
     response,
     threshold,
     stiffness,
@@ -64,6 +91,8 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         Units whose templates overlap with a unit's (itself included), as row pointers and indices.
     overlap : (n_pairs, n_filters, n_filters) float32
         Product over channels of the neighbour's coefficients with the unit's.
+    closeness : (n_pairs,) float32
+        How much of what a unit leaves behind may look like the neighbour's spike: 1 at the same place on the probe.
     response : (n_subsample, n_filters, n_filters, n_lags) float32
         See `WhitenedTemplates`.
     threshold, stiffness, low, high : float
@@ -71,7 +100,7 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
     refractory : int
         Samples around a spike in which its unit is not looked for again.
     unexplained : float
-        Fraction of a spike's objective that its template may leave behind: no spike near it is made of less.
+        Fraction of a spike's objective that its template may leave behind: no spike at its place is made of less.
 
     Returns
     -------
@@ -94,7 +123,8 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
     found_samples, found_units = [0], [0]
     found_amplitudes, found_gains, found_rivals = [np.float32(0)], [np.float32(0)], [np.float32(0)]
     found_shifts = [0]
-    row = np.empty(n_lags, dtype=np.float32)
+    products = overlap.reshape(len(overlap), n_filters * n_filters)
+    answers = response.reshape(n_subsample, n_filters * n_filters, n_lags)
     while len(heap) > 0:
         key, unit, t = heapq.heappop(heap)
         if blocked[unit, t]:
@@ -125,17 +155,17 @@ def pursue(  # noqa: C901 (one loop, told from top to bottom)
         blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
 
         start, stop = max(0, t - half), min(n_samples, t + half + 1)
-        for pair in range(neighbour_start[unit], neighbour_start[unit + 1]):
+        first, last = neighbour_start[unit], neighbour_start[unit + 1]
+        # what each neighbour's matched filter makes of this spike
+        echo = np.dot(products[first:last], answers[index])
+        for pair in range(first, last):
             other = neighbours[pair]
-            row[:] = 0.0
-            for k in range(n_filters):
-                for q in range(n_filters):
-                    weight = overlap[pair, k, q] * amplitude
-                    for lag in range(n_lags):
-                        row[lag] += weight * response[index, k, q, lag]
-            for s in range(start, stop):
-                match[other, s] -= row[s - t + half]
-                penalty[other, s] += unexplained * gain
+            left_behind = unexplained * closeness[pair] * gain
+            row, heard = match[other, start:stop], echo[pair - first, start - t + half :]
+            penalised = penalty[other, start:stop]
+            for s in range(stop - start):
+                row[s] -= amplitude * heard[s]
+                penalised[s] += left_behind
             _push_maxima(heap, match, energy, other, start, stop, threshold, stiffness, low, high, blocked, penalty)
     return (
         np.array(found_samples[1:]),
