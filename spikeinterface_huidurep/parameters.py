@@ -166,12 +166,17 @@ def _is_integer(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def resolve_job_kwargs(params: dict[str, Any], verbose: bool) -> dict[str, Any]:
+# length of a chunk: so many seconds of one channel, but no more than the longest
+CHUNK_CHANNEL_SECONDS, LONGEST_CHUNK_S = 128.0, 5.0
+
+
+def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 128) -> dict[str, Any]:
     """
     SpikeInterface's job parameters: those given, else the global ones, else every core that this process may use.
 
     Threads are the default engine: the heavy parts release Python's lock, nothing is copied into workers, and a script
-    without a `__main__` guard works where processes are spawned.
+    without a `__main__` guard works where processes are spawned. The fewer the channels, the longer the chunks: what a
+    chunk costs by itself is the same for all.
     """
     from spikeinterface.core.globals import get_global_job_kwargs, is_set_global_job_kwargs_set
     from spikeinterface.core.job_tools import fix_job_kwargs, get_usable_cpu_count
@@ -182,6 +187,8 @@ def resolve_job_kwargs(params: dict[str, Any], verbose: bool) -> dict[str, Any]:
     if not is_set_global_job_kwargs_set():
         job_kwargs.setdefault("n_jobs", get_usable_cpu_count())
         job_kwargs.setdefault("pool_engine", "thread")
+        if not any(name.startswith(("chunk_", "total_memory")) for name in job_kwargs):
+            job_kwargs["chunk_duration"] = f"{min(max(CHUNK_CHANNEL_SECONDS / n_channels, 1.0), LONGEST_CHUNK_S):.2f}s"
     else:
         job_kwargs = {**get_global_job_kwargs(), **job_kwargs}
     job_kwargs["progress_bar"] = bool(verbose and job_kwargs.get("progress_bar", True))

@@ -130,7 +130,8 @@ class HuiduRepSorter(BaseSorter):
         stages = open_stages(output, params)
         record = Record(output / "intermediate" if params["save_intermediate"] else None, stages)
         try:
-            sorting = sort_recording(recording, params, resolve_job_kwargs(params, verbose), record)
+            job_kwargs = resolve_job_kwargs(params, verbose, recording.get_num_channels())
+            sorting = sort_recording(recording, params, job_kwargs, record)
         except BadTracesError as error:
             raise _Refused(error) from error
         np.save(output / "spike_confidence.npy", sorting.spike_confidence)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from spikeinterface.core import BaseRecording, read_binary
-from spikeinterface.core.job_tools import TimeSeriesChunkExecutor, fix_job_kwargs
-from spikeinterface.preprocessing import scale
+
+from .chunks import run_in_chunks
+from .noise_units import NoiseUnitsRecording
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -72,25 +73,20 @@ def _on_disk(recording, folder, job_kwargs):
     for path in paths:
         path.touch()
     # written with seek and write: on a full disk that is an error, where a memory map would kill the process
-    TimeSeriesChunkExecutor(
-        recording, _write_chunk, _start_writing, (recording, paths), job_name="cache traces",
-        **fix_job_kwargs(job_kwargs or {}),
-    ).run()  # fmt: skip
+    context = dict(recording=recording, paths=paths)
+    run_in_chunks(recording, _write_chunk, context, job_name="cache traces", job_kwargs=job_kwargs)
     traces = read_binary(
         paths, recording.sampling_frequency, DTYPE, recording.get_num_channels(), channel_ids=recording.channel_ids
     )
     recording.copy_metadata(traces, only_main=False)
-    return scale(traces, gain=1 / STEPS_PER_NOISE, dtype="float32")
+    return NoiseUnitsRecording(traces, 1 / STEPS_PER_NOISE)
 
 
-def _start_writing(recording, paths):
-    return dict(recording=recording, paths=paths)
-
-
-def _write_chunk(segment_index, start_frame, end_frame, worker):
-    traces = worker["recording"].get_traces(segment_index=segment_index, start_frame=start_frame, end_frame=end_frame)
-    steps = np.rint(traces * STEPS_PER_NOISE)
+def _write_chunk(segment_index, start_frame, end_frame, context):
+    traces = context["recording"].get_traces(segment_index=segment_index, start_frame=start_frame, end_frame=end_frame)
+    steps = traces * STEPS_PER_NOISE
+    np.rint(steps, out=steps)
     limits = np.iinfo(DTYPE)
-    with worker["paths"][segment_index].open("r+b") as file:
+    with context["paths"][segment_index].open("r+b") as file:
         file.seek(start_frame * traces.shape[1] * DTYPE.itemsize)
         file.write(np.clip(steps, limits.min, limits.max, out=steps).astype(DTYPE).tobytes())

@@ -55,16 +55,17 @@ def cluster_peaks(
     features = clustering_features(
         embedding, locations, n_components=n_components, location_scale_um=location_scale_um, seed=seed
     )
-    leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf")
+    tree = _KeptTree()
+    leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf", tree)
     if leaves.max(initial=-1) < 0:
         # HDBSCAN never calls everything one cluster; where nothing falls apart that is what there is
         return np.zeros(n_peaks, dtype="int64")
-    persistent = _hdbscan(features, min_cluster_size, min_samples, "eom")
+    persistent = _hdbscan(features, min_cluster_size, min_samples, "eom", tree)
     labels = _fill(features, leaves, persistent)
     # beside dense clusters sparse ones do not stand out
     rest = np.flatnonzero(labels < 0)
     if look_again and len(rest) >= 2 * min_cluster_size:
-        sparse = _hdbscan(features[rest], min_cluster_size, min_samples, "leaf")
+        sparse = _hdbscan(features[rest], min_cluster_size, min_samples, "leaf", _KeptTree())
         labels[rest] = np.where(sparse >= 0, sparse + labels.max() + 1, -1)
     return labels
 
@@ -99,7 +100,26 @@ def clustering_features(
     return np.column_stack(scaled).astype("float64")
 
 
-def _hdbscan(features, min_cluster_size, min_samples, selection):
+class _KeptTree:
+    """
+    For HDBSCAN in place of joblib's `Memory`: the tree, which takes most of the time, is made once for two selections.
+
+    `Memory` would put it on the disk, as a pickle.
+    """
+
+    def __init__(self):
+        self.tree = None
+
+    def cache(self, function, **_):
+        def kept(*args, **kwargs):
+            if self.tree is None:
+                self.tree = function(*args, **kwargs)
+            return self.tree
+
+        return kept
+
+
+def _hdbscan(features, min_cluster_size, min_samples, selection, tree):
     from hdbscan import HDBSCAN
 
     clusterer = HDBSCAN(
@@ -107,6 +127,7 @@ def _hdbscan(features, min_cluster_size, min_samples, selection):
         min_samples=min_samples,
         cluster_selection_method=selection,
         core_dist_n_jobs=1,
+        memory=tree,
     )
     return clusterer.fit_predict(features).astype("int64")
 

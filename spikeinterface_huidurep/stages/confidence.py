@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from .assignment import AMPLITUDE_LIMITS
 
@@ -123,8 +123,8 @@ class _Evidence:
         surplus = gain - self.threshold
         for _ in range(N_ITERATIONS):
             start = (self.least - mean) / self.spread
-            seen = max(float(norm.sf(start)), 0.05)
-            near = (1 - ANY_AMPLITUDE) * norm.pdf(match, mean, self.spread) / seen
+            seen = max(float(ndtr(-start)), 0.05)
+            near = (1 - ANY_AMPLITUDE) * _normal((match - mean) / self.spread) / self.spread / seen
             unit = weight * (near + anything) * slope
             noise = (1 - weight) / scale * np.exp(-surplus / scale)
             share = unit / (unit + noise + 1e-300)
@@ -141,7 +141,12 @@ class _Evidence:
         total = weights.sum()
         if total <= 3:
             return mean
-        missing = self.spread * norm.pdf(start) / max(norm.sf(start), 1e-3)
+        missing = self.spread * _normal(start) / max(ndtr(-start), 1e-3)
         observed = (weights * match).sum() / total - missing
         precision, prior = total / self.spread**2, AMPLITUDE_MEAN_STD**-2
         return float(np.clip((precision * observed + prior * AMPLITUDE_MEAN) / (precision + prior), 0.75, 1.15))
+
+
+def _normal(value):
+    """Density of the standard normal distribution."""
+    return np.exp(-0.5 * value * value) / np.sqrt(2 * np.pi)

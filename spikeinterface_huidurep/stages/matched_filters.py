@@ -159,6 +159,7 @@ class BestOutput:
     def __init__(self, bank: FilterBank, channel_locations: np.ndarray, peak_sign: str):
         self.peak_sign, self.nbefore = peak_sign, bank.nbefore
         self.order = np.argsort(channel_locations[:, 1], kind="stable")
+        self.place = np.argsort(self.order)
         self.n_time_courses, self.length = bank.time_courses.shape
         toeplitz = np.zeros((self.n_time_courses, BLOCK, BLOCK + self.length - 1), dtype="float32")
         for sample in range(BLOCK):
@@ -171,16 +172,14 @@ class BestOutput:
         n_samples, n_channels = traces.shape
         n_blocks = -(-n_samples // BLOCK)
         padded = np.zeros((n_blocks * BLOCK + self.length, n_channels), dtype="float32")
-        padded[self.nbefore : self.nbefore + n_samples] = traces[:, self.order]
+        padded[self.nbefore : self.nbefore + n_samples] = np.take(traces, self.order, axis=1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, BLOCK + self.length - 1, axis=0)[::BLOCK]
         windows = windows[:n_blocks].transpose(0, 2, 1)
         best = np.empty((n_blocks * BLOCK, n_channels), dtype="float32")
         for first in range(0, n_blocks, BATCH):
             last = min(first + BATCH, n_blocks)
             best[first * BLOCK : last * BLOCK] = self._best(windows[first:last]).reshape(-1, n_channels)
-        output = np.empty_like(best)
-        output[:, self.order] = best
-        return output[:n_samples]
+        return np.take(best[:n_samples], self.place, axis=1)
 
     def _best(self, windows):
         """(n_blocks, BLOCK, n_channels) of windows (n_blocks, BLOCK + length - 1, n_channels)."""

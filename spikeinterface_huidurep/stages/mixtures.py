@@ -75,8 +75,8 @@ def _principal_components(points, n_components):
     centred = points - np.median(points, axis=0)
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
     crowd = centred * np.minimum(1, np.quantile(norm, CROWD) / np.maximum(norm, 1e-9))
-    values, directions = np.linalg.svd(crowd, full_matrices=False)[1:]
-    return (centred @ directions[:n_components].T).astype("float64"), float(values[0] ** 2 / len(points))
+    variances, directions = np.linalg.eigh(crowd.T.astype("float64") @ crowd)
+    return (centred @ directions[:, ::-1][:, :n_components]).astype("float64"), float(variances[-1] / len(points))
 
 
 def _fit(points, n_sources, seed):

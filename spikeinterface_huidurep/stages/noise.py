@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import fft
 from spikeinterface.core import BaseRecording, get_channel_distances
 
 from .gaps import silent_samples
@@ -129,9 +130,11 @@ def autocorrelation(stretches: Iterable[tuple[np.ndarray, np.ndarray]], n_lags: 
     product, count = np.zeros(n_lags), np.zeros(n_lags)
     for traces, quiet in stretches:
         clean = np.where(quiet, traces, 0.0)
-        n_fft = 2 ** int(np.ceil(np.log2(len(clean) + n_lags)))
-        for values, total in ((clean, product), (quiet.astype("float32"), count)):
-            spectrum = np.abs(np.fft.rfft(values, n=n_fft, axis=0)) ** 2
-            total += np.fft.irfft(spectrum.sum(axis=1), n=n_fft)[:n_lags]
+        n_fft = fft.next_fast_len(len(clean) + n_lags, real=True)
+        for values, total in ((clean, product), (quiet, count)):
+            power = np.zeros(n_fft // 2 + 1)
+            for channel in values.T.astype("float32"):
+                power += np.abs(fft.rfft(channel, n=n_fft)) ** 2
+            total += fft.irfft(power, n=n_fft)[:n_lags]
     correlation = product / np.maximum(count, 1)
     return correlation / max(correlation[0], 1e-12)

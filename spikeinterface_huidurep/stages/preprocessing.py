@@ -6,16 +6,19 @@ import logging
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_random_data_chunks
-from spikeinterface.preprocessing import bandpass_filter, common_reference, scale, unsigned_to_signed
+from spikeinterface.preprocessing import bandpass_filter, unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ..checks import check_finite
 from .gaps import FilledRecording, still_samples
+from .noise_units import NoiseUnitsRecording, median_over_channels
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 MAD_TO_STD = 1.4826
 N_CHUNKS = 20
+# of the samples from which medians are taken one in so many is looked at: neighbours in time tell little more
+STRIDE = 4
 # in units of noise: ten seconds of nothing but noise hardly go beyond
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
@@ -67,7 +70,7 @@ def preprocess(
     if not moving.any():
         logger.warning("the recording stands still on all channels")
         return None
-    traces = FilledRecording(traces, np.median(raw[moving], axis=0).tolist())
+    traces = FilledRecording(traces, np.median(raw[moving][::STRIDE].T, axis=1).tolist())
     if apply_filter:
         nyquist = traces.sampling_frequency / 2
         traces = bandpass_filter(traces, freq_min, min(freq_max, 0.95 * nyquist), filter_order=3, dtype="float32")
@@ -80,14 +83,14 @@ def preprocess(
         return None
     if not alive.all():
         traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
-    if apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE:
-        traces = common_reference(traces, operator="median", reference="global")
-        sample = sample - np.median(sample, axis=1, keepdims=True)
+    referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
+    if referenced:
+        sample = sample - median_over_channels(sample)[:, None]
     noise = _noise(sample)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
     offset = -np.median(sample, axis=0) / noise * (not apply_filter)
-    scaled = scale(traces, gain=(1 / noise).astype("float32"), offset=offset.astype("float32"), dtype="float32")
+    scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), subtract_median=referenced)
     gains = recording.get_channel_gains()
     kept = recording.ids_to_indices(scaled.channel_ids)
     scaled.set_property("noise_level", noise * (1.0 if gains is None else np.asarray(gains)[kept]))
@@ -105,10 +108,10 @@ def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
 
 def _noise(sample: np.ndarray) -> np.ndarray:
     """Scaled median absolute deviation of each channel, (n_channels,)."""
-    if len(sample) < 100:
+    if len(sample) < 100 * STRIDE:
         return np.zeros(sample.shape[1])
     # a row a channel: several times as fast as medians down the columns
-    rows = np.ascontiguousarray(sample.T)
+    rows = np.ascontiguousarray(sample[::STRIDE].T)
     rows -= np.median(rows, axis=1, keepdims=True)
     return MAD_TO_STD * np.median(np.abs(rows, out=rows), axis=1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from spikeinterface.core import BaseRecording
-from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
 
+from .chunks import run_in_chunks, spikes_in_chunk
 from .mixtures import separate_sources
 from .template_space import WhitenedTemplates
 
@@ -91,9 +91,7 @@ def split_units(
 
 def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
     """Whitened coefficients of each spike less the scaled and shifted template, (n_spikes, n_values) float32."""
-    retriever = PeakRetriever(recording, np.ascontiguousarray(_as_peaks(spikes, labels)))
-    node = WhitenSpikes(recording, templates, parents=[retriever])
-    values = run_node_pipeline(recording, [retriever, node], job_kwargs or {}, job_name="whiten spikes")
+    values = _whitened_spikes(recording, spikes, labels, templates, job_kwargs)
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels == unit)
         if len(here) == 0:
@@ -112,41 +110,33 @@ def _unit_norm(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-def _as_peaks(spikes, labels):
-    peaks = np.zeros(
-        len(spikes), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("unit_index", "int64")]
+def _whitened_spikes(recording, spikes, labels, templates, job_kwargs):
+    """Whitened coefficients of each spike on its unit's channels, (n_spikes, n_values) float32."""
+    # only channels near a unit's have a part in its whitened ones
+    columns = [templates.whitening[:, channels] for channels in templates.channels]
+    used = [np.flatnonzero(column.any(axis=1)) for column in columns]
+    n_used = np.array([len(channels) for channels in used])
+    inputs = np.zeros((len(used), n_used.max()), dtype=int)
+    whitening = np.zeros((*inputs.shape, templates.channels.shape[1]), dtype="float32")
+    for unit, (column, channels) in enumerate(zip(columns, used, strict=True)):
+        inputs[unit, : len(channels)] = channels
+        whitening[unit, : len(channels)] = column[channels]
+    context = dict(
+        recording=recording, spikes=spikes, labels=labels, inputs=inputs, n_used=n_used, whitening=whitening,
+        filters=templates.filters, nbefore=templates.nbefore,
+    )  # fmt: skip
+    parts = run_in_chunks(recording, _whiten_in_chunk, context, job_name="whiten spikes", job_kwargs=job_kwargs)
+    return np.concatenate(parts).reshape(len(spikes), -1)
+
+
+def _whiten_in_chunk(segment_index, start_frame, end_frame, context):
+    from .snippets import filtered_waveforms
+
+    filters, nbefore = context["filters"], context["nbefore"]
+    inside, traces, samples = spikes_in_chunk(
+        context["recording"], context["spikes"], segment_index, start_frame, end_frame, filters.shape[1]
     )
-    peaks["sample_index"], peaks["segment_index"] = spikes["sample_index"], spikes["segment_index"]
-    peaks["unit_index"] = labels
-    return peaks
-
-
-class WhitenSpikes(PipelineNode):
-    """Pipeline node: the whitened coefficients of each spike on its unit's channels."""
-
-    def __init__(self, recording, templates: WhitenedTemplates, parents=None, return_output=True):
-        PipelineNode.__init__(self, recording, parents=parents, return_output=return_output)
-        self.templates = templates
-        n_samples = templates.filters.shape[1]
-        self.window = np.arange(n_samples) - templates.nbefore
-        # only channels near a unit's have a part in its whitened ones
-        columns = [templates.whitening[:, channels] for channels in templates.channels]
-        self.rows = [np.flatnonzero(column.any(axis=1)) for column in columns]
-        self.whitening = [column[rows] for column, rows in zip(columns, self.rows, strict=True)]
-
-    def get_margin(self):
-        return len(self.window)
-
-    def get_dtype(self):
-        return np.dtype("float32")
-
-    def compute(self, traces, spikes):
-        n_filters, n_local = len(self.templates.filters), self.templates.channels.shape[1]
-        values = np.zeros((len(spikes), n_local, n_filters), dtype="float32")
-        for unit in np.unique(spikes["unit_index"]):
-            mine = np.flatnonzero(spikes["unit_index"] == unit)
-            samples = spikes["sample_index"][mine, None] + self.window
-            waveforms = traces[samples[:, :, None], self.rows[unit]]
-            filtered = self.templates.filters @ waveforms
-            values[mine] = (filtered @ self.whitening[unit]).transpose(0, 2, 1)
-        return values.reshape(len(spikes), -1)
+    units = context["labels"][inside]
+    return filtered_waveforms(
+        traces, samples - nbefore, units, context["inputs"], context["n_used"], context["whitening"], filters
+    )

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from spikeinterface.core import BaseRecording, get_chunk_with_margin
-from spikeinterface.core.job_tools import TimeSeriesChunkExecutor, fix_job_kwargs
+from spikeinterface.core import BaseRecording
+
+from .chunks import run_in_chunks, spikes_in_chunk
 
 
 @dataclass(frozen=True)
@@ -200,38 +201,19 @@ class _WaveformSums:
 def _sum_waveforms(recording, spikes, channels, n_groups, nbefore, nafter, job_kwargs):
     """Sum of the waveforms of each group, (n_groups, n_samples, n_local); `channels` are each group's own."""
     gather = _WaveformSums(n_groups, nbefore + nafter, channels.shape[1])
-    executor = TimeSeriesChunkExecutor(
-        recording,
-        _sum_waveforms_in_chunk,
-        _start_summing,
-        (recording, spikes, channels, nbefore, nafter),
-        gather_func=gather,
-        job_name="estimate templates",
-        **fix_job_kwargs(job_kwargs),
+    context = dict(recording=recording, spikes=spikes, channels=channels, nbefore=nbefore, nafter=nafter)
+    run_in_chunks(
+        recording, _sum_in_chunk, context, job_name="estimate templates", job_kwargs=job_kwargs, gather=gather
     )
-    executor.run()
     return gather.sums
 
 
-def _start_summing(recording, spikes, channels, nbefore, nafter):
-    return dict(recording=recording, spikes=spikes, channels=channels, nbefore=nbefore, nafter=nafter)
+def _sum_in_chunk(segment_index, start_frame, end_frame, context):
+    from .snippets import sum_waveforms
 
-
-def _sum_waveforms_in_chunk(segment_index, start_frame, end_frame, worker):
-    spikes, nbefore, nafter = worker["spikes"], worker["nbefore"], worker["nafter"]
-    first, last = np.searchsorted(spikes["segment_index"], [segment_index, segment_index + 1])
-    samples = spikes["sample_index"][first:last]
-    inside = slice(*(first + np.searchsorted(samples, [start_frame, end_frame])))
-    if inside.start == inside.stop:
-        return np.zeros(0, dtype=int), np.zeros((0, nbefore + nafter, worker["channels"].shape[1]), dtype="float32")
-    margin = max(nbefore, nafter)
-    traces, _, _ = get_chunk_with_margin(
-        worker["recording"].segments[segment_index], start_frame, end_frame, None, margin, add_zeros=True
+    spikes, nbefore, nafter = context["spikes"], context["nbefore"], context["nafter"]
+    inside, traces, samples = spikes_in_chunk(
+        context["recording"], spikes, segment_index, start_frame, end_frame, max(nbefore, nafter)
     )
-    here = spikes[inside][np.argsort(spikes["group"][inside], kind="stable")]
-    groups, starts = np.unique(here["group"], return_index=True)
-    samples = here["sample_index"] - start_frame + margin
-    window = np.arange(-nbefore, nafter)
-    channels = worker["channels"][here["group"]]
-    waveforms = traces[(samples[:, None] + window)[:, :, None], channels[:, None, :]]
-    return groups, np.add.reduceat(waveforms, starts, axis=0)
+    groups, rows = np.unique(spikes["group"][inside], return_inverse=True)
+    return groups, sum_waveforms(traces, samples, rows, context["channels"][groups], len(groups), nbefore, nafter)
