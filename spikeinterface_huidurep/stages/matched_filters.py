@@ -6,9 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
 from scipy.linalg import solve_toeplitz
-from scipy.stats import median_abs_deviation
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.postprocessing.localization_tools import get_convolution_weights
@@ -16,7 +14,8 @@ from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import Lo
 
 from .banded import BandedMatrix
 from .gaps import silent_samples
-from .noise import autocorrelation
+from .noise import autocorrelation, some_channels
+from .noise_units import MAD_TO_STD, median_of_rows
 from .segments import random_stretches
 
 # the filters' part of a spike, before and after its trough
@@ -83,10 +82,11 @@ def make_filter_bank(
     shapes = shapes.astype("float32")
     footprints = np.zeros((len(time_courses), *shapes.shape), dtype="float32")
     for index, time_course in enumerate(time_courses):
-        parts = [correlate(traces, time_course[None], nbefore)[0][~silent][::STRIDE] for traces, silent in known]
-        filtered = np.concatenate(parts)
+        filtered = np.concatenate([_filtered(traces, silent, time_course, nbefore) for traces, silent in known])
         for shape, footprint in zip(shapes, footprints[index], strict=True):
-            noise = median_abs_deviation(filtered @ shape, scale="normal")
+            output = (filtered @ shape).T
+            output -= median_of_rows(output)[:, None]
+            noise = MAD_TO_STD * median_of_rows(np.abs(output))
             footprint[:] = shape / np.maximum(noise, 1e-6)
     return FilterBank(time_courses, footprints, nbefore)
 
@@ -116,7 +116,8 @@ def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
         means = KMeans(min(n_time_courses, len(spikes) // FEW_SPIKES), n_init=3, random_state=seed)
         labels = means.fit_predict(spikes)
         time_courses = np.array([np.median(spikes[labels == label], axis=0) for label in np.unique(labels)])
-    correlation = autocorrelation(((traces, np.abs(traces) < QUIET) for traces in stretches), len(window))
+    some = (traces[:, some_channels(traces.shape[1])] for traces in stretches)
+    correlation = autocorrelation(((traces, np.abs(traces) < QUIET) for traces in some), len(window))
     # some white noise more than there is: a filter that no slow wave after a large spike gets through
     correlation[0] *= 1 + WHITE_NOISE
     time_courses = solve_toeplitz(correlation, time_courses.T).T
@@ -129,16 +130,13 @@ def _textbook_spike(time_ms):
     return np.exp(-((time_ms / 0.12) ** 2) / 2) - 0.4 * np.exp(-(((time_ms - 0.45) / 0.25) ** 2) / 2)
 
 
-def correlate(traces, time_courses, nbefore):
-    """Correlate every channel with each time course, centred on its trough: (n_time_courses, n_samples, n_channels)."""
-    n_samples, length = len(traces), time_courses.shape[1]
-    n_fft = fft.next_fast_len(n_samples + length, real=True)
-    spectrum = fft.rfft(traces, n=n_fft, axis=0)
-    filtered = []
-    for time_course in time_courses:
-        kernel = np.conj(fft.rfft(np.roll(np.pad(time_course, (0, n_fft - length)), -nbefore)))
-        filtered.append(fft.irfft(spectrum * kernel[:, None], n=n_fft, axis=0)[:n_samples])
-    return filtered
+def _filtered(traces, silent, time_course, nbefore):
+    """Output of a time course on every channel, at one sample in STRIDE of those that are not silent."""
+    n = max(len(traces) - len(time_course) + 1, 0)
+    filtered = np.zeros((len(range(0, n, STRIDE)), traces.shape[1]), dtype="float32")
+    for place, value in enumerate(time_course):
+        filtered += value * traces[place : place + n : STRIDE]
+    return filtered[~silent[nbefore : nbefore + n : STRIDE]]
 
 
 class BestOutput:

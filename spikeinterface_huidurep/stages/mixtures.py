@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 # width of a component, in standard deviations of the noise: one neuron's spikes vary by a little more than the noise
 WIDTH = 1.15
@@ -12,6 +12,8 @@ LARGEST_VARIANCE = 1.4
 # of the points, those further out than this share are pulled in before directions are looked for: collisions
 CROWD = 0.9
 MAX_ITERATIONS = 60
+# points outside the ball that holds this share of a source's are far from it
+FAR_SHARE = 0.99
 # sources of a smaller share of the points have to be further away, by this factor: the tails of one neuron's spikes
 MINORITY, MINORITY_FURTHER = 0.05, 1.75
 # two sources are one if there are so many times as many points in the middle between them as their widths account for;
@@ -61,9 +63,12 @@ def separate_sources(
     projected, largest_variance = _principal_components(points, n_components)
     if largest_variance < LARGEST_VARIANCE:
         return labels
-    best = np.inf
+    best, means = np.inf, np.zeros((0, projected.shape[1]))
     for n_sources in range(1, max_sources + 1):
-        criterion, found = _fit(projected, n_sources, seed)
+        starts = [_spread_means(projected, n_sources, seed), _one_more(projected, means)]
+        criterion, found, means = min(
+            (_fit(projected, start) for start in starts if len(start) == n_sources), key=lambda fit: fit[0]
+        )
         if criterion < best:
             best, labels = criterion, found
         elif n_sources > 2:
@@ -79,17 +84,39 @@ def _principal_components(points, n_components):
     return (centred @ directions[:, ::-1][:, :n_components]).astype("float64"), float(variances[-1] / len(points))
 
 
-def _fit(points, n_sources, seed):
-    """Bayesian information criterion and the most likely source of each point."""
+def _spread_means(points, n_sources, seed):
+    """Means of the k-means."""
     from sklearn.cluster import KMeans
 
+    return KMeans(n_sources, n_init=3, random_state=seed).fit(points).cluster_centers_
+
+
+def _one_more(points, means):
+    """The means beside that of the largest group among the points that are far from all of them: few, but dense."""
+    if len(means) == 0:
+        return means
+    far = points[_squared_distances(points, means).min(axis=1) > chi2.ppf(FAR_SHARE, points.shape[1]) * WIDTH**2]
+    if len(far) == 0:
+        return means
+    # two points of one source are this far from each other
+    near = _squared_distances(far, far) < 2 * points.shape[1] * WIDTH**2
+    return np.vstack([means, far[near[near.sum(axis=1).argmax()]].mean(axis=0)])
+
+
+def _squared_distances(points, others):
+    return ((points[:, None] - others) ** 2).sum(axis=2)
+
+
+def _fit(points, means):
+    """Bayesian information criterion, the most likely source of each point, and the sources' means."""
     n_points, n_values = points.shape
-    first = KMeans(n_sources, n_init=3, random_state=seed).fit(points)
-    means, shares = first.cluster_centers_, 0.95 * np.bincount(first.labels_, minlength=n_sources) / n_points
+    n_sources = len(means)
+    nearest = _squared_distances(points, means).argmin(axis=1)
+    shares = 0.95 * np.bincount(nearest, minlength=n_sources) / n_points
     volume = np.log(np.maximum(np.ptp(points, axis=0), 1e-9)).sum()
     total = -np.inf
     for _ in range(MAX_ITERATIONS):
-        squared = ((points[:, None] - means) ** 2).sum(axis=2)
+        squared = _squared_distances(points, means)
         each = np.log(shares + 1e-12) - 0.5 * squared / WIDTH**2 - 0.5 * n_values * np.log(2 * np.pi * WIDTH**2)
         flat = np.log(max(1 - shares.sum(), 1e-3)) - volume
         likelihood = np.logaddexp(np.logaddexp.reduce(each, axis=1), flat)
@@ -99,7 +126,7 @@ def _fit(points, n_sources, seed):
         weight = np.exp(each - likelihood[:, None])
         shares = weight.mean(axis=0)
         means = weight.T @ points / np.maximum(weight.sum(axis=0), 1e-9)[:, None]
-    return -2 * total + n_sources * (n_values + 1) * np.log(n_points), each.argmax(axis=1)
+    return -2 * total + n_sources * (n_values + 1) * np.log(n_points), each.argmax(axis=1), means
 
 
 def _join(points, labels, min_size, min_separation):
@@ -109,7 +136,7 @@ def _join(points, labels, min_size, min_separation):
         n_sources = labels.max() + 1
         size = np.bincount(labels)
         medians = np.array([np.median(points[labels == source], axis=0) for source in range(n_sources)])
-        squared = ((medians[:, None] - medians) ** 2).sum(axis=2)
+        squared = _squared_distances(medians, medians)
         # the variance of a median is pi / 2 times that of a mean, in each coordinate: what distance chance makes
         squared -= 0.5 * np.pi * points.shape[1] * (1 / size[:, None] + 1 / size)
         minority = size < MINORITY * len(points)

@@ -12,6 +12,11 @@ from spikeinterface.core import BaseRecording, get_channel_distances
 from .gaps import silent_samples
 from .segments import random_stretches
 
+# of the samples one in so many is looked at for the covariance: neighbours in time tell little more
+STRIDE = 3
+# channels from which the autocorrelation, their mean, is taken
+MOST_CHANNELS = 64
+
 
 @dataclass(frozen=True)
 class NoiseModel:
@@ -61,17 +66,24 @@ def estimate_noise(
     -------
     NoiseModel
     """
-    stretches = _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed)
-    whitening = _local_whitening(recording, stretches, radius_um)
-    whitening = whitening.astype("float32")
-    whitened = ((traces @ whitening, quiet) for traces, quiet in stretches)
+
+    def stretches():  # read twice: of many channels they would fill the memory
+        return _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed)
+
+    whitening = _local_whitening(recording, stretches(), radius_um).astype("float32")
+    some = some_channels(recording.get_num_channels())
+    whitened = ((traces @ whitening[:, some], quiet[:, some]) for traces, quiet in stretches())
     return NoiseModel(whitening, autocorrelation(whitened, n_lags))
+
+
+def some_channels(n_channels: int) -> slice:
+    """Channels from all over the probe, `MOST_CHANNELS` at most, of which means over the channels are taken."""
+    return slice(None, None, -(-n_channels // MOST_CHANNELS))
 
 
 def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
     """Pairs (traces, quiet): float32 traces and the mask of samples and channels that no peak touches."""
     near = get_channel_distances(recording) <= radius_um
-    stretches = []
     for segment_index, start, traces in random_stretches(recording, duration_s=duration_s, seed=seed):
         quiet = np.ones(traces.shape, dtype=bool)
         here = peaks[peaks["segment_index"] == segment_index]
@@ -83,15 +95,15 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
             quiet[:] = np.abs(traces) < 5
         # nothing is known of the noise where the recording has gaps
         quiet[silent_samples(traces, recording.sampling_frequency)] = False
-        stretches.append((traces, quiet))
-    return stretches
+        yield traces, quiet
 
 
 def _local_whitening(recording, stretches, radius_um):
     n_channels = recording.get_num_channels()
     product, count = np.zeros((n_channels, n_channels)), np.zeros((n_channels, n_channels))
     for traces, quiet in stretches:
-        clean = np.where(quiet, traces, 0.0).astype("float32")
+        quiet = quiet[::STRIDE]
+        clean = np.where(quiet, traces[::STRIDE], 0.0).astype("float32")
         product += clean.T @ clean
         mask = quiet.astype("float32")
         count += mask.T @ mask
@@ -100,7 +112,7 @@ def _local_whitening(recording, stretches, radius_um):
     scale = 1 / np.sqrt(diagonal)
     correlation = covariance * scale[:, None] * scale[None, :]
     # pairs that are never quiet together say nothing; some white noise keeps the inverse bounded
-    correlation[count < 1000] = 0.0
+    correlation[count < 1000 // STRIDE] = 0.0
     np.fill_diagonal(correlation, 1.0)
     distances = get_channel_distances(recording)
     whitening = np.zeros((n_channels, n_channels))

@@ -6,6 +6,9 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
+# of Gaussian noise the standard deviation over the median absolute deviation
+MAD_TO_STD = 1.4826
+
 
 class NoiseUnitsRecording(BasePreprocessor):
     """
@@ -50,7 +53,7 @@ class _NoiseUnitsSegment(BasePreprocessorSegment):
         read = slice(None) if self.subtract_median else channel_indices
         traces = self.parent_recording_segment.get_traces(start_frame, end_frame, read).astype("float32")
         if self.subtract_median:
-            traces -= median_over_channels(traces)[:, None]
+            traces -= median_of_rows(traces)[:, None]
             traces = traces if channel_indices is None else traces[:, channel_indices]
         traces *= self._of(self.gain, channel_indices)
         if self.offset.any():
@@ -61,19 +64,18 @@ class _NoiseUnitsSegment(BasePreprocessorSegment):
         return values if values.ndim == 0 or channel_indices is None else values[channel_indices]
 
 
-def median_over_channels(traces: np.ndarray) -> np.ndarray:
+def median_of_rows(rows: np.ndarray) -> np.ndarray:
     """
-    Median of each sample over the channels.
+    Median of each row, which numpy finds several times as fast by sorting as with `median`.
 
     Parameters
     ----------
-    traces : (n_samples, n_channels) float32
-        Without NaN: numpy sorts such rows ten times as fast as it takes their medians.
+    rows : (..., n) float32 or integer
+        Without NaN.
 
     Returns
     -------
-    (n_samples,) float32
+    (...,) float32
     """
-    ranked = np.sort(traces, axis=1)
-    n_channels = traces.shape[1]
-    return 0.5 * (ranked[:, (n_channels - 1) // 2] + ranked[:, n_channels // 2])
+    ranked, n = np.sort(rows, axis=-1), rows.shape[-1]
+    return (0.5 * (ranked[..., (n - 1) // 2].astype("float64") + ranked[..., n // 2])).astype("float32")

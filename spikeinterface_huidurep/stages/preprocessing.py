@@ -11,14 +11,13 @@ from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, Base
 
 from ..checks import check_finite
 from .gaps import FilledRecording, still_samples
-from .noise_units import NoiseUnitsRecording, median_over_channels
+from .noise_units import MAD_TO_STD, NoiseUnitsRecording, median_of_rows
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-MAD_TO_STD = 1.4826
 N_CHUNKS = 20
 # of the samples from which medians are taken one in so many is looked at: neighbours in time tell little more
-STRIDE = 4
+STRIDE = 3
 # in units of noise: ten seconds of nothing but noise hardly go beyond
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
@@ -70,7 +69,7 @@ def preprocess(
     if not moving.any():
         logger.warning("the recording stands still on all channels")
         return None
-    traces = FilledRecording(traces, np.median(raw[moving][::STRIDE].T, axis=1).tolist())
+    traces = FilledRecording(traces, median_of_rows(raw[moving][::STRIDE].T).tolist())
     if apply_filter:
         nyquist = traces.sampling_frequency / 2
         traces = bandpass_filter(traces, freq_min, min(freq_max, 0.95 * nyquist), filter_order=3, dtype="float32")
@@ -85,7 +84,7 @@ def preprocess(
         traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
     referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
     if referenced:
-        sample = sample - median_over_channels(sample)[:, None]
+        sample = sample - median_of_rows(sample)[:, None]
     noise = _noise(sample)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
@@ -99,7 +98,7 @@ def preprocess(
 
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
     """A few seconds of traces from all over the recording, (n_samples, n_channels)."""
-    chunk_size = max(1, min(int(recording.sampling_frequency) // 2, recording.get_total_samples() // 4))
+    chunk_size = max(1, min(int(recording.sampling_frequency) // 4, recording.get_total_samples() // 4))
     chunks_per_segment = max(1, N_CHUNKS // recording.get_num_segments())
     return get_random_data_chunks(
         recording, num_chunks_per_segment=chunks_per_segment, chunk_size=chunk_size, concatenated=True, seed=seed
@@ -112,8 +111,8 @@ def _noise(sample: np.ndarray) -> np.ndarray:
         return np.zeros(sample.shape[1])
     # a row a channel: several times as fast as medians down the columns
     rows = np.ascontiguousarray(sample[::STRIDE].T)
-    rows -= np.median(rows, axis=1, keepdims=True)
-    return MAD_TO_STD * np.median(np.abs(rows, out=rows), axis=1)
+    rows -= median_of_rows(rows)[:, None]
+    return MAD_TO_STD * median_of_rows(np.abs(rows, out=rows))
 
 
 def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: float) -> np.ndarray:

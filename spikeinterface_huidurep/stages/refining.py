@@ -31,6 +31,8 @@ FIT = 0.6
 KEPT = 3
 # cosine of two templates of one unit: what finds another waveform than its own is none
 SAME = 0.7
+# the units were told apart before: they are one only if refining has made them so, nearer than what was merged then
+SAME_AGAIN = 0.75
 SLICE_S = 2.0
 
 
@@ -102,7 +104,7 @@ def refine_units(
     group, lags = merge_clusters(
         whiten_templates(refined, noise),
         refined.counts,
-        merge_threshold=merge_threshold,
+        merge_threshold=SAME_AGAIN * merge_threshold,
         amplitude_std=amplitude_std,
         max_lag=ms_to_samples(MAX_LAG_MS, recording.sampling_frequency),
     )
