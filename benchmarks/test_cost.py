@@ -2,13 +2,13 @@
 
 Not a test that passes or fails: it measures, with pytest-benchmark. `benchmarks/table.py` makes a table of the figures.
 
-    python -m pip install -e ".[test]" pytest-benchmark
+    python -m pip install -e ".[test,benchmark]"
     python -m pytest benchmarks --benchmark-json cost.json
     python benchmarks/table.py cost.json
 
-Recordings are those of SpikeInterface's generator (64 channels, 60 s, 50 units), repeated in time, and stacked along
-the shank with another stretch of time in each part, so that no two parts fire together. The figures are those of a
-process of its own, run time without its start; run it on a machine that does nothing else.
+Recordings are those of SpikeInterface's generator (64 channels, 50 units): 60 s and more of it, and 60 s of it stacked
+along the shank, in each part turned in time by another amount, so that no two parts fire together. The figures are
+those of a process of its own, run time without its start; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -41,34 +41,38 @@ TIME_LIMIT_S = 3600.0
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> GroundTruth:
-    return get_recording(BASE, tmp_path_factory.mktemp("cache"), duration_s=DURATION_S)
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("times", [1, 2, 4, 8])
-def test_longer_recording(benchmark, base, tmp_path, times):
-    recording = concatenate_recordings([base.recording] * times)
-    n_samples = [base.recording.get_num_samples()] * times
-    sorting = concatenate_sortings([base.sorting] * times, total_samples_list=n_samples)
-    measure_cost(benchmark, base, recording, sorting, tmp_path)
+def test_longer_recording(benchmark, cache, tmp_path, times):
+    measure_cost(benchmark, get_recording(BASE, cache, duration_s=times * DURATION_S), tmp_path)
 
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("times", [1, 2, 4, 6])
-def test_larger_probe(benchmark, base, tmp_path, times):
+def test_larger_probe(benchmark, cache, tmp_path, times):
+    base = get_recording(BASE, cache, duration_s=DURATION_S)
     recordings, sortings, locations = [], [], []
     place = base.recording.get_channel_locations()
     depth = np.ptp(place[:, 1]) + np.diff(np.unique(place[:, 1])).min()
     for part in range(times):
-        start = base.recording.get_num_samples() * part // times
-        recording, sorting = turned(base, start)
+        recording, sorting = turned(base, base.recording.get_num_samples() * part // times)
         recordings.append(recording)
         sortings.append(sorting)
         locations.append(place + [0.0, part * depth])
-    recording = aggregate_channels(recordings)
+    recording, sorting = aggregate_channels(recordings), aggregate_units(sortings)
     recording.set_dummy_probe_from_locations(np.concatenate(locations))
-    measure_cost(benchmark, base, recording, aggregate_units(sortings), tmp_path)
+    sorting.set_property("gt_snr", np.tile(base.sorting.get_property("gt_snr"), times))
+    made = tmp_path / "made"
+    made.mkdir()
+    try:
+        save_ground_truth(made, recording, sorting, None, RECORDINGS[BASE], {})
+        measure_cost(benchmark, load_ground_truth(made), tmp_path)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def turned(truth: GroundTruth, start: int) -> tuple[BaseRecording, BaseSorting]:
@@ -83,29 +87,22 @@ def turned(truth: GroundTruth, start: int) -> tuple[BaseRecording, BaseSorting]:
     return recording, sorting
 
 
-def measure_cost(benchmark, base, recording, sorting, folder: Path) -> None:
-    """Save the recording, sort it in a process of its own, and note what that took and what it gave."""
-    made = folder / "made"
-    made.mkdir()
-    sorting.set_property("gt_snr", np.tile(base.sorting.get_property("gt_snr"), len(sorting.unit_ids) // 50))
-    try:
-        save_ground_truth(made, recording, sorting, None, RECORDINGS[BASE], {})
-        truth = load_ground_truth(made)
-        job = Job("huidurep", BASE, str(made / "recording"), made.name, __version__, {}, N_JOBS)
-        run = benchmark.pedantic(run_job, args=(job, folder / "runs", TIME_LIMIT_S), rounds=1, iterations=1)
-        assert run.status == "done", run.message
-        summary = measure(truth, load(Path(run.folder) / "sorting")).summary
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    duration_s = recording.get_total_duration()
+def measure_cost(benchmark, truth: GroundTruth, folder: Path) -> None:
+    """Sort a recording in a process of its own, and note what that took and what it gave."""
+    recording = str((truth.folder / "recording").absolute())
+    job = Job("huidurep", BASE, recording, truth.folder.name, __version__, {}, N_JOBS)
+    run = benchmark.pedantic(run_job, args=(job, folder / "runs", TIME_LIMIT_S), rounds=1, iterations=1)
+    assert run.status == "done", run.message
+    summary = measure(truth, load(Path(run.folder) / "sorting")).summary
+    duration_s = truth.recording.get_total_duration()
     benchmark.extra_info.update(
-        channels=recording.get_num_channels(),
+        channels=truth.recording.get_num_channels(),
         duration_s=duration_s,
         jobs=N_JOBS,
         run_time_s=run.run_time_s,
         ratio=run.run_time_s / duration_s,
         peak_memory_gb=run.peak_memory_gb,
-        spikes=int(sorting.count_total_num_spikes()),
+        spikes=int(truth.sorting.count_total_num_spikes()),
         true_units=summary["true_units"],
         found=summary["well_detected"],
         accuracy=summary["accuracy"],

@@ -158,3 +158,25 @@ def test_integer_and_double_waveforms(encoder):
 def test_importing_the_package_leaves_torch_alone():
     code = "import sys, spikeinterface_huidurep.encoder as e; assert 'torch' not in sys.modules; e.load_encoder"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_too_little_memory_makes_smaller_batches(encoder, monkeypatch):
+    waveforms, locations, _ = spikes(70, 8)
+    whole = encoder.encode(waveforms, locations, RATE, 30)
+    small = Encoder(encoder.network, batch_size=64)
+    forward, sizes = small.network.forward, []
+
+    def forward_in_little_memory(windows, *rest):
+        sizes.append(len(windows))
+        if len(windows) > 20:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(windows, *rest)
+
+    monkeypatch.setattr(small.network, "forward", forward_in_little_memory)
+    parts = small.encode(waveforms, locations, RATE, 30)
+    np.testing.assert_allclose(parts.embedding, whole.embedding, atol=1e-4)
+    assert sizes[:3] == [64, 32, 16] and max(sizes[2:]) == 16
+
+    monkeypatch.setattr(small.network, "forward", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        small.encode(waveforms, locations, RATE, 30)

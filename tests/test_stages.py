@@ -8,6 +8,7 @@ import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
 from sklearn.metrics import adjusted_rand_score
 
+from spikeinterface_huidurep.parameters import resolve_job_kwargs
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.confidence import estimate_confidence
@@ -15,6 +16,7 @@ from spikeinterface_huidurep.stages.detection import detect_peaks
 from spikeinterface_huidurep.stages.merging import merge_clusters
 from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
+from spikeinterface_huidurep.stages.preprocessing import preprocess
 from spikeinterface_huidurep.stages.quality import label_units
 from spikeinterface_huidurep.stages.refining import refine_units
 from spikeinterface_huidurep.stages.screening import screen_clusters
@@ -108,6 +110,20 @@ def test_overlapping_spikes_are_all_found(two_units):
         assert len(found) <= 1.03 * len(first)
 
 
+def test_small_spikes_are_found_beside_large_ones():
+    """A large unit's spikes leave something behind, but not at another place on the probe."""
+    large, small = waveform(60.0, 60.0), waveform(150.0, 6.0, width=5.0)
+    first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
+    samples, labels = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
+    order = np.argsort(samples)
+    apart = recording_with([(s, large) for s in first] + [(s, small) for s in second])
+    space = whiten_templates(templates_for(apart, samples[order], labels[order], [60.0, 150.0]), WHITE)
+    together = recording_with([(s, large) for s in first] + [(s + 9, small) for s in first], seed=1)
+    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    found = spikes["sample_index"][spikes["unit_index"] == 1]
+    assert np.isin(first + 9, (found[:, None] + np.arange(-3, 4)).ravel()).mean() > 0.95
+
+
 def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units):
     """What a template explains in part only is left out; the spikes of its own unit stay."""
     recording, samples, labels, shapes = two_units
@@ -159,6 +175,29 @@ def test_repeats_and_echoes_are_cleaned():
     kept = clean_spikes(spikes, 2, duration_s=4.0, censored_period=15)
     np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
     assert np.all(kept["unit_index"] == 0)
+
+
+def test_preprocessing_subtracts_the_median_and_counts_in_noise():
+    rng = np.random.default_rng(6)
+    common = 300 * rng.normal(size=(60000, 1))
+    own = rng.normal(size=(60000, 17)) * np.linspace(5, 40, 17)
+    recording = sc.NumpyRecording([(own + common).astype("float32")], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(17), 20.0 * np.arange(17)]))
+    traces = preprocess(recording, apply_filter=False).get_traces()
+    assert traces.dtype == np.float32
+    assert np.allclose(1.4826 * np.median(np.abs(traces), axis=0), 1, atol=0.05)
+    # what all channels share is gone but for the median's own error
+    assert np.abs(np.corrcoef(traces.T, common[:, 0])[-1, :-1]).max() < 0.05
+    some = preprocess(recording, apply_filter=False).get_traces(channel_ids=recording.channel_ids[3:5])
+    assert np.array_equal(some, traces[:, 3:5])
+
+
+def test_fewer_channels_are_read_in_longer_chunks():
+    params = dict(job_kwargs={}, n_jobs=1)
+    seconds = [float(resolve_job_kwargs(params, False, n)["chunk_duration"][:-1]) for n in (1, 4, 64, 384)]
+    assert seconds == [5.0, 5.0, 2.0, 1.0]
+    given = dict(job_kwargs=dict(chunk_size=1000), n_jobs=1)
+    assert "chunk_duration" not in resolve_job_kwargs(given, False, 64)
 
 
 def test_selection_is_bounded_and_keeps_quiet_channels():
@@ -300,6 +339,10 @@ def test_sources_are_counted_by_the_known_noise():
     truth = np.repeat([0, 1, 2], [300, 60, 150])
     found = separate_sources(points, min_size=20, min_separation=3.4)
     assert adjusted_rand_score(truth, found) > 0.85
+    # few spikes of one neuron in a cluster that is another's
+    points = np.concatenate([blob(600), blob(25, 0.0, 0.0, 7.0)])
+    found = separate_sources(points, min_size=20, min_separation=3.4)
+    assert adjusted_rand_score(np.repeat([0, 1], [600, 25]), found) > 0.95
     # a few far points are no source
     outliers = np.concatenate([blob(400), 15 * rng.normal(size=(10, 10))])
     assert separate_sources(outliers, min_size=20, min_separation=3.4).max() == 0

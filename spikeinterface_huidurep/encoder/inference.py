@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,7 @@ class Encoder:
     facts : dict
         Training facts stored beside the weights.
     batch_size : int
-        Spikes a forward pass.
+        Spikes a forward pass; halved where a GPU has too little memory for so many.
     """
 
     network: SpikeEncoder
@@ -127,16 +128,17 @@ class Encoder:
         embedding = np.zeros((n, self.dimensions), dtype=np.float32)
         location = np.full((n, 2), np.nan, dtype=np.float32)
         amplitude = np.zeros(n, dtype=np.float32)
-        with torch.inference_mode():
-            for first in range(0, n, self.batch_size):
-                rows = slice(first, min(n, first + self.batch_size))
-                batch = spikes.batch(rows)
-                clean, centre = self._second_pass(batch)
-                seen = batch.present.any(dim=1)
-                embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
-                location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
-                depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
-                amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
+
+        def encode_rows(rows):
+            batch = spikes.batch(rows)
+            clean, centre = self._second_pass(batch)
+            seen = batch.present.any(dim=1)
+            embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
+            location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
+            depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
+            amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
+
+        self._in_batches(n, encode_rows)
         return EncodedSpikes(embedding, location, amplitude)
 
     def denoise(
@@ -161,17 +163,34 @@ class Encoder:
             )
         ).to(self.device)
         out = np.zeros((n, samples, channels), dtype=np.float32)
-        with torch.inference_mode():
-            for first in range(0, n, self.batch_size):
-                rows = slice(first, min(n, first + self.batch_size))
-                batch = spikes.batch(rows)
-                clean = self._second_pass(batch)[0] @ back
-                target = torch.zeros(len(clean), channels, samples, device=self.device)
-                clean = clean * batch.mask[..., None]
-                target.scatter_(1, batch.channels[..., None].expand_as(clean), clean)
-                target[~batch.present] = float("nan")
-                out[rows] = target.transpose(1, 2).cpu().numpy()
+
+        def denoise_rows(rows):
+            batch = spikes.batch(rows)
+            clean = self._second_pass(batch)[0] @ back
+            target = torch.zeros(len(clean), channels, samples, device=self.device)
+            clean = clean * batch.mask[..., None]
+            target.scatter_(1, batch.channels[..., None].expand_as(clean), clean)
+            target[~batch.present] = float("nan")
+            out[rows] = target.transpose(1, 2).cpu().numpy()
+
+        self._in_batches(n, denoise_rows)
         return out
+
+    @torch.inference_mode()
+    def _in_batches(self, n: int, work: Callable[[slice], None]) -> None:
+        """Do the work on all rows; where a GPU's memory is too short for a batch, with smaller ones from then on."""
+        first = 0
+        while first < n:
+            rows = slice(first, min(n, first + self.batch_size))
+            try:
+                work(rows)
+            except torch.cuda.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size = max(self.batch_size // 2, 1)
+                torch.cuda.empty_cache()
+                continue
+            first = rows.stop
 
     def _second_pass(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.

@@ -262,13 +262,13 @@ def _overlapping_units(channels):
     Pairs of units that share a channel, as row pointers and indices, with the places of the shared channels in both.
     """
     starts, neighbours, maps = [0], [], []
+    has = np.zeros((len(channels), int(channels.max(initial=-1)) + 1), dtype=bool)
+    np.put_along_axis(has, channels, True, axis=1)
     for unit in range(len(channels)):
-        for other in range(len(channels)):
-            shared = np.intersect1d(channels[unit], channels[other])
-            if len(shared):
-                neighbours.append(other)
-                mine = np.searchsorted(channels[unit], shared)
-                theirs = np.searchsorted(channels[other], shared)
-                maps.append((unit, other, mine, theirs))
+        for other in np.flatnonzero(has[:, channels[unit]].any(axis=1)):
+            mine = np.flatnonzero(has[other, channels[unit]])
+            theirs = np.flatnonzero(has[unit, channels[other]])
+            neighbours.append(int(other))
+            maps.append((unit, int(other), mine, theirs))
         starts.append(len(neighbours))
     return np.array(starts), np.array(neighbours), maps

@@ -82,9 +82,10 @@ def make_filter_bank(
     shapes = shapes.astype("float32")
     footprints = np.zeros((len(time_courses), *shapes.shape), dtype="float32")
     for index, time_course in enumerate(time_courses):
-        filtered = np.concatenate([_filtered(traces, silent, time_course, nbefore) for traces, silent in known])
+        parts = [_filtered(traces, silent, time_course, nbefore).T for traces, silent in known]
+        filtered = np.ascontiguousarray(np.concatenate(parts, axis=1))
         for shape, footprint in zip(shapes, footprints[index], strict=True):
-            output = (filtered @ shape).T
+            output = shape.T @ filtered
             output -= median_of_rows(output)[:, None]
             noise = MAD_TO_STD * median_of_rows(np.abs(output))
             footprint[:] = shape / np.maximum(noise, 1e-6)
