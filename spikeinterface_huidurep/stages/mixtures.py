@@ -12,6 +12,8 @@ LARGEST_VARIANCE = 1.4
 # of the points, those further out than this share are pulled in before directions are looked for: collisions
 CROWD = 0.9
 MAX_ITERATIONS = 60
+# the fit is made when a round adds less than this to the logarithm of the likelihood; a source has to add far more
+LEAST_GAIN = 0.1
 # points outside the ball that holds this share of a source's are far from it
 FAR_SHARE = 0.99
 # sources of a smaller share of the points have to be further away, by this factor: the tails of one neuron's spikes
@@ -104,7 +106,9 @@ def _one_more(points, means):
 
 
 def _squared_distances(points, others):
-    return ((points[:, None] - others) ** 2).sum(axis=2)
+    """(n_points, n_others); a matrix product, since the points are few steps from zero in every direction."""
+    squared = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * points @ others.T
+    return np.maximum(squared, 0)
 
 
 def _fit(points, means):
@@ -116,14 +120,16 @@ def _fit(points, means):
     volume = np.log(np.maximum(np.ptp(points, axis=0), 1e-9)).sum()
     total = -np.inf
     for _ in range(MAX_ITERATIONS):
-        squared = _squared_distances(points, means)
-        each = np.log(shares + 1e-12) - 0.5 * squared / WIDTH**2 - 0.5 * n_values * np.log(2 * np.pi * WIDTH**2)
+        each = np.log(shares + 1e-12) - 0.5 * _squared_distances(points, means) / WIDTH**2
+        each -= 0.5 * n_values * np.log(2 * np.pi * WIDTH**2)
         flat = np.log(max(1 - shares.sum(), 1e-3)) - volume
-        likelihood = np.logaddexp(np.logaddexp.reduce(each, axis=1), flat)
-        before, total = total, likelihood.sum()
-        if total - before < 1e-3 * n_points**0.5:
+        largest = np.maximum(each.max(axis=1), flat)
+        weight = np.exp(each - largest[:, None])
+        sums = weight.sum(axis=1) + np.exp(flat - largest)
+        before, total = total, (largest + np.log(sums)).sum()
+        if total - before < LEAST_GAIN:
             break
-        weight = np.exp(each - likelihood[:, None])
+        weight /= sums[:, None]
         shares = weight.mean(axis=0)
         means = weight.T @ points / np.maximum(weight.sum(axis=0), 1e-9)[:, None]
     return -2 * total + n_sources * (n_values + 1) * np.log(n_points), each.argmax(axis=1), means

@@ -15,7 +15,7 @@ from .segments import random_stretches
 # of the samples one in so many is looked at for the covariance: neighbours in time tell little more
 STRIDE = 3
 # channels from which the autocorrelation, their mean, is taken
-MOST_CHANNELS = 64
+MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True)
