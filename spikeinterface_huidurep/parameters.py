@@ -16,7 +16,10 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "freq_min": (300.0, "Lower edge of the band-pass, in Hz."),
     "freq_max": (6000.0, "Upper edge of the band-pass, in Hz; brought below the Nyquist frequency where it is not."),
-    "common_reference": (True, "Subtract the median over channels (on 16 channels and more)."),
+    "common_reference": (
+        True,
+        "Subtract the median over channels, on 16 and more: artefacts, and noise that distant channels share.",
+    ),
     "sort_by_group": (True, "Sort each shank (each value of the recording's 'group' property) by itself, in one call."),
     "peak_sign": ("neg", "Sign of the peaks that are spikes: 'neg', 'pos' or 'both'."),
     "detect_threshold": (5.0, "Threshold of the peak detection, in units of the noise of its matched filters."),

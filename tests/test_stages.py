@@ -7,8 +7,11 @@ import pytest
 import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
 from sklearn.metrics import adjusted_rand_score
+from spikeinterface.core.base import base_peak_dtype
+from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.parameters import resolve_job_kwargs
+from spikeinterface_huidurep.stages import motion as motion_stage
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.confidence import estimate_confidence
@@ -190,6 +193,24 @@ def test_preprocessing_subtracts_the_median_and_counts_in_noise():
     assert np.abs(np.corrcoef(traces.T, common[:, 0])[-1, :-1]).max() < 0.05
     some = preprocess(recording, apply_filter=False).get_traces(channel_ids=recording.channel_ids[3:5])
     assert np.array_equal(some, traces[:, 3:5])
+
+
+def test_no_median_is_subtracted_where_channels_share_no_noise():
+    """It would put an echo of large spikes on the channels that do not see them."""
+    rng = np.random.default_rng(7)
+    traces = rng.normal(size=(120000, 20)).astype("float32")
+    shape = waveform(0.0, 1.0)[:, :1]
+    for start in range(1000, 119000, 1500):
+        traces[start : start + len(shape)] += shape * np.repeat([30.0, 1.5, 0.0], [8, 6, 6])
+    recording = sc.NumpyRecording([traces], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
+    far = preprocess(recording, apply_filter=False).get_traces()[:, 14:]
+    assert np.abs(np.corrcoef(np.column_stack([far, traces[:, 0]]).T)[-1, :-1]).max() < 0.03
+    # an artefact that all channels share goes
+    traces[50000:50060] += 200.0
+    recording = sc.NumpyRecording([traces], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
+    assert np.abs(preprocess(recording, apply_filter=False).get_traces()[50000:50060]).max() < 8
 
 
 def test_fewer_channels_are_read_in_longer_chunks():
@@ -394,3 +415,28 @@ def test_a_continuum_is_one_source_and_two_balls_are_two():
     labels = separate_sources(points + np.where(truth, 2.5, -2.5)[:, None] * along, min_size=20, min_separation=3.4)
     assert labels.max() == 1
     assert adjusted_rand_score(truth, labels) > 0.9
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_motion_is_believed_where_two_halves_of_the_peaks_show_it(monkeypatch, moves):
+    """A bin in which one half has too few peaks is no disagreement, and a jump in one bin no agreement."""
+    rng = np.random.default_rng(8)
+    times, depths = np.arange(60.0), np.array([100.0])
+    drift = 10 * np.sin(times / 10) if moves else 12.0 * (times == 30)
+    calls = []
+
+    def estimate(recording, peaks, *_args, **_options):
+        calls.append(len(peaks))
+        found = drift + rng.normal(size=60)
+        if moves and len(calls) > 1:
+            found[rng.choice(60, 6, replace=False)] += rng.choice([-25, 25], 6)
+        return Motion([found[:, None]], [times], depths)
+
+    monkeypatch.setattr(motion_stage, "si_estimate_motion", estimate)
+    recording = sc.NumpyRecording([np.zeros((60 * 1000, 20), dtype="float32")], 1000.0)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
+    peaks = np.zeros(1200, dtype=base_peak_dtype)
+    peaks["sample_index"] = np.arange(0, 60000, 50)
+    found = motion_stage.estimate_motion(recording, peaks, np.zeros((len(peaks), 2)), np.ones(len(peaks)))
+    assert (found is not None) == moves
+    assert len(calls) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+from scipy.ndimage import median_filter
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
 from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
@@ -18,8 +19,9 @@ MIN_CHANNELS = 16
 MIN_DURATION_S = 30.0
 # an estimate that moves less than this is taken for the noise of a still probe
 MIN_RANGE_UM = 4.0
-# least correlation of the motions that two halves of the peaks show
+# least correlation of the motions that two halves of the peaks show, medians over so many bins of time
 MIN_AGREEMENT = 0.6
+MEDIAN_BINS = 5
 # depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
 # a second are too sparse (median error 1.7 um against 0.6 um on a simulated zigzag of 64 channels)
 DEPTH_SMOOTH_UM = 3.0
@@ -156,7 +158,9 @@ def _halves_agree(recording, peaks, locations, amplitudes, rigid):
         for start in (0, 1)
     ]
     n_bins = min(len(half) for half in halves)
-    first, second = ((half[:n_bins] - half[:n_bins].mean(axis=0)).ravel() for half in halves)
+    # a few bins in which a half of the peaks was not enough are no disagreement, nor is a jump in one bin an agreement
+    smooth = [median_filter(half[:n_bins], size=(MEDIAN_BINS, 1)) for half in halves]
+    first, second = ((half - half.mean(axis=0)).ravel() for half in smooth)
     scale = np.sqrt((first**2).sum() * (second**2).sum())
     return scale > 0 and (first * second).sum() / scale >= MIN_AGREEMENT
 

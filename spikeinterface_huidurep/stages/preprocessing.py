@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from spikeinterface.core import BaseRecording, get_random_data_chunks
+from scipy.ndimage import binary_dilation
+from spikeinterface.core import BaseRecording, get_channel_distances, get_random_data_chunks
+from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing import bandpass_filter, unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ..checks import check_finite
 from .gaps import FilledRecording, still_samples
-from .noise_units import MAD_TO_STD, NoiseUnitsRecording, median_of_rows
+from .noise_units import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -22,6 +24,11 @@ STRIDE = 3
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
+# a common median puts an echo of each large spike on all channels: only where distant channels' noise has this
+# correlation is all of it subtracted, elsewhere what goes beyond so many units of noise, as artefacts do
+SHARED_NOISE, SPARED = 0.1, 2.0
+# what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
+LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
 
 
 def preprocess(
@@ -46,7 +53,8 @@ def preprocess(
     freq_min, freq_max : float
         Edges of the pass band, in Hz; `freq_max` is brought below the Nyquist frequency where it is not.
     apply_common_reference : bool
-        Whether to subtract the median over channels (from 16 channels up).
+        Whether to subtract the median over channels (from 16 channels up): all of it where distant channels share
+        noise, else what goes beyond twice the noise.
     dead_channel_fraction : float
         Channels whose noise is below this fraction of the median channel's are left out, by name, in the log.
     seed : int
@@ -82,14 +90,15 @@ def preprocess(
         return None
     if not alive.all():
         traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
-    referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
-    if referenced:
-        sample = sample - median_of_rows(sample)[:, None]
+    spared = None
+    if apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE:
+        spared = 0.0 if _noise_is_shared(traces, sample) else SPARED * float(np.median(_noise(sample)))
+        sample = sample - common_part(sample, spared)[:, None]
     noise = _noise(sample)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
     offset = -np.median(sample, axis=0) / noise * (not apply_filter)
-    scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), subtract_median=referenced)
+    scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), spared)
     gains = recording.get_channel_gains()
     kept = recording.ids_to_indices(scaled.channel_ids)
     scaled.set_property("noise_level", noise * (1.0 if gains is None else np.asarray(gains)[kept]))
@@ -124,6 +133,19 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
         silent = ", ".join(str(c) for c in recording.channel_ids[~alive])
         logger.warning("%d silent channel(s) left out: %s", (~alive).sum(), silent)
     return alive
+
+
+def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
+    """Whether channels that are far from each other have noise in common, (n_samples, n_channels) of traces given."""
+    loud = (np.abs(sample) > LOUD * _noise(sample)).any(axis=1)
+    quiet = sample[~binary_dilation(loud, iterations=ms_to_samples(LOUD_MS, recording.sampling_frequency))]
+    if len(quiet) < FEW_SAMPLES:
+        return True
+    distances = get_channel_distances(recording)
+    far = np.triu(distances >= np.median(distances[distances > 0]), 1)
+    correlation = float(np.corrcoef(quiet.T)[far].mean())
+    logger.info("distant channels' noise has a correlation of %.2f", correlation)
+    return correlation >= SHARED_NOISE
 
 
 def _log_quiet_channels(recording, largest):
