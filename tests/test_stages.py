@@ -201,7 +201,7 @@ def test_no_median_is_subtracted_where_channels_share_no_noise():
     traces = rng.normal(size=(120000, 20)).astype("float32")
     shape = waveform(0.0, 1.0)[:, :1]
     for start in range(1000, 119000, 1500):
-        traces[start : start + len(shape)] += shape * np.repeat([30.0, 1.5, 0.0], [8, 6, 6])
+        traces[start : start + len(shape)] += shape * np.repeat([30.0, 1.0, 0.0], [8, 6, 6])
     recording = sc.NumpyRecording([traces], RATE)
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
     far = preprocess(recording, apply_filter=False).get_traces()[:, 14:]

@@ -24,8 +24,8 @@ class NoiseUnitsRecording(BasePreprocessor):
     gain, offset : float or list of float
         Of all channels, or of each.
     spared : float, optional
-        Of the median over the channels what goes beyond this, either way, is subtracted, sample by sample; 0 for all
-        of it, None for nothing.
+        The median over the channels is subtracted where it goes beyond this, either way, sample by sample; 0 for
+        everywhere, None for nowhere.
     """
 
     name = "noise_units"
@@ -66,9 +66,9 @@ class _NoiseUnitsSegment(BasePreprocessorSegment):
 
 
 def common_part(traces: np.ndarray, spared: float) -> np.ndarray:
-    """What goes beyond `spared`, either way, of the median over the channels: (n_samples,) float32."""
+    """The median over the channels where it goes beyond `spared`, either way, else zero: (n_samples,) float32."""
     median = median_of_rows(traces)
-    return median if spared == 0 else median - np.clip(median, -spared, spared)
+    return np.where(np.abs(median) > spared, median, np.float32(0))
 
 
 def median_of_rows(rows: np.ndarray) -> np.ndarray:
