@@ -26,7 +26,7 @@ QUIET = 6.0
 MIN_CHANNELS_FOR_REFERENCE = 16
 # a common median puts an echo of each large spike on all channels: only where distant channels' noise has this
 # correlation is all of it subtracted, elsewhere where it goes beyond so many units of noise, as in artefacts
-SHARED_NOISE, SPARED = 0.1, 2.0
+SHARED_NOISE, SPARED = 0.1, 5.0
 # what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
 LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
 
@@ -54,7 +54,7 @@ def preprocess(
         Edges of the pass band, in Hz; `freq_max` is brought below the Nyquist frequency where it is not.
     apply_common_reference : bool
         Whether to subtract the median over channels (from 16 channels up): everywhere where distant channels share
-        noise, else where it goes beyond twice the noise.
+        noise, else where it goes beyond five times the noise.
     dead_channel_fraction : float
         Channels whose noise is below this fraction of the median channel's are left out, by name, in the log.
     seed : int
