@@ -136,7 +136,7 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
 
 
 def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
-    """Whether channels that are far from each other have noise in common, (n_samples, n_channels) of traces given."""
+    """Whether channels that are far from each other have noise in common; `sample` is (n_samples, n_channels)."""
     loud = (np.abs(sample) > LOUD * _noise(sample)).any(axis=1)
     quiet = sample[~binary_dilation(loud, iterations=ms_to_samples(LOUD_MS, recording.sampling_frequency))]
     if len(quiet) < FEW_SAMPLES:
