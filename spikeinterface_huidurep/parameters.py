@@ -18,7 +18,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "freq_max": (6000.0, "Upper edge of the band-pass, in Hz; brought below the Nyquist frequency where it is not."),
     "common_reference": (
         True,
-        "Subtract the median over channels, on 16 and more: artefacts, and noise that distant channels share.",
+        "On 16 channels and more, subtract their median: artefacts, and noise that distant channels share.",
     ),
     "sort_by_group": (True, "Sort each shank (each value of the recording's 'group' property) by itself, in one call."),
     "peak_sign": ("neg", "Sign of the peaks that are spikes: 'neg', 'pos' or 'both'."),

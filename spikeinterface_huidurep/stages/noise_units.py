@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from spikeinterface.core import BaseRecording
+from scipy.ndimage import maximum_filter1d
+from spikeinterface.core import BaseRecording, get_chunk_with_margin
+from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 # of Gaussian noise the standard deviation over the median absolute deviation
 MAD_TO_STD = 1.4826
+# an artefact is where fewer than this share of the channels is within what is spared
+WITHIN_SHARE = 0.1
+# ... and so long before and after, ms
+ARTEFACT_MS = 3.0
 
 
 class NoiseUnitsRecording(BasePreprocessor):
@@ -24,7 +30,7 @@ class NoiseUnitsRecording(BasePreprocessor):
     gain, offset : float or list of float
         Of all channels, or of each.
     spared : float, optional
-        The median over the channels is subtracted where it goes beyond this, either way, sample by sample; 0 for
+        The median over the channels is subtracted near artefacts, in which hardly a channel stays within this; 0 for
         everywhere, None for nowhere.
     """
 
@@ -38,37 +44,71 @@ class NoiseUnitsRecording(BasePreprocessor):
         spared: float | None = None,
     ):
         BasePreprocessor.__init__(self, recording, dtype="float32")
+        margin = ms_to_samples(ARTEFACT_MS, recording.sampling_frequency) if spared else 0
         for segment in recording.segments:
-            self.add_recording_segment(_NoiseUnitsSegment(segment, gain, offset, spared))
+            self.add_recording_segment(_NoiseUnitsSegment(segment, gain, offset, spared, margin))
         self._kwargs = dict(recording=recording, gain=gain, offset=offset, spared=spared)
 
 
 class _NoiseUnitsSegment(BasePreprocessorSegment):
-    def __init__(self, parent, gain, offset, spared):
+    def __init__(self, parent, gain, offset, spared, margin):
         BasePreprocessorSegment.__init__(self, parent)
         self.gain, self.offset = np.asarray(gain, dtype="float32"), np.asarray(offset, dtype="float32")
-        self.spared = spared
+        self.spared, self.margin = spared, margin
 
     def get_traces(self, start_frame, end_frame, channel_indices):
-        # the median is that of all channels
-        read = channel_indices if self.spared is None else slice(None)
-        traces = self.parent_recording_segment.get_traces(start_frame, end_frame, read).astype("float32")
-        if self.spared is not None:
-            traces -= common_part(traces, self.spared)[:, None]
+        if self.spared is None:
+            traces = self.parent_recording_segment.get_traces(start_frame, end_frame, channel_indices)
+            traces = traces.astype("float32")
+        else:
+            traces = self._less_common_part(start_frame, end_frame)
             traces = traces if channel_indices is None else traces[:, channel_indices]
         traces *= self._of(self.gain, channel_indices)
         if self.offset.any():
             traces += self._of(self.offset, channel_indices)
         return traces
 
+    def _less_common_part(self, start_frame, end_frame):
+        """Traces of all channels: the median is theirs, and an artefact may lie just outside the chunk."""
+        traces, before, after = get_chunk_with_margin(
+            self.parent_recording_segment, start_frame, end_frame, None, self.margin
+        )
+        traces = traces.astype("float32")
+        common = common_part(traces, self.spared, self.margin)
+        within = slice(before, len(traces) - after)
+        return traces[within] - common[within, None]
+
     def _of(self, values, channel_indices):
         return values if values.ndim == 0 or channel_indices is None else values[channel_indices]
 
 
-def common_part(traces: np.ndarray, spared: float) -> np.ndarray:
-    """The median over the channels where it goes beyond `spared`, either way, else zero: (n_samples,) float32."""
-    median = median_of_rows(traces)
-    return np.where(np.abs(median) > spared, median, np.float32(0))
+def common_part(traces: np.ndarray, spared: float, margin: int) -> np.ndarray:
+    """
+    The median over the channels near samples at which hardly any of them stays within `spared`, else zero.
+
+    An artefact reaches all channels, large spikes up to half of them, and with them the median.
+
+    Parameters
+    ----------
+    traces : (n_samples, n_channels) float32
+    spared : float
+        In the traces' unit; 0 for the median everywhere.
+    margin : int
+        Samples before and after, in which the artefact rises and decays.
+
+    Returns
+    -------
+    (n_samples,) float32
+    """
+    ranked, n = np.sort(traces, axis=-1), traces.shape[-1]
+    median = _middle(ranked)
+    if spared == 0:
+        return median
+    few = int(WITHIN_SHARE * n)
+    artefact = (ranked[:, few] > spared) | (ranked[:, n - 1 - few] < -spared)
+    # the largest of a window is a dilation
+    artefact = maximum_filter1d(artefact.view("uint8"), 2 * margin + 1, mode="constant")
+    return np.where(artefact, median, np.float32(0))
 
 
 def median_of_rows(rows: np.ndarray) -> np.ndarray:
@@ -84,5 +124,9 @@ def median_of_rows(rows: np.ndarray) -> np.ndarray:
     -------
     (...,) float32
     """
-    ranked, n = np.sort(rows, axis=-1), rows.shape[-1]
+    return _middle(np.sort(rows, axis=-1))
+
+
+def _middle(ranked):
+    n = ranked.shape[-1]
     return (0.5 * (ranked[..., (n - 1) // 2].astype("float64") + ranked[..., n // 2])).astype("float32")

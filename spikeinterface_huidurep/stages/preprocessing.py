@@ -24,9 +24,12 @@ STRIDE = 3
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
-# a common median puts an echo of each large spike on all channels: only where distant channels' noise has this
-# correlation is all of it subtracted, elsewhere where it goes beyond so many units of noise, as in artefacts
-SHARED_NOISE, SPARED = 0.1, 5.0
+# a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all of
+# it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts, where nearly all
+# channels are beyond so many units of noise
+SHARED_NOISE, SPARED = 0.3, 5.0
+# ... of which a probe knows only where it is longer than one neuron's spikes reach
+ARTEFACT_SPAN_UM = 300.0
 # what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
 LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
 
@@ -54,7 +57,7 @@ def preprocess(
         Edges of the pass band, in Hz; `freq_max` is brought below the Nyquist frequency where it is not.
     apply_common_reference : bool
         Whether to subtract the median over channels (from 16 channels up): everywhere where distant channels share
-        noise, else where it goes beyond five times the noise.
+        noise, else in artefacts that nearly all channels of a probe of 300 um and more see.
     dead_channel_fraction : float
         Channels whose noise is below this fraction of the median channel's are left out, by name, in the log.
     seed : int
@@ -92,8 +95,9 @@ def preprocess(
         traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
     spared = None
     if apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE:
-        spared = 0.0 if _noise_is_shared(traces, sample) else SPARED * float(np.median(_noise(sample)))
-        sample = sample - common_part(sample, spared)[:, None]
+        spared = _spared(traces, sample)
+    if spared is not None:
+        sample = sample - common_part(sample, spared, 0)[:, None]
     noise = _noise(sample)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
@@ -133,6 +137,15 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
         silent = ", ".join(str(c) for c in recording.channel_ids[~alive])
         logger.warning("%d silent channel(s) left out: %s", (~alive).sum(), silent)
     return alive
+
+
+def _spared(recording: BaseRecording, sample: np.ndarray) -> float | None:
+    """What `NoiseUnitsRecording` takes under this name."""
+    if _noise_is_shared(recording, sample):
+        return 0.0
+    if np.ptp(recording.get_channel_locations(), axis=0).max() < ARTEFACT_SPAN_UM:
+        return None
+    return SPARED * float(np.median(_noise(sample)))
 
 
 def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
