@@ -128,7 +128,7 @@ def find_units(
     min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
     clusters = record.run(
         "cluster", cluster_peaks, features.embedding, registered,
-        min_cluster_size=min_cluster_size, look_again=motion is None, seed=seed,
+        min_cluster_size=min_cluster_size, seed=seed,
     )  # fmt: skip
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     units = record.run(

@@ -21,6 +21,7 @@ from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
 from spikeinterface_huidurep.stages.preprocessing import preprocess
 from spikeinterface_huidurep.stages.quality import label_units
+from spikeinterface_huidurep.stages.redundancy import redundant_units
 from spikeinterface_huidurep.stages.refining import refine_units
 from spikeinterface_huidurep.stages.screening import screen_clusters
 from spikeinterface_huidurep.stages.selection import select_peaks
@@ -411,6 +412,28 @@ def test_refining_joins_what_is_one_unit(two_units):
     assert refined.n_units == 2
     for unit in (0, 1):
         assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
+
+
+def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units):
+    """A third unit is made of overlaps of the first two; a fourth, with as few spikes, is a neuron."""
+    shapes = [*two_units[3], waveform(100.0, 9.0, width=8.0)]
+    first = np.arange(1000, 290000, 1000)
+    spikes = [(s, shapes[0]) for s in first] + [(s + 400, shapes[1]) for s in first]
+    both, rare = np.arange(11700, 290000, 12000), np.arange(5700, 290000, 12000)
+    spikes += [(s + lag, shapes[unit]) for s in both for unit, lag in ((0, 0), (1, 8))]
+    spikes += [(s, shapes[2]) for s in rare]
+    recording = recording_with(spikes)
+    samples = np.concatenate([first, first + 400, both, rare])
+    labels = np.repeat([0, 1, 2, 3], [len(first), len(first), len(both), len(rare)])
+    order = np.argsort(samples)
+    space = whiten_templates(
+        templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0]), WHITE
+    )
+    found = assign_spikes(recording, space, job_kwargs=JOB)
+    assert np.bincount(found["unit_index"], minlength=4)[2:].min() > 0.8 * len(both)
+    assert redundant_units(recording, found, space, job_kwargs=JOB).tolist() == [False, False, True, False]
+    # units that are all small have no others to explain them
+    assert not redundant_units(recording, found, space, few=1000, job_kwargs=JOB).any()
 
 
 def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():

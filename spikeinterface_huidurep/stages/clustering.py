@@ -14,7 +14,6 @@ def cluster_peaks(
     n_components: int = 10,
     location_scale_um: float = 20.0,
     min_cluster_size: int,
-    look_again: bool = True,
     seed: int = 0,
 ) -> np.ndarray:
     """
@@ -22,7 +21,8 @@ def cluster_peaks(
 
     The leaves of the cluster tree are taken, not its most persistent clusters: a unit in two leaves is joined again by
     `merge_clusters`, while two neurons in one cluster would be lost. Leaves are only the densest parts; the other peaks
-    of the persistent cluster around them go to the leaf of most of their neighbours.
+    of the persistent cluster around them go to the leaf of most of their neighbours. What then lies in no cluster is
+    clustered once more, by itself: small units come of it, and pieces of larger ones, which `refine_units` finds out.
 
     Parameters
     ----------
@@ -36,9 +36,6 @@ def cluster_peaks(
         Distance (um) that counts as much as one standard deviation of the embedding.
     min_cluster_size : int
         HDBSCAN's least size of a cluster; half as many neighbours define the density.
-    look_again : bool
-        Cluster what lies in no cluster once more, by itself. Small units come of it on a still probe; on a moving one
-        mostly pieces of units that drifted.
     seed : int
         For the principal components.
 
@@ -64,7 +61,7 @@ def cluster_peaks(
     labels = _fill(features, leaves, persistent)
     # beside dense clusters sparse ones do not stand out
     rest = np.flatnonzero(labels < 0)
-    if look_again and len(rest) >= 2 * min_cluster_size:
+    if len(rest) >= 2 * min_cluster_size:
         sparse = _hdbscan(features[rest], min_cluster_size, min_samples, "leaf", _KeptTree())
         labels[rest] = np.where(sparse >= 0, sparse + labels.max() + 1, -1)
     return labels

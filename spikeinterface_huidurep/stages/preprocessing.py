@@ -24,9 +24,9 @@ STRIDE = 3
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
-# a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all of
-# it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts, where nearly all
-# channels are beyond so many units of noise
+# a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all
+# of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts, where nearly
+# all channels are beyond so many units of noise
 SHARED_NOISE, SPARED = 0.3, 5.0
 # ... of which a probe knows only where it is longer than one neuron's spikes reach
 ARTEFACT_SPAN_UM = 300.0

@@ -15,6 +15,7 @@ from .confidence import estimate_confidence
 from .merging import merge_clusters, relabel
 from .motion import displacement_at
 from .noise import NoiseModel
+from .redundancy import redundant_units
 from .segments import away_from_ends
 from .template_space import whiten_templates
 from .templates import DriftingUnitTemplates, estimate_templates
@@ -89,6 +90,11 @@ def refine_units(
         recording, space, motion,
         threshold=threshold, amplitude_std=amplitude_std, slices=slices, job_kwargs=job_kwargs,
     )  # fmt: skip
+    redundant = redundant_units(
+        recording, spikes, space, motion,
+        min_distance=SAME_AGAIN * merge_threshold,
+        threshold=threshold, amplitude_std=amplitude_std, job_kwargs=job_kwargs,
+    )  # fmt: skip
     spikes["confidence"] = estimate_confidence(
         spikes, space.energy,
         threshold=threshold, amplitude_std=amplitude_std, n_values=space.n_values, least_share=FIT,
@@ -98,7 +104,7 @@ def refine_units(
     labels = spikes["unit_index"]
     refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
     norm = np.sqrt(whiten_templates(refined, noise).energy)
-    real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME)
+    real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME) & ~redundant
     refined = refined.select(real)
     labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
     group, lags = merge_clusters(
