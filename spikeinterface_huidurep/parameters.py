@@ -38,8 +38,9 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         "Least number of peaks of a cluster; None: one in a thousand of the peaks, from 10 to 20.",
     ),
     "merge_threshold": (
-        4.0,
-        "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise.",
+        3.4,
+        "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise; a fifth more "
+        "where motion is corrected.",
     ),
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
     "ms_after": (1.6, "End of the templates after the peak, in ms."),

@@ -36,6 +36,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # a unit that always comes at one lag (to within the window) from a larger one is its echo
 ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
+# templates that follow an estimated motion are less certain: they have to be further apart, by this factor
+MOVING = 1.2
 
 
 def sort_recording(
@@ -125,6 +127,7 @@ def find_units(
     )  # fmt: skip
     displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
     registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
+    merge_threshold = params["merge_threshold"] * (1.0 if motion is None else MOVING)
     min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
     clusters = record.run(
         "cluster", cluster_peaks, features.embedding, registered,
@@ -135,7 +138,7 @@ def find_units(
         "make units", make_units, traces, peaks, clusters, features.embedding, registered, displacement, noise,
         displacements=displacement_grid(motion), nbefore=nbefore, nafter=nafter,
         detect_threshold=params["detect_threshold"], min_size=min_cluster_size,
-        merge_threshold=params["merge_threshold"], amplitude_std=params["amplitude_std"],
+        merge_threshold=merge_threshold, amplitude_std=params["amplitude_std"],
         seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     record.save(
@@ -145,7 +148,7 @@ def find_units(
     templates = record.run(
         "refine units", refine_units, traces, units.templates, noise, motion,
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
-        merge_threshold=params["merge_threshold"], job_kwargs=job_kwargs,
+        merge_threshold=merge_threshold, job_kwargs=job_kwargs,
     )  # fmt: skip
     space = whiten_templates(templates, noise)
     spikes = record.run(

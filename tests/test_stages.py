@@ -420,7 +420,7 @@ def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units
     first = np.arange(1000, 290000, 1000)
     spikes = [(s, shapes[0]) for s in first] + [(s + 400, shapes[1]) for s in first]
     both, rare = np.arange(11700, 290000, 12000), np.arange(5700, 290000, 12000)
-    spikes += [(s + lag, shapes[unit]) for s in both for unit, lag in ((0, 0), (1, 8))]
+    spikes += [(s + lag, shapes[unit]) for s in both for unit, lag in ((0, 0), (1, 20))]
     spikes += [(s, shapes[2]) for s in rare]
     recording = recording_with(spikes)
     samples = np.concatenate([first, first + 400, both, rare])

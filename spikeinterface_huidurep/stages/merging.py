@@ -17,7 +17,7 @@ def merge_clusters(
     templates: WhitenedTemplates,
     counts: np.ndarray,
     *,
-    merge_threshold: float = 4.0,
+    merge_threshold: float = 3.4,
     apart_factor: float = 1.6,
     max_shared: float = 0.3,
     across_drift: np.ndarray | None = None,

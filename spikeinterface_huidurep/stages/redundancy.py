@@ -27,7 +27,7 @@ def redundant_units(
     *,
     few: int = 100,
     looked_at: int = 15,
-    min_distance: float = 3.0,
+    min_distance: float = 2.5,
     variability: float = 0.08,
     threshold: float = 14.0,
     amplitude_std: float = 0.12,

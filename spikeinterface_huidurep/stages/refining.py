@@ -45,7 +45,7 @@ def refine_units(
     *,
     threshold: float = 14.0,
     amplitude_std: float = 0.12,
-    merge_threshold: float = 4.0,
+    merge_threshold: float = 3.4,
     min_norm: float = 4.5,
     min_spikes: int = 5,
     duration_s: float = 100.0,

@@ -47,7 +47,7 @@ def make_units(
     nafter: int,
     detect_threshold: float = 5.0,
     min_size: int = 20,
-    merge_threshold: float = 4.0,
+    merge_threshold: float = 3.4,
     amplitude_std: float = 0.12,
     seed: int = 0,
     job_kwargs: dict | None = None,
