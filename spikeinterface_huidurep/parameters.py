@@ -27,6 +27,11 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "detection_radius_um": (60.0, "Distance, in um, within which two channels see the same peak."),
     "model": ("default", "The encoder: 'default', or the path of a .safetensors file written by `huidurep train`."),
     "device": ("auto", "Where the encoder runs: 'auto' (CUDA where there is one), 'cpu' or 'cuda'."),
+    "adaptation_steps": (
+        0,
+        "Training steps, at most 2000, for which the encoder is fine-tuned on the recording's own peaks before it "
+        "encodes them; it is kept as it is where that does not tell units apart better. 0: no adaptation.",
+    ),
     "max_peaks_per_channel": (
         1500,
         "Peaks that are encoded and clustered, a channel; the rest is found by assignment.",
@@ -75,6 +80,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = ("censored_period_ms", "min_confidence", "min_firing_rate", "max_cache_gb")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
 _OPTIONAL = ("min_cluster_size",)
+MAX_ADAPTATION_STEPS = 2000
 _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")
 _CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}
 
@@ -120,6 +126,11 @@ def _check_numbers(params):
         raise ValueError("min_cluster_size must be None, or 2 or more: one peak is no cluster.")
     if params["freq_min"] >= params["freq_max"]:
         raise ValueError(f"freq_min ({params['freq_min']} Hz) must be below freq_max ({params['freq_max']} Hz).")
+    if not _is_integer(params["adaptation_steps"]) or not 0 <= params["adaptation_steps"] <= MAX_ADAPTATION_STEPS:
+        raise ValueError(
+            f"adaptation_steps must be a whole number from 0 to {MAX_ADAPTATION_STEPS}, "
+            f"not {params['adaptation_steps']!r}."
+        )
     # scikit-learn takes no larger one
     if not _is_integer(params["seed"]) or not 0 <= params["seed"] < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, not {params['seed']!r}.")

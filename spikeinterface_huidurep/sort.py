@@ -118,7 +118,7 @@ def find_units(
     ]
     features = record.run(
         "embed spikes", embed_peaks, traces, peaks, load_encoder(params["model"], params["device"]),
-        job_kwargs=job_kwargs,
+        adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     given = Motion.load(params["motion_folder"]) if params["motion_folder"] else None
     motion = record.run(

@@ -88,6 +88,8 @@ def test_recordings_that_cannot_be_sorted(make, message, tmp_path):
         ({"peak_sign": "up"}, "peak_sign"),
         ({"min_spikes": 0}, "min_spikes"),
         ({"min_spikes": 2.5}, "min_spikes"),
+        ({"adaptation_steps": -1}, "adaptation_steps"),
+        ({"adaptation_steps": 2001}, "adaptation_steps"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**32}, "seed"),
         ({"min_cluster_size": 1}, "min_cluster_size"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import spikeinterface.full as si
+
+from spikeinterface_huidurep.parameters import MAX_ADAPTATION_STEPS
 
 
 def generated(folder, num_channels, num_units, duration, seed=0):
@@ -155,3 +159,27 @@ def test_intermediate_arrays_are_saved(small, tmp_path):
     si.run_sorter("huidurep", small[0], folder=folder, save_intermediate=True)
     saved = {path.name for path in (folder / "sorter_output" / "intermediate").iterdir()}
     assert {"peaks.npy", "embedding.npy", "labels.npy", "templates.npy", "timings.json"} <= saved
+
+
+def test_an_adapted_encoder_sorts_as_well_and_the_same_twice(tmp_path, monkeypatch):
+    """What so few steps change is taken whatever the check says of it."""
+    from spikeinterface_huidurep.encoder import adaptation
+
+    assert adaptation._MAX_STEPS == MAX_ADAPTATION_STEPS
+    adapt, adapted = adaptation.adapt, []
+
+    def adapt_anyway(encoder, templates, sites, rate, nbefore, config):
+        changed = replace(config, batch_size=16, episodes=2, margin=-1.0)
+        adapted.append(adapt(encoder, templates, sites, rate, nbefore, changed))
+        return adapted[-1]
+
+    monkeypatch.setattr(adaptation, "adapt", adapt_anyway)
+    recording, truth = generated(tmp_path, 16, 8, 30.0)
+    plain = si.run_sorter("huidurep", recording, folder=tmp_path / "plain", n_jobs=1)
+    sortings = [
+        si.run_sorter("huidurep", recording, folder=tmp_path / name, n_jobs=1, adaptation_steps=4)
+        for name in ("once", "twice")
+    ]
+    assert len(adapted) == 2 and all(one.kept for one in adapted)
+    assert np.array_equal(sortings[0].to_spike_vector(), sortings[1].to_spike_vector())
+    assert accuracy(truth, sortings[0]).mean() > accuracy(truth, plain).mean() - 0.05

@@ -25,6 +25,8 @@ def embed_peaks(
     encoder: Any,
     *,
     n_channels: int = 20,
+    adaptation_steps: int = 0,
+    seed: int = 0,
     job_kwargs: dict | None = None,
 ) -> SpikeFeatures:
     """
@@ -40,6 +42,10 @@ def embed_peaks(
         Anything with `window_ms` and `encode`, see `spikeinterface_huidurep.encoder`.
     n_channels : int
         The nearest channels to the peak's channel, among which the encoder chooses its own.
+    adaptation_steps : int
+        Steps for which the encoder is fine-tuned on these peaks before (`adapt_to_peaks`); 0 for none.
+    seed : int
+        For that.
     job_kwargs : dict, optional
         SpikeInterface's parameters for parallel processing.
 
@@ -50,6 +56,13 @@ def embed_peaks(
     """
     if len(peaks) == 0:
         return SpikeFeatures(np.zeros((0, 32), "f4"), np.zeros((0, 2), "f4"), np.zeros(0, "f4"))
+    if adaptation_steps:
+        from .adapting import adapt_to_peaks
+
+        with _one_torch_thread():
+            encoder = adapt_to_peaks(
+                recording, peaks, encoder, steps=adaptation_steps, seed=seed, job_kwargs=job_kwargs
+            )
     retriever = PeakRetriever(recording, peaks)
     node = EncodeSpikes(recording, encoder, n_channels=n_channels, parents=[retriever])
     with _one_torch_thread():
