@@ -25,11 +25,11 @@ QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
 # a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all
-# of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts, where nearly
-# all channels are beyond so many units of noise
-SHARED_NOISE, SPARED = 0.3, 5.0
-# ... of which a probe knows only where it is longer than one neuron's spikes reach
-ARTEFACT_SPAN_UM = 300.0
+# of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts
+SHARED_NOISE = 0.3
+# in an artefact nearly all channels are beyond so many units of noise; on a probe so short that one neuron's spikes may
+# reach all of it, beyond more than such spikes are
+SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
 # what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
 LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
 
@@ -57,7 +57,8 @@ def preprocess(
         Edges of the pass band, in Hz; `freq_max` is brought below the Nyquist frequency where it is not.
     apply_common_reference : bool
         Whether to subtract the median over channels (from 16 channels up): everywhere where distant channels share
-        noise, else in artefacts that nearly all channels of a probe of 300 um and more see.
+        noise, else in artefacts, which nearly all channels see: beyond 5 times the noise, or 30 on a probe shorter
+        than 300 um.
     dead_channel_fraction : float
         Channels whose noise is below this fraction of the median channel's are left out, by name, in the log.
     seed : int
@@ -139,13 +140,12 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
     return alive
 
 
-def _spared(recording: BaseRecording, sample: np.ndarray) -> float | None:
+def _spared(recording: BaseRecording, sample: np.ndarray) -> float:
     """What `NoiseUnitsRecording` takes under this name."""
     if _noise_is_shared(recording, sample):
         return 0.0
-    if np.ptp(recording.get_channel_locations(), axis=0).max() < ARTEFACT_SPAN_UM:
-        return None
-    return SPARED * float(np.median(_noise(sample)))
+    short = np.ptp(recording.get_channel_locations(), axis=0).max() < SHORT_UM
+    return (SPARED_ON_SHORT if short else SPARED) * float(np.median(_noise(sample)))
 
 
 def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
