@@ -20,8 +20,9 @@ from spikeinterface.comparison import compare_sorter_to_ground_truth
 from spikeinterface.core import BaseSorting, load
 
 from spikeinterface_huidurep.benchmark import load_ground_truth
+from spikeinterface_huidurep.benchmark.measures import WELL_DETECTED
 
-COLLISION_MS, NEAR_UM, FOUND = 0.5, 100.0, 0.8
+COLLISION_MS, NEAR_UM = 0.5, 100.0
 
 
 def collided(truth: BaseSorting, near_um: float) -> np.ndarray:
@@ -44,7 +45,7 @@ def collided(truth: BaseSorting, near_um: float) -> np.ndarray:
 def recalls(truth: BaseSorting, tested: BaseSorting) -> dict[str, float]:
     """Recall of spikes of the units that were found: isolated, within 0.5 ms of another, and near that one too."""
     comparison = compare_sorter_to_ground_truth(truth, tested, exhaustive_gt=True, compute_labels=True)
-    found = comparison.get_performance()["accuracy"].astype(float) >= FOUND
+    found = comparison.get_performance()["accuracy"].astype(float) >= WELL_DETECTED
     vector = truth.to_spike_vector()
     right = np.zeros(len(vector), dtype=bool)
     for index, unit in enumerate(truth.unit_ids):

@@ -3,14 +3,13 @@
     python docs/sorter_ablation.py HELDOUT ablation --duration 100
 
 HELDOUT is a folder of template libraries of cell models that the encoder was not trained on (`huidurep templates
---cell-models evaluation`). Sorts that were done before are read from `ablation/results.csv`; a sort more is a row more.
+--cell-models evaluation`). Each sort has a file there and is not done again.
 Writes `ablation.md` (accuracy, units found, false units) and, of the sorts with every part, `calibration.png`.
 """
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measur
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.stages import refining, units
 from spikeinterface_huidurep.stages.assignment import spike_dtype
-from spikeinterface_huidurep.stages.embedding import SpikeFeatures
+from spikeinterface_huidurep.stages.embedding import SpikeFeatures, embed_peaks
 from spikeinterface_huidurep.stages.motion import estimate_motion
 
 STILL = ("two_column_static", "two_column_hard", "si_static", "linear32", "tetrode")
@@ -53,7 +52,7 @@ def _in_sort(**replacements: Callable) -> Callable:
     return replaced
 
 
-def _svd(recording: BaseRecording, peaks: np.ndarray, *_, **__) -> np.ndarray:
+def _svd(recording: BaseRecording, peaks: np.ndarray) -> np.ndarray:
     """Per-channel SVD within 75 um of the peak's channel, zero elsewhere: (n_peaks, 32), by a second SVD."""
     rate = recording.sampling_frequency
     window = np.arange(-int(0.8e-3 * rate), int(1.6e-3 * rate))
@@ -76,8 +75,6 @@ def _without_encoder(recording: BaseRecording, peaks: np.ndarray, encoder: Any, 
 
 
 def _without_denoiser(recording: BaseRecording, peaks: np.ndarray, encoder: Any, **kwargs: Any) -> SpikeFeatures:
-    from spikeinterface_huidurep.stages.embedding import embed_peaks
-
     features = embed_peaks(recording, peaks, encoder, **kwargs)
     return _located_by_waveforms(recording, peaks, features.embedding, kwargs["job_kwargs"])
 
@@ -193,7 +190,7 @@ def _interpolated() -> Iterator[None]:
             motions.append(estimate_motion(*args, **kwargs))
             raise _MotionKnown
 
-        with patch.object(sort, "estimate_motion", keep), warnings.catch_warnings():
+        with patch.object(sort, "estimate_motion", keep):
             try:
                 whole(traces, params, job_kwargs, record)
             except _MotionKnown:

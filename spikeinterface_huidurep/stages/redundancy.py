@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,25 +75,19 @@ def redundant_units(
     ]
     margin = ms_to_samples(2 * NEAR_MS, recording.sampling_frequency)
     larger = np.flatnonzero(~asked)
-    others = replace(
-        templates,
-        coefficients=templates.coefficients[larger],
-        channels=templates.channels[larger],
-        locations=templates.locations[larger],
-    )
     again = assign_spikes(
-        recording, others, motion, threshold=threshold, amplitude_std=amplitude_std,
+        recording, templates.select(larger), motion, threshold=threshold, amplitude_std=amplitude_std,
         slices=_around(recording, spikes[np.concatenate(chosen)], margin), job_kwargs=job_kwargs,
     )  # fmt: skip
     again["unit_index"] = larger[again["unit_index"]]
+    spread = 1 + variability**2 * templates.energy
     for unit, mine in zip(np.flatnonzero(asked), chosen, strict=True):
         loss = [
             _explained_near(spikes, spikes[spike], templates.locations, recording.sampling_frequency)
             - _explained_near(again, spikes[spike], templates.locations, recording.sampling_frequency)
             for spike in mine
         ]
-        spread = 1 + variability**2 * templates.energy[unit]
-        redundant[unit] = np.median(loss) < min_distance**2 * spread
+        redundant[unit] = np.median(loss) < min_distance**2 * spread[unit]
     if redundant.any():
         logger.info("redundancy: %d of %d units are explained by the others", redundant.sum(), len(redundant))
     return redundant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import toeplitz
@@ -65,6 +65,15 @@ class WhitenedTemplates:
     def of_unit(self, unit: int, displacement: np.ndarray) -> np.ndarray:
         """Coefficients of one unit at many displacements (um): (n, n_local, n_filters)."""
         return self._interpolated(np.full(len(displacement), unit), displacement)
+
+    def select(self, units: np.ndarray) -> WhitenedTemplates:
+        """Some of the units, (n,) int or (n_units,) bool."""
+        return replace(
+            self,
+            coefficients=self.coefficients[units],
+            channels=self.channels[units],
+            locations=self.locations[units],
+        )
 
     def slope(self) -> np.ndarray:
         """Change of the coefficients when the spike comes later: `coefficients @ slope().T`, (n_filters, n_filters)."""
