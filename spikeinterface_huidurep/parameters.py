@@ -181,8 +181,9 @@ def _is_integer(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-# length of a chunk: so many seconds of one channel, but no more than the longest
-CHUNK_CHANNEL_SECONDS, LONGEST_CHUNK_S = 128.0, 5.0
+# length of a chunk: so many seconds of one channel (24 MB, which the system lends again and again without clearing it
+# anew), within limits
+CHUNK_CHANNEL_SECONDS, SHORTEST_CHUNK_S, LONGEST_CHUNK_S = 192.0, 0.25, 5.0
 # what SpikeInterface has where nobody has said anything of chunks
 SPIKEINTERFACE_CHUNK = {"chunk_duration": "1s"}
 
@@ -206,7 +207,8 @@ def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 
         job_kwargs.setdefault("n_jobs", get_usable_cpu_count())
         job_kwargs.setdefault("pool_engine", "thread")
     if not _chunk_length(job_kwargs) and _chunk_length(everywhere) in ({}, SPIKEINTERFACE_CHUNK):
-        job_kwargs["chunk_duration"] = f"{min(max(CHUNK_CHANNEL_SECONDS / n_channels, 1.0), LONGEST_CHUNK_S):.2f}s"
+        length = min(max(CHUNK_CHANNEL_SECONDS / n_channels, SHORTEST_CHUNK_S), LONGEST_CHUNK_S)
+        job_kwargs["chunk_duration"] = f"{length:.2f}s"
     wanted = job_kwargs.get("progress_bar", everywhere.get("progress_bar", True))
     job_kwargs["progress_bar"] = bool(verbose and wanted)
     return fix_job_kwargs(job_kwargs)

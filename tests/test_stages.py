@@ -10,7 +10,6 @@ from sklearn.metrics import adjusted_rand_score
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
-from spikeinterface_huidurep.parameters import resolve_job_kwargs
 from spikeinterface_huidurep.stages import motion as motion_stage
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
@@ -19,7 +18,6 @@ from spikeinterface_huidurep.stages.detection import detect_peaks
 from spikeinterface_huidurep.stages.merging import merge_clusters
 from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
-from spikeinterface_huidurep.stages.preprocessing import preprocess
 from spikeinterface_huidurep.stages.quality import label_units
 from spikeinterface_huidurep.stages.redundancy import redundant_units
 from spikeinterface_huidurep.stages.refining import refine_units
@@ -179,71 +177,6 @@ def test_repeats_and_echoes_are_cleaned():
     kept = clean_spikes(spikes, 2, duration_s=4.0, censored_period=15)
     np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
     assert np.all(kept["unit_index"] == 0)
-
-
-def test_preprocessing_subtracts_the_median_and_counts_in_noise():
-    rng = np.random.default_rng(6)
-    common = 300 * rng.normal(size=(60000, 1))
-    own = rng.normal(size=(60000, 17)) * np.linspace(5, 40, 17)
-    recording = sc.NumpyRecording([(own + common).astype("float32")], RATE)
-    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(17), 20.0 * np.arange(17)]))
-    traces = preprocess(recording, apply_filter=False).get_traces()
-    assert traces.dtype == np.float32
-    assert np.allclose(1.4826 * np.median(np.abs(traces), axis=0), 1, atol=0.05)
-    # what all channels share is gone but for the median's own error
-    assert np.abs(np.corrcoef(traces.T, common[:, 0])[-1, :-1]).max() < 0.05
-    some = preprocess(recording, apply_filter=False).get_traces(channel_ids=recording.channel_ids[3:5])
-    assert np.array_equal(some, traces[:, 3:5])
-
-
-def test_no_median_is_subtracted_where_channels_share_no_noise():
-    """It would put an echo of large spikes on the channels that do not see them."""
-    rng = np.random.default_rng(7)
-    traces = rng.normal(size=(120000, 20)).astype("float32")
-    shape = waveform(0.0, 1.0)[:, :1]
-    for start in range(1000, 119000, 1500):
-        traces[start : start + len(shape)] += shape * np.repeat([30.0, 1.0, 0.0], [8, 6, 6])
-    recording = sc.NumpyRecording([traces], RATE)
-    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
-    far = preprocess(recording, apply_filter=False).get_traces()[:, 14:]
-    assert np.abs(np.corrcoef(np.column_stack([far, traces[:, 0]]).T)[-1, :-1]).max() < 0.03
-
-
-def test_artefacts_go_and_spikes_stay_on_a_probe_that_is_longer_than_a_neuron_reaches():
-    rng = np.random.default_rng(8)
-    quiet = rng.normal(size=(120000, 20)).astype("float32")
-    disturbed = quiet.copy()
-    decay = 100 * np.exp(-np.arange(80) / 15)
-    disturbed[50000:50080] += decay[:, None] * np.linspace(0.9, 1.1, 20)
-    disturbed[70000:70060] += 200.0 * (np.arange(20) < 10)
-
-    def preprocessed(traces, pitch):
-        recording = sc.NumpyRecording([traces], RATE)
-        recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), pitch * np.arange(20)]))
-        return preprocess(recording, apply_filter=False)
-
-    traces = preprocessed(disturbed, 20.0)
-    # the ends of an artefact may lie in another chunk
-    whole = traces.get_traces(start_frame=49000, end_frame=51000)
-    pieces = [traces.get_traces(start_frame=a, end_frame=b) for a, b in ((49000, 50010), (50010, 51000))]
-    assert np.array_equal(whole, np.concatenate(pieces))
-    left = whole[1000:1080]
-    assert np.abs(left).max() < 15 and np.abs(left[40:]).max() < 5
-    # half of the channels are no artefact, nor is what all channels of a short probe see, unless it is huge
-    assert traces.get_traces(start_frame=70000, end_frame=70060)[:, :10].min() > 150
-    assert np.abs(preprocessed(disturbed, 5.0).get_traces(start_frame=50000, end_frame=50001)).max() < 15
-    small = quiet.copy()
-    small[50000:50080] += 0.2 * decay[:, None]
-    assert preprocessed(small, 5.0).get_traces(start_frame=50000, end_frame=50001).mean() > 15
-    assert np.abs(preprocessed(small, 20.0).get_traces(start_frame=50000, end_frame=50001).mean()) < 1
-
-
-def test_fewer_channels_are_read_in_longer_chunks():
-    params = dict(job_kwargs={}, n_jobs=1)
-    seconds = [float(resolve_job_kwargs(params, False, n)["chunk_duration"][:-1]) for n in (1, 4, 64, 384)]
-    assert seconds == [5.0, 5.0, 2.0, 1.0]
-    given = dict(job_kwargs=dict(chunk_size=1000), n_jobs=1)
-    assert "chunk_duration" not in resolve_job_kwargs(given, False, 64)
 
 
 def test_selection_is_bounded_and_keeps_quiet_channels():

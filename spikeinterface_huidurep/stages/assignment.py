@@ -34,6 +34,11 @@ UNEXPLAINED = 0.02
 PASSED_POWER = 1e-3
 # frequencies of which the products are at once in the processor's cache
 BINS = 256
+# a block has at most so many values (samples times channels or units), so that its arrays stay in the cache and in
+# memory that is used again, but so many times the samples that are read beyond its ends
+BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
+# seconds in which a moving probe is taken to stand still
+STILL_S = 0.5
 
 
 def assign_spikes(
@@ -110,8 +115,6 @@ class PlacedTemplates(NamedTuple):
 class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
-    block_s = 0.5
-
     def __init__(self, recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion = recording, templates, motion
@@ -127,6 +130,9 @@ class MatchTemplates(PeakDetector):
         self.by_depth, self.whitening = by_depth, BandedMatrix(templates.whitening, by_depth)
         self.groups = _depth_groups(templates, self.depth_rank)
         self.margin = 3 * n_samples
+        self.block = max(BLOCK_VALUES // max(n_channels, templates.n_units), LEAST_BLOCK * n_samples)
+        if motion is not None:
+            self.block = min(self.block, int(STILL_S * self.sampling_frequency))
         self.still = self._placed(np.zeros(templates.n_units)) if motion is None else None
 
     def get_margin(self):
@@ -138,10 +144,10 @@ class MatchTemplates(PeakDetector):
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
         whitened = np.ascontiguousarray(self.whitening.of(np.take(traces, self.by_depth, axis=1)).T)
         n_chunk = traces.shape[0] - 2 * self.margin
-        block = n_chunk if self.motion is None else int(self.block_s * self.sampling_frequency)
         found = []
-        for start in range(0, max(n_chunk, 1), max(block, 1)):
-            stop = min(start + block, n_chunk)
+        # blocks of like length
+        edges = np.linspace(0, n_chunk, max(-(-n_chunk // self.block), 1) + 1).astype(int)
+        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
             placed = self.still or self._placed(self._displacement(middle, segment_index))
             spikes = self._match_block(whitened[:, start : stop + 2 * self.margin], placed)

@@ -89,4 +89,4 @@ def _write_chunk(segment_index, start_frame, end_frame, context):
     limits = np.iinfo(DTYPE)
     with context["paths"][segment_index].open("r+b") as file:
         file.seek(start_frame * traces.shape[1] * DTYPE.itemsize)
-        file.write(np.clip(steps, limits.min, limits.max, out=steps).astype(DTYPE).tobytes())
+        file.write(np.clip(steps, limits.min, limits.max, out=steps).astype(DTYPE))

@@ -14,6 +14,8 @@ MAD_TO_STD = 1.4826
 WITHIN_SHARE = 0.1
 # ... and so long before and after, ms
 ARTEFACT_MS = 3.0
+# shorter rows are sorted faster than parted
+LONG_ROW = 2000
 
 
 class NoiseUnitsRecording(BasePreprocessor):
@@ -100,20 +102,22 @@ def common_part(traces: np.ndarray, spared: float, margin: int) -> np.ndarray:
     -------
     (n_samples,) float32
     """
-    ranked, n = np.sort(traces, axis=-1), traces.shape[-1]
-    median = _middle(ranked)
     if spared == 0:
-        return median
-    few = int(WITHIN_SHARE * n)
-    artefact = (ranked[:, few] > spared) | (ranked[:, n - 1 - few] < -spared)
-    # the largest of a window is a dilation
-    artefact = maximum_filter1d(artefact.view("uint8"), 2 * margin + 1, mode="constant")
-    return np.where(artefact, median, np.float32(0))
+        return median_of_rows(traces)
+    nearly_all = traces.shape[-1] - int(WITHIN_SHARE * traces.shape[-1])
+    above, below = np.count_nonzero(traces > spared, axis=-1), np.count_nonzero(traces < -spared, axis=-1)
+    artefact = np.maximum(above, below) >= nearly_all
+    common = np.zeros(len(traces), dtype="float32")
+    if artefact.any():
+        # the largest of a window is a dilation
+        artefact = maximum_filter1d(artefact.view("uint8"), 2 * margin + 1, mode="constant").view(bool)
+        common[artefact] = median_of_rows(traces[artefact])
+    return common
 
 
 def median_of_rows(rows: np.ndarray) -> np.ndarray:
     """
-    Median of each row, which numpy finds several times as fast by sorting as with `median`.
+    Median of each row, which numpy finds several times as fast by sorting, or parting long ones, as with `median`.
 
     Parameters
     ----------
@@ -124,9 +128,12 @@ def median_of_rows(rows: np.ndarray) -> np.ndarray:
     -------
     (...,) float32
     """
-    return _middle(np.sort(rows, axis=-1))
-
-
-def _middle(ranked):
-    n = ranked.shape[-1]
-    return (0.5 * (ranked[..., (n - 1) // 2].astype("float64") + ranked[..., n // 2])).astype("float32")
+    n = rows.shape[-1]
+    if n < LONG_ROW:
+        ranked = np.sort(rows, axis=-1)
+        lower, upper = ranked[..., (n - 1) // 2], ranked[..., n // 2]
+    else:
+        parted = np.partition(rows, n // 2, axis=-1)
+        upper = parted[..., n // 2]
+        lower = upper if n % 2 else parted[..., : n // 2].max(axis=-1)
+    return (0.5 * (lower.astype("float64") + upper)).astype("float32")

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from spikeinterface.core import BaseRecording, get_channel_distances, get_random_data_chunks
 from spikeinterface.core.core_tools import ms_to_samples
-from spikeinterface.preprocessing import bandpass_filter, unsigned_to_signed
+from spikeinterface.preprocessing import unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ..checks import check_finite
+from .bandpass import BandpassRecording
 from .gaps import FilledRecording, still_samples
 from .noise_units import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 
@@ -84,7 +85,7 @@ def preprocess(
     traces = FilledRecording(traces, median_of_rows(raw[moving][::STRIDE].T).tolist())
     if apply_filter:
         nyquist = traces.sampling_frequency / 2
-        traces = bandpass_filter(traces, freq_min, min(freq_max, 0.95 * nyquist), filter_order=3, dtype="float32")
+        traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * nyquist))
     else:
         traces = traces.astype("float32")
 
@@ -102,7 +103,7 @@ def preprocess(
     noise = _noise(sample)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
-    offset = -np.median(sample, axis=0) / noise * (not apply_filter)
+    offset = np.zeros(len(noise)) if apply_filter else -np.median(sample, axis=0) / noise
     scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), spared)
     gains = recording.get_channel_gains()
     kept = recording.ids_to_indices(scaled.channel_ids)

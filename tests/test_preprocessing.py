@@ -1,0 +1,122 @@
+"""Preprocessing: the band-pass, the common median and the noise, on traces with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import spikeinterface.core as sc
+from spikeinterface.preprocessing import bandpass_filter
+
+from spikeinterface_huidurep.parameters import resolve_job_kwargs
+from spikeinterface_huidurep.stages.bandpass import BandpassRecording
+from spikeinterface_huidurep.stages.noise_units import common_part, median_of_rows
+from spikeinterface_huidurep.stages.preprocessing import preprocess
+
+RATE = 30000.0
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("n_channels", [1, 7])
+def test_band_pass_is_that_of_spikeinterface(dtype, n_channels):
+    rng = np.random.default_rng(0)
+    # an offset a thousand times the noise, and a slow wave
+    slow = 3000.0 + 500.0 * np.sin(2 * np.pi * 10.0 * np.arange(20000) / RATE)[:, None]
+    traces = (slow + rng.normal(0.0, 20.0, (20000, n_channels))).astype(dtype)
+    recording = sc.NumpyRecording([traces, traces[:50]], RATE)
+    ours = BandpassRecording(recording, 300.0, 6000.0)
+    theirs = bandpass_filter(recording, 300.0, 6000.0, filter_order=3, dtype="float32")
+    # at both ends, between chunks, and in a segment shorter than the margin
+    for segment, start, end in ((0, 0, 20000), (0, 0, 7001), (0, 7001, 20000), (1, 0, 50), (1, 10, 11)):
+        a, b = (r.get_traces(segment_index=segment, start_frame=start, end_frame=end) for r in (ours, theirs))
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=0.02)
+    assert ours.is_filtered()
+
+
+def test_band_pass_takes_out_what_is_outside_and_keeps_what_is_inside():
+    time_s = np.arange(30000) / RATE
+    tones = np.column_stack([np.sin(2 * np.pi * frequency * time_s) for frequency in (30.0, 1000.0, 12000.0)])
+    filtered = BandpassRecording(sc.NumpyRecording(tones.astype("float32"), RATE), 300.0, 6000.0).get_traces()
+    filtered, tones = filtered[3000:-3000], tones[3000:-3000]
+    np.testing.assert_allclose(filtered[:, 1], tones[:, 1], atol=0.02)
+    assert np.abs(filtered[:, [0, 2]]).max() < 0.02
+
+
+@pytest.mark.parametrize("n", [1, 2, 383, 384, 2999, 3000])
+def test_medians_of_short_and_long_rows(n):
+    rows = np.random.default_rng(n).normal(size=(3, n)).astype("float32")
+    np.testing.assert_allclose(median_of_rows(rows), np.median(rows, axis=1), rtol=1e-6)
+
+
+def test_the_common_part_is_the_median_near_artefacts_alone():
+    traces = np.random.default_rng(0).normal(0.0, 1.0, (1000, 20)).astype("float32")
+    traces[500, :19] -= 40.0
+    traces[200, :15] -= 40.0
+    near = np.abs(np.arange(1000) - 500) <= 30
+    np.testing.assert_allclose(common_part(traces, 10.0, 30), np.where(near, np.median(traces, axis=1), 0.0), rtol=1e-5)
+    np.testing.assert_allclose(common_part(traces, 0.0, 0), np.median(traces, axis=1), rtol=1e-5)
+
+
+def test_preprocessing_subtracts_the_median_and_counts_in_noise():
+    rng = np.random.default_rng(6)
+    common = 300 * rng.normal(size=(60000, 1))
+    own = rng.normal(size=(60000, 17)) * np.linspace(5, 40, 17)
+    recording = sc.NumpyRecording([(own + common).astype("float32")], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(17), 20.0 * np.arange(17)]))
+    traces = preprocess(recording, apply_filter=False).get_traces()
+    assert traces.dtype == np.float32
+    assert np.allclose(1.4826 * np.median(np.abs(traces), axis=0), 1, atol=0.05)
+    # what all channels share is gone but for the median's own error
+    assert np.abs(np.corrcoef(traces.T, common[:, 0])[-1, :-1]).max() < 0.05
+    some = preprocess(recording, apply_filter=False).get_traces(channel_ids=recording.channel_ids[3:5])
+    assert np.array_equal(some, traces[:, 3:5])
+
+
+def test_no_median_is_subtracted_where_channels_share_no_noise():
+    """It would put an echo of large spikes on the channels that do not see them."""
+    rng = np.random.default_rng(7)
+    traces = rng.normal(size=(120000, 20)).astype("float32")
+    shape = -np.exp(-((np.arange(-24, 48)[:, None] / 4.0) ** 2) / 2)
+    for start in range(1000, 119000, 1500):
+        traces[start : start + len(shape)] += shape * np.repeat([30.0, 1.0, 0.0], [8, 6, 6])
+    recording = sc.NumpyRecording([traces], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
+    far = preprocess(recording, apply_filter=False).get_traces()[:, 14:]
+    assert np.abs(np.corrcoef(np.column_stack([far, traces[:, 0]]).T)[-1, :-1]).max() < 0.03
+
+
+def test_artefacts_go_and_spikes_stay_on_a_probe_that_is_longer_than_a_neuron_reaches():
+    rng = np.random.default_rng(8)
+    quiet = rng.normal(size=(120000, 20)).astype("float32")
+    disturbed = quiet.copy()
+    decay = 100 * np.exp(-np.arange(80) / 15)
+    disturbed[50000:50080] += decay[:, None] * np.linspace(0.9, 1.1, 20)
+    disturbed[70000:70060] += 200.0 * (np.arange(20) < 10)
+
+    def preprocessed(traces, pitch):
+        recording = sc.NumpyRecording([traces], RATE)
+        recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), pitch * np.arange(20)]))
+        return preprocess(recording, apply_filter=False)
+
+    traces = preprocessed(disturbed, 20.0)
+    # the ends of an artefact may lie in another chunk
+    whole = traces.get_traces(start_frame=49000, end_frame=51000)
+    pieces = [traces.get_traces(start_frame=a, end_frame=b) for a, b in ((49000, 50010), (50010, 51000))]
+    assert np.array_equal(whole, np.concatenate(pieces))
+    left = whole[1000:1080]
+    assert np.abs(left).max() < 15 and np.abs(left[40:]).max() < 5
+    # half of the channels are no artefact, nor is what all channels of a short probe see, unless it is huge
+    assert traces.get_traces(start_frame=70000, end_frame=70060)[:, :10].min() > 150
+    assert np.abs(preprocessed(disturbed, 5.0).get_traces(start_frame=50000, end_frame=50001)).max() < 15
+    small = quiet.copy()
+    small[50000:50080] += 0.2 * decay[:, None]
+    assert preprocessed(small, 5.0).get_traces(start_frame=50000, end_frame=50001).mean() > 15
+    assert np.abs(preprocessed(small, 20.0).get_traces(start_frame=50000, end_frame=50001).mean()) < 1
+
+
+def test_fewer_channels_are_read_in_longer_chunks():
+    params = dict(job_kwargs={}, n_jobs=1)
+    seconds = [float(resolve_job_kwargs(params, False, n)["chunk_duration"][:-1]) for n in (1, 4, 64, 384)]
+    assert seconds == [5.0, 5.0, 3.0, 0.5]
+    given = dict(job_kwargs=dict(chunk_size=1000), n_jobs=1)
+    assert "chunk_duration" not in resolve_job_kwargs(given, False, 64)
