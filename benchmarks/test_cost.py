@@ -7,8 +7,8 @@ Not a test that passes or fails: it measures, with pytest-benchmark. `benchmarks
     python benchmarks/table.py cost.json
 
 Recordings are those of SpikeInterface's generator (64 channels, 50 units): 60 s and more of it, and 60 s (at last
-300 s) of it stacked along the shank, in each part turned in time by another amount, so that no two parts fire together. The figures are
-those of a process of its own, run time without its start; run it on a machine that does nothing else.
+300 s) of it stacked along the shank, in each part turned in time by another amount, so that no two parts fire together.
+The figures are those of a process of its own, run time without its start; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """What each part of the sorter brings: the same recordings sorted with one part replaced or left out at a time.
 
     python docs/sorter_ablation.py HELDOUT ablation --duration 100
+    python docs/encoder_ablation.py LIBRARIES HELDOUT runs --only "both losses" "without drift"
+    python docs/sorter_ablation.py HELDOUT ablation --recordings two_column_zigzag --parts encoder \
+        --models "with drift views=runs/both_losses_all_views/encoder.safetensors" \
+        "without=runs/without_drift/encoder.safetensors"
 
 HELDOUT is a folder of template libraries of cell models that the encoder was not trained on (`huidurep templates
 --cell-models evaluation`). Each sort has a file there and is not done again.
@@ -316,12 +320,15 @@ def main() -> None:
     parser.add_argument("--recordings", nargs="*", default=[*STILL, *MOVING])
     parser.add_argument("--parts", nargs="*", help="only those whose name holds one of these words")
     parser.add_argument("--duration", type=float, default=None, help="s of each recording")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME=FILE", help="other weights to sort with")
     parser.add_argument("--cache", type=Path)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    models = dict(model.split("=", 1) for model in args.models)
+    other_models = {f"encoder {name}": (_in_sort(), {"model": file}) for name, file in models.items()}
     for name in args.recordings:
         truth = get_recording(name, args.cache, args.templates, args.duration)
-        parts = ALWAYS | (ON_MOVING_PROBES if truth.motion is not None else ON_STILL_PROBES)
+        parts = ALWAYS | (ON_MOVING_PROBES if truth.motion is not None else ON_STILL_PROBES) | other_models
         for part, (context, changed) in parts.items():
             path = args.output / f"{name}-{list(parts).index(part)}.csv"
             if path.exists() or (args.parts and not any(word in part for word in args.parts)):
