@@ -167,6 +167,16 @@ def test_two_neurons_in_one_cluster_are_split(two_units):
     assert whole.max() == 0
 
 
+def test_a_unit_whose_spikes_were_detected_late_is_not_split(two_units):
+    recording, samples, labels, _ = two_units
+    found = samples[labels == 0]
+    found = found + 3 * (np.arange(len(found)) % 4 == 0)
+    one = np.zeros(len(found), int)
+    space = whiten_templates(templates_for(recording, found, one, [80.0]), WHITE)
+    split = split_units(recording, peaks_at(found), one, np.zeros(len(found)), space, job_kwargs=JOB)
+    assert split.max() == 0
+
+
 def test_repeats_and_echoes_are_cleaned():
     train = np.arange(1000, 101000, 1000)
     spikes = np.zeros(2 * len(train) + 1, dtype=spike_dtype)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from spikeinterface.core import BaseRecording
+from spikeinterface.core.core_tools import ms_to_samples
 
 from .chunks import run_in_chunks, spikes_in_chunk
 from .mixtures import separate_sources
-from .template_space import WhitenedTemplates
+from .template_space import N_SUBSAMPLE, WhitenedTemplates
 
 # a split needs less distance than clusters that are not merged: two sources are evidence by themselves
 SPLIT_SHARE = 0.85
+# largest time between the detection of two spikes of one unit, relative to their waveform
+MAX_LAG_MS = 0.1
 
 
 def split_units(
@@ -92,18 +95,30 @@ def split_units(
 def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
     """Whitened coefficients of each spike less the scaled and shifted template, (n_spikes, n_values) float32."""
     values = _whitened_spikes(recording, spikes, labels, templates, job_kwargs)
+    max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels == unit)
         if len(here) == 0:
             continue
-        coefficients = templates.of_unit(unit, displacement[here])
-        # a spike that is larger or a fraction of a sample late is no other neuron's
-        expected = _unit_norm(coefficients.reshape(len(here), -1))
-        late = _unit_norm((coefficients @ templates.slope().T).reshape(len(here), -1))
+        expected, late = _best_shifted(values[here], templates.of_unit(unit, displacement[here]), templates, max_lag)
+        # a spike that is larger, or was detected sooner or later, is no other neuron's
         late = _unit_norm(late - (late * expected).sum(axis=1, keepdims=True) * expected)
         for direction in (expected, late):
             values[here] -= (values[here] * direction).sum(axis=1, keepdims=True) * direction
     return values
+
+
+def _best_shifted(values, coefficients, templates, max_lag):
+    """What the template looks like at the lag at which it fits each spike best, of unit norm, and its change in time."""
+    middle = templates.response.shape[3] // 2
+    answers = templates.response[N_SUBSAMPLE // 2, :, :, middle - max_lag - 1 : middle + max_lag + 2]
+    shifted = np.einsum("ncq,kql->lnck", coefficients, answers, optimize=True).reshape(answers.shape[2], *values.shape)
+    inner = shifted[1:-1]
+    norm = np.maximum(np.linalg.norm(inner, axis=2), 1e-9)
+    best = (np.einsum("lnv,nv->ln", inner, values) / norm).argmax(axis=0)
+    rows = np.arange(len(values))
+    change = shifted[best + 2, rows] - shifted[best, rows]
+    return inner[best, rows] / norm[best, rows][:, None], _unit_norm(change)
 
 
 def _unit_norm(rows):
