@@ -167,14 +167,18 @@ def test_two_neurons_in_one_cluster_are_split(two_units):
     assert whole.max() == 0
 
 
-def test_a_unit_whose_spikes_were_detected_late_is_not_split(two_units):
-    recording, samples, labels, _ = two_units
-    found = samples[labels == 0]
-    found = found + 3 * (np.arange(len(found)) % 4 == 0)
-    one = np.zeros(len(found), int)
-    space = whiten_templates(templates_for(recording, found, one, [80.0]), WHITE)
-    split = split_units(recording, peaks_at(found), one, np.zeros(len(found)), space, job_kwargs=JOB)
-    assert split.max() == 0
+def test_a_unit_some_of_whose_spikes_were_detected_late_is_not_split():
+    widths = [3.0, 2.0, 3.0, 6.0, 8.0]
+    at = [np.arange(1000, 598000, 400)] + [np.arange(1200 + 400 * unit, 598000, 4000) for unit in range(1, 5)]
+    depths = 40 + 30.0 * np.arange(5)
+    spikes = [(s, waveform(depths[unit], 8.0, widths[unit])) for unit in range(5) for s in at[unit]]
+    recording = recording_with(spikes, duration_s=20.0)
+    at[0] = at[0] + 4 * (np.arange(len(at[0])) % 12 == 0)
+    found, labels = np.concatenate(at), np.repeat(np.arange(5), [len(samples) for samples in at])
+    found, labels = found[np.argsort(found)], labels[np.argsort(found)]
+    space = whiten_templates(templates_for(recording, found, labels, depths), WHITE)
+    split = split_units(recording, peaks_at(found), labels, np.zeros(len(found)), space, job_kwargs=JOB)
+    assert split.max() == 4
 
 
 def test_repeats_and_echoes_are_cleaned():

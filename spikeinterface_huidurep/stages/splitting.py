@@ -109,7 +109,7 @@ def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
 
 
 def _best_shifted(values, coefficients, templates, max_lag):
-    """What the template looks like at the lag at which it fits each spike best, of unit norm, and its change in time."""
+    """The template at the lag at which it fits each spike best, of unit norm, and its change in time."""
     middle = templates.response.shape[3] // 2
     answers = templates.response[N_SUBSAMPLE // 2, :, :, middle - max_lag - 1 : middle + max_lag + 2]
     shifted = np.einsum("ncq,kql->lnck", coefficients, answers, optimize=True).reshape(answers.shape[2], *values.shape)
