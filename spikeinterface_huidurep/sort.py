@@ -38,6 +38,9 @@ logger = logging.getLogger("spikeinterface_huidurep")
 ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
 # templates that follow an estimated motion are less certain: they have to be further apart, by this factor
 MOVING = 1.2
+# of a spike's objective its template may leave behind this part, and more where it follows an estimated motion; the
+# less it is, the smaller the spikes that are found under large ones
+UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
 
 
 def sort_recording(
@@ -154,7 +157,8 @@ def find_units(
     spikes = record.run(
         "assign spikes", assign_spikes, traces, space, motion,
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
-        refractory_ms=params["censored_period_ms"], job_kwargs=job_kwargs,
+        refractory_ms=params["censored_period_ms"],
+        unexplained=UNEXPLAINED_STILL if motion is None else UNEXPLAINED_MOVING, job_kwargs=job_kwargs,
     )  # fmt: skip
     spikes["confidence"] = estimate_confidence(
         spikes, space.energy,

@@ -126,6 +126,24 @@ def test_small_spikes_are_found_beside_large_ones():
     assert np.isin(first + 9, (found[:, None] + np.arange(-3, 4)).ravel()).mean() > 0.95
 
 
+def test_the_less_a_template_leaves_behind_the_smaller_the_spikes_under_it_that_are_found():
+    large, small = waveform(80.0, 40.0), waveform(95.0, 6.0, width=6.0)
+    first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
+    samples, labels = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
+    order = np.argsort(samples)
+    apart = recording_with([(s, large) for s in first] + [(s, small) for s in second])
+    space = whiten_templates(templates_for(apart, samples[order], labels[order], [80.0, 95.0]), WHITE)
+    together = recording_with([(s, large) for s in first] + [(s + 9, small) for s in first], seed=1)
+
+    def found(unexplained):
+        spikes = assign_spikes(together, space, unexplained=unexplained, job_kwargs=JOB)
+        samples = spikes["sample_index"][spikes["unit_index"] == 1]
+        return np.isin(first + 9, (samples[:, None] + np.arange(-3, 4)).ravel()).mean()
+
+    assert found(0.0) > 0.9
+    assert found(0.1) < 0.1
+
+
 def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units):
     """What a template explains in part only is left out; the spikes of its own unit stay."""
     recording, samples, labels, shapes = two_units

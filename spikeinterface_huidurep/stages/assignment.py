@@ -28,8 +28,6 @@ spike_dtype = np.dtype(
 AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
-# a template may leave this fraction of a spike behind (squared: 14 % of its norm), more where it moves fast
-UNEXPLAINED = 0.02
 # frequencies at which the filters have less than this of their largest power are left out
 PASSED_POWER = 1e-3
 # frequencies of which the products are at once in the processor's cache
@@ -50,6 +48,7 @@ def assign_spikes(
     amplitude_std: float = 0.12,
     amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
     refractory_ms: float = 0.5,
+    unexplained: float = 0.02,
     slices: list[tuple[int, int, int]] | None = None,
     job_kwargs: dict | None = None,
 ) -> np.ndarray:
@@ -76,6 +75,9 @@ def assign_spikes(
         Amplitudes, as a fraction of the template's, that count as a spike of the unit.
     refractory_ms : float
         Time around a spike in which its unit is not looked for again.
+    unexplained : float
+        Fraction of a spike's objective that its template may leave behind (0.02 is 14 % of its norm): at its place no
+        spike is made of less.
     slices : list of (segment_index, start_frame, end_frame), optional
         Look only there.
     job_kwargs : dict, optional
@@ -90,7 +92,9 @@ def assign_spikes(
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
-    node = MatchTemplates(recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms)
+    node = MatchTemplates(
+        recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained
+    )
     spikes = run_node_pipeline(
         recording, [node], job_kwargs or {}, job_name="assign spikes", squeeze_output=True, slices=slices
     )
@@ -115,10 +119,13 @@ class PlacedTemplates(NamedTuple):
 class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
-    def __init__(self, recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms):
+    def __init__(
+        self, recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained
+    ):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion = recording, templates, motion
         self.threshold, self.stiffness, self.amplitude_limits = threshold, amplitude_std**-2, amplitude_limits
+        self.unexplained = unexplained
         self.sampling_frequency = recording.sampling_frequency
         self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
         self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
@@ -230,7 +237,7 @@ class MatchTemplates(PeakDetector):
             self.stiffness,
             *self.amplitude_limits,
             self.refractory,
-            UNEXPLAINED,
+            self.unexplained,
         )
         spikes = np.zeros(len(samples), dtype=spike_dtype)
         # the filters start `nbefore` samples before the spike
