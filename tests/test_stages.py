@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import spikeinterface.core as sc
@@ -15,6 +17,8 @@ from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.confidence import estimate_confidence
 from spikeinterface_huidurep.stages.detection import detect_peaks
+from spikeinterface_huidurep.stages.distances import template_distances
+from spikeinterface_huidurep.stages.inseparable import inseparable_pairs
 from spikeinterface_huidurep.stages.merging import merge_clusters
 from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
@@ -371,6 +375,23 @@ def test_a_template_of_the_largest_spikes_is_made_right():
     trough = [-one.dense(0, N_CHANNELS)[0].min() for one in (templates, refined)]
     assert trough[0] > 9.2
     assert abs(trough[1] - 8.0) < 0.6
+
+
+@pytest.mark.parametrize("depth, one", [(100.0, True), (113.0, False)])
+def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_one_source(depth, one):
+    at = np.arange(1000, 298000, 600)
+    labels = np.arange(len(at)) % 2
+    shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
+    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
+    templates = templates_for(recording, at, labels, [100.0, 106.0])
+    if one:  # a template made of collisions with another neuron
+        waveforms = templates.waveforms.copy()
+        waveforms[1, 0] += waveform(150.0, 4.0, width=6.0)[:, templates.channels[1]]
+        templates = replace(templates, waveforms=waveforms)
+    distance, _ = template_distances(whiten_templates(templates, WHITE), templates.counts, amplitude_std=0.12)
+    assert 3.5 < distance[0, 1] < 6.0
+    found = inseparable_pairs(recording, peaks_at(at), labels, templates, WHITE, furthest=6.0, job_kwargs=JOB)
+    assert np.array_equal(found, np.array([[False, one], [one, False]]))
 
 
 def test_refining_joins_what_is_one_unit(two_units):

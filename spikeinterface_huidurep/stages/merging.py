@@ -20,7 +20,7 @@ def merge_clusters(
     merge_threshold: float = 3.4,
     apart_factor: float = 1.6,
     max_shared: float = 0.3,
-    across_drift: np.ndarray | None = None,
+    other_distance: np.ndarray | None = None,
     amplitude_std: float = 0.12,
     variability: float = 0.08,
     max_distance_um: float = 60.0,
@@ -43,8 +43,9 @@ def merge_clusters(
     apart_factor, max_shared : float
         The threshold is larger by this factor for clusters that have no more than this share of their displacements in
         common: two neurons are there whatever the displacement, while drift cuts one into such pieces.
-    across_drift : (n_clusters, n_clusters) float, optional
-        From `distances_across_drift`: relative to the distance at which clusters are merged, so that one is the limit.
+    other_distance : (n_clusters, n_clusters) float, optional
+        What else says that two are one, such as `distances_across_drift`: relative to the distance at which clusters
+        are merged, so that one is the limit. The smaller distance counts.
     amplitude_std, variability : float
         How much one neuron's amplitude and the shape of its waveform vary, as a fraction of its norm; it adds to the
         noise.
@@ -76,8 +77,8 @@ def merge_clusters(
     relative = distance / merge_threshold
     if counts.shape[1] > 1:
         relative[shared_displacements(counts) <= max_shared] /= apart_factor
-    if across_drift is not None:
-        relative = np.minimum(relative, across_drift)
+    if other_distance is not None:
+        relative = np.minimum(relative, other_distance)
     condensed = squareform(np.minimum(relative, FAR), checks=False)
     flat = fcluster(linkage(condensed, method="average"), t=1.0, criterion="distance")
     flat[_late_copies(templates, n_spikes, max_lag, max_distance_um)] = 0

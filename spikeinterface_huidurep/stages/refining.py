@@ -12,6 +12,7 @@ from spikeinterface.core.core_tools import ms_to_samples
 
 from .assignment import assign_spikes
 from .confidence import estimate_confidence
+from .inseparable import inseparable_pairs
 from .merging import merge_clusters, relabel
 from .motion import displacement_at
 from .noise import NoiseModel
@@ -34,6 +35,8 @@ KEPT = 3
 SAME = 0.7
 # the units were told apart before: they are one only if refining has made them so, nearer than what was merged then
 SAME_AGAIN = 0.75
+# units up to so many times as far apart as what is merged are one where their spikes have one source
+FURTHEST = 1.25
 SLICE_S = 2.0
 
 
@@ -107,12 +110,22 @@ def refine_units(
     real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME) & ~redundant
     refined = refined.select(real)
     labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
+    max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
+    other_distance = None
+    if motion is None:  # what is left of a motion would split any two
+        one = inseparable_pairs(
+            recording, spikes, labels, refined, noise,
+            merge_threshold=merge_threshold, furthest=FURTHEST * merge_threshold, max_lag=max_lag,
+            amplitude_std=amplitude_std, job_kwargs=job_kwargs,
+        )  # fmt: skip
+        other_distance = np.where(one, 0.0, np.inf)
     group, lags = merge_clusters(
         whiten_templates(refined, noise),
         refined.counts,
         merge_threshold=SAME_AGAIN * merge_threshold,
+        other_distance=other_distance,
         amplitude_std=amplitude_std,
-        max_lag=ms_to_samples(MAX_LAG_MS, recording.sampling_frequency),
+        max_lag=max_lag,
     )
     n_merged = int(group.max(initial=-1)) + 1
     if n_merged < refined.n_units:

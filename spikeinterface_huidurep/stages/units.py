@@ -129,7 +129,7 @@ def make_units(
         whiten_templates(templates, noise),
         templates.counts,
         merge_threshold=merge_threshold,
-        across_drift=distances_across_drift(embedding, labels, locations, templates.counts, seed=seed),
+        other_distance=distances_across_drift(embedding, labels, locations, templates.counts, seed=seed),
         amplitude_std=amplitude_std,
         max_lag=max_lag,
     )
