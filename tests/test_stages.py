@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
-from sklearn.metrics import adjusted_rand_score
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
@@ -20,7 +19,6 @@ from spikeinterface_huidurep.stages.detection import detect_peaks
 from spikeinterface_huidurep.stages.distances import template_distances
 from spikeinterface_huidurep.stages.inseparable import inseparable_pairs
 from spikeinterface_huidurep.stages.merging import merge_clusters
-from spikeinterface_huidurep.stages.mixtures import separate_sources
 from spikeinterface_huidurep.stages.noise import NoiseModel
 from spikeinterface_huidurep.stages.quality import label_units
 from spikeinterface_huidurep.stages.redundancy import redundant_units
@@ -116,15 +114,21 @@ def test_overlapping_spikes_are_all_found(two_units):
         assert len(found) <= 1.03 * len(first)
 
 
-def test_small_spikes_are_found_beside_large_ones():
-    """A large unit's spikes leave something behind, but not at another place on the probe."""
-    large, small = waveform(60.0, 60.0), waveform(150.0, 6.0, width=5.0)
+def small_under_large(large, small, depths):
+    """Spikes of a large unit, those of a small one 9 samples after each; when the large ones come; both templates."""
     first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
     samples, labels = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
     order = np.argsort(samples)
     apart = recording_with([(s, large) for s in first] + [(s, small) for s in second])
-    space = whiten_templates(templates_for(apart, samples[order], labels[order], [60.0, 150.0]), WHITE)
+    space = whiten_templates(templates_for(apart, samples[order], labels[order], depths), WHITE)
     together = recording_with([(s, large) for s in first] + [(s + 9, small) for s in first], seed=1)
+    return together, first, space
+
+
+def test_small_spikes_are_found_beside_large_ones():
+    """A large unit's spikes leave something behind, but not at another place on the probe."""
+    large, small = waveform(60.0, 60.0), waveform(150.0, 6.0, width=5.0)
+    together, first, space = small_under_large(large, small, [60.0, 150.0])
     spikes = assign_spikes(together, space, job_kwargs=JOB)
     found = spikes["sample_index"][spikes["unit_index"] == 1]
     assert np.isin(first + 9, (found[:, None] + np.arange(-3, 4)).ravel()).mean() > 0.95
@@ -132,12 +136,7 @@ def test_small_spikes_are_found_beside_large_ones():
 
 def test_the_less_a_template_leaves_behind_the_smaller_the_spikes_under_it_that_are_found():
     large, small = waveform(80.0, 40.0), waveform(95.0, 6.0, width=6.0)
-    first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
-    samples, labels = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
-    order = np.argsort(samples)
-    apart = recording_with([(s, large) for s in first] + [(s, small) for s in second])
-    space = whiten_templates(templates_for(apart, samples[order], labels[order], [80.0, 95.0]), WHITE)
-    together = recording_with([(s, large) for s in first] + [(s + 9, small) for s in first], seed=1)
+    together, first, space = small_under_large(large, small, [80.0, 95.0])
 
     def found(unexplained):
         spikes = assign_spikes(together, space, unexplained=unexplained, job_kwargs=JOB)
@@ -341,28 +340,6 @@ def test_small_spikes_on_several_channels_are_detected():
     assert np.all(np.diff(peaks["sample_index"]) >= 0)
 
 
-def test_sources_are_counted_by_the_known_noise():
-    rng = np.random.default_rng(4)
-
-    def blob(n, *centre):
-        return rng.normal(size=(n, 10)) + np.pad(np.array(centre, float), (0, 10 - len(centre)))
-
-    one = separate_sources(blob(400), min_size=20, min_separation=3.4)
-    assert one.max() == 0
-    # nothing but their number lies between two sources 4 apart, one of them with a fifth of the other's points
-    points = np.concatenate([blob(300), blob(60, 4.0), blob(150, 0.0, 6.0)])
-    truth = np.repeat([0, 1, 2], [300, 60, 150])
-    found = separate_sources(points, min_size=20, min_separation=3.4)
-    assert adjusted_rand_score(truth, found) > 0.85
-    # few spikes of one neuron in a cluster that is another's
-    points = np.concatenate([blob(600), blob(25, 0.0, 0.0, 7.0)])
-    found = separate_sources(points, min_size=20, min_separation=3.4)
-    assert adjusted_rand_score(np.repeat([0, 1], [600, 25]), found) > 0.95
-    # a few far points are no source
-    outliers = np.concatenate([blob(400), 15 * rng.normal(size=(10, 10))])
-    assert separate_sources(outliers, min_size=20, min_separation=3.4).max() == 0
-
-
 def test_a_template_of_the_largest_spikes_is_made_right():
     """Clusters of small units hold their larger spikes: refined, the template is that of all of them."""
     rng = np.random.default_rng(5)
@@ -434,20 +411,6 @@ def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():
     spikes["gain"] = np.where(spikes["unit_index"] == 0, 95.0, 15.0)
     kept = clean_spikes(spikes, 2, duration_s=10.0, censored_period=15, energy=np.array([100.0, 100.0]))
     np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0])
-
-
-def test_a_continuum_is_one_source_and_two_balls_are_two():
-    """Spikes of far neurons, of all sizes, fill the space between them; two neurons leave it as empty as noise does."""
-    rng = np.random.default_rng(5)
-    points = rng.normal(size=(600, 20))
-    along = np.zeros(20)
-    along[3] = 1.0
-    continuum = points + rng.uniform(-6, 6, 600)[:, None] * along
-    assert separate_sources(continuum, min_size=20, min_separation=3.4).max() == 0
-    truth = np.arange(600) % 3 == 0
-    labels = separate_sources(points + np.where(truth, 2.5, -2.5)[:, None] * along, min_size=20, min_separation=3.4)
-    assert labels.max() == 1
-    assert adjusted_rand_score(truth, labels) > 0.9
 
 
 @pytest.mark.parametrize("moves", [True, False])
