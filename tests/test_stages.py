@@ -381,13 +381,14 @@ def test_refining_joins_what_is_one_unit(two_units):
         assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
 
 
-def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units):
+@pytest.mark.parametrize("lag", [20, 38])
+def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units, lag):
     """A third unit is made of overlaps of the first two; a fourth, with as few spikes, is a neuron."""
     shapes = [*two_units[3], waveform(100.0, 9.0, width=8.0)]
     first = np.arange(1000, 290000, 1000)
     spikes = [(s, shapes[0]) for s in first] + [(s + 400, shapes[1]) for s in first]
     both, rare = np.arange(11700, 290000, 12000), np.arange(5700, 290000, 12000)
-    spikes += [(s + lag, shapes[unit]) for s in both for unit, lag in ((0, 0), (1, 20))]
+    spikes += [(s + later, shapes[unit]) for s in both for unit, later in ((0, 0), (1, lag))]
     spikes += [(s, shapes[2]) for s in rare]
     recording = recording_with(spikes)
     samples = np.concatenate([first, first + 400, both, rare])

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 from spikeinterface.core import BaseRecording
-from spikeinterface.core.core_tools import ms_to_samples
 
 from .assignment import assign_spikes
 from .template_space import WhitenedTemplates
 
 logger = logging.getLogger("spikeinterface_huidurep")
-
-# so near to a spike, in time and in space, the spikes of others may be what it is made of
-NEAR_MS, NEAR_UM = 1.0, 100.0
 
 
 def redundant_units(
@@ -37,7 +33,9 @@ def redundant_units(
 
     Spikes of two neurons that overlap often enough make a cluster, and a template that is the sum of theirs. Others are
     pieces of a neuron's spikes. What they explain their neighbours explain too: the spikes of all small units are
-    assigned again to the larger units alone, and what is lost of the objective tells how far they are from those.
+    assigned again to the larger units alone, and what is lost of the objective tells how far they are from those. It is
+    counted over all spikes whose templates overlap with the spike in time and in space: of two neurons' spikes that
+    come a millisecond apart, the second is partly in the template, and fits its own worse.
 
     Parameters
     ----------
@@ -73,7 +71,8 @@ def redundant_units(
     chosen = [
         np.flatnonzero(spikes["unit_index"] == unit)[:: -(-counts[unit] // looked_at)] for unit in np.flatnonzero(asked)
     ]
-    margin = ms_to_samples(2 * NEAR_MS, recording.sampling_frequency)
+    # what overlaps with what overlaps with a spike has to be seen as it was
+    margin = 3 * templates.filters.shape[1]
     larger = np.flatnonzero(~asked)
     again = assign_spikes(
         recording, templates.select(larger), motion, threshold=threshold, amplitude_std=amplitude_std,
@@ -83,8 +82,7 @@ def redundant_units(
     spread = 1 + variability**2 * templates.energy
     for unit, mine in zip(np.flatnonzero(asked), chosen, strict=True):
         loss = [
-            _explained_near(spikes, spikes[spike], templates.locations, recording.sampling_frequency)
-            - _explained_near(again, spikes[spike], templates.locations, recording.sampling_frequency)
+            _explained_near(spikes, spikes[spike], templates) - _explained_near(again, spikes[spike], templates)
             for spike in mine
         ]
         redundant[unit] = np.median(loss) < min_distance**2 * spread[unit]
@@ -104,12 +102,12 @@ def _around(recording, spikes, margin):
     return stretches
 
 
-def _explained_near(spikes, spike, locations, sampling_frequency):
-    """Sum of the objectives of the spikes that are near one in time and in space."""
-    reach = NEAR_MS * 1e-3 * sampling_frequency
+def _explained_near(spikes, spike, templates):
+    """Sum of the objectives of the spikes that overlap with one."""
     near = (spikes["segment_index"] == spike["segment_index"]) & (
-        np.abs(spikes["sample_index"] - spike["sample_index"]) <= reach
+        np.abs(spikes["sample_index"] - spike["sample_index"]) < templates.filters.shape[1]
     )
     here = spikes[near]
-    distance = np.linalg.norm(locations[here["unit_index"]] - locations[spike["unit_index"]], axis=1)
-    return here["gain"][distance <= NEAR_UM].sum()
+    channels = templates.channels
+    shares = np.isin(channels[here["unit_index"]], channels[spike["unit_index"]]).any(axis=1)
+    return here["gain"][shares].sum()
