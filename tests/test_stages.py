@@ -2,83 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import spikeinterface.core as sc
-from probeinterface import generate_linear_probe
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
+from stage_helpers import (
+    JOB,
+    N_CHANNELS,
+    WHITE,
+    peaks_at,
+    recording_with,
+    templates_for,
+    two_units_apart,
+    waveform,
+)
 
 from spikeinterface_huidurep.stages import motion as motion_stage
 from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.confidence import estimate_confidence
 from spikeinterface_huidurep.stages.detection import detect_peaks
-from spikeinterface_huidurep.stages.distances import template_distances
-from spikeinterface_huidurep.stages.inseparable import inseparable_pairs
 from spikeinterface_huidurep.stages.merging import merge_clusters
-from spikeinterface_huidurep.stages.noise import NoiseModel
 from spikeinterface_huidurep.stages.quality import label_units
-from spikeinterface_huidurep.stages.redundancy import redundant_units
-from spikeinterface_huidurep.stages.refining import refine_units
 from spikeinterface_huidurep.stages.screening import screen_clusters
 from spikeinterface_huidurep.stages.selection import select_peaks
 from spikeinterface_huidurep.stages.splitting import split_units
 from spikeinterface_huidurep.stages.template_space import whiten_templates
-from spikeinterface_huidurep.stages.templates import estimate_templates
-
-RATE, NBEFORE, NAFTER, N_CHANNELS = 30000.0, 24, 48, 12
-JOB = dict(n_jobs=1, chunk_duration="1s", progress_bar=False)
-WHITE = NoiseModel(np.eye(N_CHANNELS, dtype="float32"), np.eye(1, NBEFORE + NAFTER)[0])
-NO_MOTION = np.zeros(1)
-
-
-def waveform(depth, amplitude, width=4.0):
-    """A spike of a unit at this depth (um) on a probe with 20 um between channels, (n_samples, n_channels)."""
-    time = np.arange(-NBEFORE, NAFTER)
-    shape = -np.exp(-((time / width) ** 2)) + 0.4 * np.exp(-(((time - 14) / (2 * width)) ** 2))
-    footprint = np.exp(-0.5 * ((20.0 * np.arange(N_CHANNELS) - depth) / 25.0) ** 2)
-    return (amplitude * shape[:, None] * footprint).astype("float32")
-
-
-def recording_with(spikes, duration_s=10.0, seed=0):
-    """White noise of unit variance plus (sample, waveform) pairs."""
-    traces = np.random.default_rng(seed).normal(size=(int(duration_s * RATE), N_CHANNELS)).astype("float32")
-    for sample, shape in spikes:
-        traces[sample - NBEFORE : sample + NAFTER] += shape
-    recording = sc.NumpyRecording([traces], RATE)
-    probe = generate_linear_probe(num_elec=N_CHANNELS, ypitch=20.0)
-    probe.set_device_channel_indices(np.arange(N_CHANNELS))
-    recording.set_probe(probe)
-    return recording
-
-
-def peaks_at(samples):
-    peaks = np.zeros(len(samples), dtype=[("sample_index", "int64"), ("segment_index", "int64")])
-    peaks["sample_index"] = samples
-    return peaks
-
-
-def templates_for(recording, samples, labels, depths, displacement=None, grid=NO_MOTION):
-    locations = np.column_stack([np.zeros(len(samples)), np.asarray(depths, float)[labels]])
-    displacement = np.zeros(len(samples)) if displacement is None else displacement
-    return estimate_templates(
-        recording, peaks_at(samples), labels, locations, displacement,
-        displacements=grid, nbefore=NBEFORE, nafter=NAFTER, job_kwargs=JOB,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def two_units():
-    first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)
-    shapes = waveform(80.0, 12.0), waveform(120.0, 10.0, width=6.0)
-    apart = [(s, shapes[0]) for s in first] + [(s, shapes[1]) for s in second]
-    samples = np.concatenate([first, second])
-    labels = np.repeat([0, 1], [len(first), len(second)])
-    order = np.argsort(samples)
-    return recording_with(apart), samples[order], labels[order], shapes
+    return two_units_apart()
 
 
 def test_templates_are_the_mean_waveforms(two_units):
@@ -338,70 +293,6 @@ def test_small_spikes_on_several_channels_are_detected():
     explained = np.isin(peaks["sample_index"], (np.concatenate([large, small])[:, None] + np.arange(-9, 10)).ravel())
     assert (~explained).sum() <= 5
     assert np.all(np.diff(peaks["sample_index"]) >= 0)
-
-
-def test_a_template_of_the_largest_spikes_is_made_right():
-    """Clusters of small units hold their larger spikes: refined, the template is that of all of them."""
-    rng = np.random.default_rng(5)
-    samples = np.arange(1000, 290000, 600)
-    gains = rng.normal(1.0, 0.15, len(samples))
-    recording = recording_with([(s, g * waveform(100.0, 8.0)) for s, g in zip(samples, gains, strict=True)])
-    largest = np.flatnonzero(gains > 1.15)
-    templates = templates_for(recording, samples[largest], np.zeros(len(largest), int), [100.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
-    trough = [-one.dense(0, N_CHANNELS)[0].min() for one in (templates, refined)]
-    assert trough[0] > 9.2
-    assert abs(trough[1] - 8.0) < 0.6
-
-
-@pytest.mark.parametrize("depth, one", [(100.0, True), (113.0, False)])
-def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_one_source(depth, one):
-    at = np.arange(1000, 298000, 600)
-    labels = np.arange(len(at)) % 2
-    shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
-    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
-    templates = templates_for(recording, at, labels, [100.0, 106.0])
-    if one:  # a template made of collisions with another neuron
-        waveforms = templates.waveforms.copy()
-        waveforms[1, 0] += waveform(150.0, 4.0, width=6.0)[:, templates.channels[1]]
-        templates = replace(templates, waveforms=waveforms)
-    distance, _ = template_distances(whiten_templates(templates, WHITE), templates.counts, amplitude_std=0.12)
-    assert 3.5 < distance[0, 1] < 6.0
-    found = inseparable_pairs(recording, peaks_at(at), labels, templates, WHITE, furthest=6.0, job_kwargs=JOB)
-    assert np.array_equal(found, np.array([[False, one], [one, False]]))
-
-
-def test_refining_joins_what_is_one_unit(two_units):
-    recording, samples, labels, shapes = two_units
-    halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
-    templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
-    assert refined.n_units == 2
-    for unit in (0, 1):
-        assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
-
-
-@pytest.mark.parametrize("lag", [20, 38])
-def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units, lag):
-    """A third unit is made of overlaps of the first two; a fourth, with as few spikes, is a neuron."""
-    shapes = [*two_units[3], waveform(100.0, 9.0, width=8.0)]
-    first = np.arange(1000, 290000, 1000)
-    spikes = [(s, shapes[0]) for s in first] + [(s + 400, shapes[1]) for s in first]
-    both, rare = np.arange(11700, 290000, 12000), np.arange(5700, 290000, 12000)
-    spikes += [(s + later, shapes[unit]) for s in both for unit, later in ((0, 0), (1, lag))]
-    spikes += [(s, shapes[2]) for s in rare]
-    recording = recording_with(spikes)
-    samples = np.concatenate([first, first + 400, both, rare])
-    labels = np.repeat([0, 1, 2, 3], [len(first), len(first), len(both), len(rare)])
-    order = np.argsort(samples)
-    space = whiten_templates(
-        templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0]), WHITE
-    )
-    found = assign_spikes(recording, space, job_kwargs=JOB)
-    assert np.bincount(found["unit_index"], minlength=4)[2:].min() > 0.8 * len(both)
-    assert redundant_units(recording, found, space, job_kwargs=JOB).tolist() == [False, False, True, False]
-    # units that are all small have no others to explain them
-    assert not redundant_units(recording, found, space, few=1000, job_kwargs=JOB).any()
 
 
 def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():

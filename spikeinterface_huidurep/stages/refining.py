@@ -13,10 +13,12 @@ from spikeinterface.core.core_tools import ms_to_samples
 from .assignment import assign_spikes
 from .confidence import estimate_confidence
 from .inseparable import inseparable_pairs
+from .lone_spikes import lone_spikes
 from .merging import merge_clusters, relabel
 from .motion import displacement_at
 from .noise import NoiseModel
 from .redundancy import redundant_units
+from .second_split import split_assigned
 from .segments import away_from_ends
 from .template_space import whiten_templates
 from .templates import DriftingUnitTemplates, estimate_templates
@@ -37,6 +39,8 @@ SAME = 0.7
 SAME_AGAIN = 0.75
 # units up to so many times as far apart as what is merged are one where their spikes have one source
 FURTHEST = 1.25
+# a spike is alone where no other is within this of it: the middle of its waveform is its own
+ALONE_MS = 1.2
 SLICE_S = 2.0
 
 
@@ -103,13 +107,35 @@ def refine_units(
         threshold=threshold, amplitude_std=amplitude_std, n_values=space.n_values, least_share=FIT,
     )  # fmt: skip
     nafter = templates.waveforms.shape[2] - templates.nbefore
-    spikes = spikes[(spikes["confidence"] >= SURE) & away_from_ends(recording, spikes, templates.nbefore, nafter)]
+    sure = (spikes["confidence"] >= SURE) & away_from_ends(recording, spikes, templates.nbefore, nafter)
+    alone = lone_spikes(spikes, space.channels, ms_to_samples(ALONE_MS, recording.sampling_frequency))[sure]
+    spikes = spikes[sure]
     labels = spikes["unit_index"]
     refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
     norm = np.sqrt(whiten_templates(refined, noise).energy)
     real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME) & ~redundant
     refined = refined.select(real)
     labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
+    labels, refined = split_assigned(
+        recording, spikes, labels, alone, refined, noise, motion,
+        merge_threshold=merge_threshold, job_kwargs=job_kwargs,
+    )  # fmt: skip
+    n_split = refined.n_units
+    refined = _merged_again(
+        recording, spikes, labels, refined, noise, motion,
+        merge_threshold=merge_threshold, amplitude_std=amplitude_std, min_spikes=min_spikes, job_kwargs=job_kwargs,
+    )  # fmt: skip
+    logger.info(
+        "refining: %d of %d units are real, %d after splitting, %d units",
+        real.sum(), templates.n_units, n_split, refined.n_units,
+    )  # fmt: skip
+    return refined
+
+
+def _merged_again(
+    recording, spikes, labels, refined, noise, motion, *, merge_threshold, amplitude_std, min_spikes, job_kwargs
+):
+    """The templates, those made again that refining has brought so near to each other that they are one unit's."""
     max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
     other_distance = None
     if motion is None:  # what is left of a motion would split any two
@@ -128,12 +154,11 @@ def refine_units(
         max_lag=max_lag,
     )
     n_merged = int(group.max(initial=-1)) + 1
-    if n_merged < refined.n_units:
-        spikes, labels = relabel(spikes, labels, group, lags)
-        largest = np.array([_largest(refined, group == unit) for unit in range(n_merged)], dtype=int)
-        refined = _templates_of(recording, spikes, labels, refined.select(largest), motion, min_spikes, job_kwargs)
-    logger.info("refining: %d of %d units stay, %d are not real", refined.n_units, templates.n_units, (~real).sum())
-    return refined
+    if n_merged == refined.n_units:
+        return refined
+    spikes, labels = relabel(spikes, labels, group, lags)
+    largest = np.array([_largest(refined, group == unit) for unit in range(n_merged)], dtype=int)
+    return _templates_of(recording, spikes, labels, refined.select(largest), motion, min_spikes, job_kwargs)
 
 
 def _largest(templates, members):

@@ -1,0 +1,139 @@
+"""Refining: templates made again of what they were assigned, split, merged and left out, on known answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from stage_helpers import (
+    JOB,
+    N_CHANNELS,
+    WHITE,
+    peaks_at,
+    recording_with,
+    templates_for,
+    two_units_apart,
+    waveform,
+)
+
+from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.distances import template_distances
+from spikeinterface_huidurep.stages.inseparable import inseparable_pairs
+from spikeinterface_huidurep.stages.lone_spikes import lone_spikes
+from spikeinterface_huidurep.stages.redundancy import redundant_units
+from spikeinterface_huidurep.stages.refining import refine_units
+from spikeinterface_huidurep.stages.second_split import split_assigned
+from spikeinterface_huidurep.stages.template_space import whiten_templates
+
+
+@pytest.fixture(scope="module")
+def two_units():
+    return two_units_apart()
+
+
+def test_a_template_of_the_largest_spikes_is_made_right():
+    """Clusters of small units hold their larger spikes: refined, the template is that of all of them."""
+    rng = np.random.default_rng(5)
+    samples = np.arange(1000, 290000, 600)
+    gains = rng.normal(1.0, 0.15, len(samples))
+    recording = recording_with([(s, g * waveform(100.0, 8.0)) for s, g in zip(samples, gains, strict=True)])
+    largest = np.flatnonzero(gains > 1.15)
+    templates = templates_for(recording, samples[largest], np.zeros(len(largest), int), [100.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    trough = [-one.dense(0, N_CHANNELS)[0].min() for one in (templates, refined)]
+    assert trough[0] > 9.2
+    assert abs(trough[1] - 8.0) < 0.6
+
+
+@pytest.mark.parametrize("depth, one", [(100.0, True), (113.0, False)])
+def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_one_source(depth, one):
+    at = np.arange(1000, 298000, 600)
+    labels = np.arange(len(at)) % 2
+    shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
+    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
+    templates = templates_for(recording, at, labels, [100.0, 106.0])
+    if one:  # a template made of collisions with another neuron
+        waveforms = templates.waveforms.copy()
+        waveforms[1, 0] += waveform(150.0, 4.0, width=6.0)[:, templates.channels[1]]
+        templates = replace(templates, waveforms=waveforms)
+    distance, _ = template_distances(whiten_templates(templates, WHITE), templates.counts, amplitude_std=0.12)
+    assert 3.5 < distance[0, 1] < 6.0
+    found = inseparable_pairs(recording, peaks_at(at), labels, templates, WHITE, furthest=6.0, job_kwargs=JOB)
+    assert np.array_equal(found, np.array([[False, one], [one, False]]))
+
+
+def test_refining_joins_what_is_one_unit(two_units):
+    recording, samples, labels, shapes = two_units
+    halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
+    templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    assert refined.n_units == 2
+    for unit in (0, 1):
+        assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
+
+
+@pytest.mark.parametrize("lag", [20, 38])
+def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units, lag):
+    """A third unit is made of overlaps of the first two; a fourth, with as few spikes, is a neuron."""
+    shapes = [*two_units[3], waveform(100.0, 9.0, width=8.0)]
+    first = np.arange(1000, 290000, 1000)
+    spikes = [(s, shapes[0]) for s in first] + [(s + 400, shapes[1]) for s in first]
+    both, rare = np.arange(11700, 290000, 12000), np.arange(5700, 290000, 12000)
+    spikes += [(s + later, shapes[unit]) for s in both for unit, later in ((0, 0), (1, lag))]
+    spikes += [(s, shapes[2]) for s in rare]
+    recording = recording_with(spikes)
+    samples = np.concatenate([first, first + 400, both, rare])
+    labels = np.repeat([0, 1, 2, 3], [len(first), len(first), len(both), len(rare)])
+    order = np.argsort(samples)
+    space = whiten_templates(
+        templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0]), WHITE
+    )
+    found = assign_spikes(recording, space, job_kwargs=JOB)
+    assert np.bincount(found["unit_index"], minlength=4)[2:].min() > 0.8 * len(both)
+    assert redundant_units(recording, found, space, job_kwargs=JOB).tolist() == [False, False, True, False]
+    # units that are all small have no others to explain them
+    assert not redundant_units(recording, found, space, few=1000, job_kwargs=JOB).any()
+
+
+def test_a_spike_is_alone_where_none_of_its_neighbourhood_is_near_in_time():
+    spikes = np.zeros(6, dtype=spike_dtype)
+    spikes["sample_index"] = [100, 110, 112, 200, 230, 231]
+    spikes["segment_index"] = [0, 0, 0, 0, 0, 1]
+    spikes["unit_index"] = [0, 2, 1, 0, 0, 0]
+    channels = np.array([[0, 1], [1, 2], [5, 6]])
+    assert lone_spikes(spikes, channels, 20).tolist() == [False, True, False, True, True, True]
+    assert lone_spikes(spikes, channels, 30).tolist() == [False, True, False, False, False, True]
+
+
+@pytest.mark.parametrize("depth, n_units", [(100.0, 1), (118.0, 2)])
+def test_two_neurons_in_one_template_are_told_apart_by_the_spikes_that_it_is_assigned(depth, n_units):
+    at = np.arange(1000, 298000, 500)
+    other = np.arange(len(at)) % 4 == 0
+    shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
+    recording = recording_with([(sample, shapes[int(second)]) for sample, second in zip(at, other, strict=True)])
+    templates = templates_for(recording, at, np.zeros(len(at), int), [104.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    assert refined.n_units == n_units
+    dense = refined.dense(0, N_CHANNELS)
+    for shape in shapes[:n_units]:
+        assert min(np.abs(one - shape).max() for one in dense) < 1.0
+
+
+def test_spikes_that_overlap_with_one_neighbour_are_no_neuron():
+    """Every fourth spike comes half a millisecond before that of a larger neuron."""
+    at = np.arange(1000, 298000, 500)
+    late = at[::4] + 15
+    recording = recording_with(
+        [*((s, waveform(100.0, 9.0)) for s in at), *((s, waveform(150.0, 30.0, width=6.0)) for s in late)]
+    )
+    samples = np.sort(np.concatenate([at, late]))
+    labels = np.isin(samples, late).astype(int)
+    templates = templates_for(recording, samples, labels, [100.0, 150.0])
+    spikes = peaks_at(samples)
+    alone = np.isin(samples, np.setdiff1d(at, at[::4]))
+    for looked_at, n_units in ((alone, 2), (np.ones(len(samples), dtype=bool), 3)):
+        found, split = split_assigned(recording, spikes, labels, looked_at, templates, WHITE, job_kwargs=JOB)
+        assert split.n_units == n_units
+        if n_units == 2:
+            assert np.array_equal(found, labels)
