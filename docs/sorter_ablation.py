@@ -36,6 +36,8 @@ from spikeinterface_huidurep.stages import refining, units
 from spikeinterface_huidurep.stages.assignment import spike_dtype
 from spikeinterface_huidurep.stages.embedding import SpikeFeatures, embed_peaks
 from spikeinterface_huidurep.stages.motion import estimate_motion
+from spikeinterface_huidurep.stages.segments import away_from_ends
+from spikeinterface_huidurep.stages.templates import estimate_templates
 
 STILL = ("two_column_static", "two_column_hard", "si_static", "linear32", "tetrode")
 MOVING = ("two_column_zigzag", "two_column_ramp", "linear32_zigzag", "si_drift")
@@ -47,7 +49,7 @@ def _in_sort(**replacements: Callable) -> Callable:
     """Context in which functions that the sort calls are replaced."""
 
     @contextmanager
-    def replaced() -> Iterator[None]:
+    def replaced(*_: GroundTruth) -> Iterator[None]:
         with ExitStack() as stack:
             for name, function in replacements.items():
                 stack.enter_context(patch.object(sort, name, function))
@@ -98,14 +100,24 @@ def _nothing_merged(templates: Any, *_: Any, **__: Any) -> tuple[np.ndarray, np.
     return np.arange(templates.n_units), np.zeros(templates.n_units, dtype="int64")
 
 
+def _not_split_again(recording: BaseRecording, spikes: np.ndarray, labels: np.ndarray, *others: Any, **_: Any) -> tuple:
+    return labels, others[1]
+
+
 @contextmanager
-def _without_splitting() -> Iterator[None]:
-    with patch.object(units, "split_units", _nothing_split):
+def _without_second_split(*_: GroundTruth) -> Iterator[None]:
+    with patch.object(refining, "split_assigned", _not_split_again):
         yield
 
 
 @contextmanager
-def _without_merging() -> Iterator[None]:
+def _without_splitting(*_: GroundTruth) -> Iterator[None]:
+    with patch.object(units, "split_units", _nothing_split), _without_second_split():
+        yield
+
+
+@contextmanager
+def _without_merging(*_: GroundTruth) -> Iterator[None]:
     with (
         patch.object(units, "merge_clusters", _nothing_merged),
         patch.object(refining, "merge_clusters", _nothing_merged),
@@ -114,7 +126,7 @@ def _without_merging() -> Iterator[None]:
 
 
 @contextmanager
-def _without_matching() -> Iterator[None]:
+def _without_matching(*_: GroundTruth) -> Iterator[None]:
     """The units' spikes are the peaks that they were made of; those of no cluster are lost."""
     made: list[units.Units] = []
 
@@ -135,7 +147,7 @@ def _matching_by(method: str, **method_kwargs: Any) -> Callable:
     """Context in which one of SpikeInterface's methods matches the refined templates."""
 
     @contextmanager
-    def replaced() -> Iterator[None]:
+    def replaced(*_: GroundTruth) -> Iterator[None]:
         refined: list[Any] = []
 
         def refine_units(*args, **kwargs):
@@ -161,6 +173,26 @@ def _matching_by(method: str, **method_kwargs: Any) -> Callable:
     return replaced
 
 
+@contextmanager
+def _true_templates(truth: GroundTruth) -> Iterator[None]:
+    """Templates of the true units' true spikes: what is lost then, the assignment loses."""
+
+    def refine_units(traces, templates, noise, motion, **kwargs):
+        spikes = truth.sorting.to_spike_vector()
+        nafter = templates.waveforms.shape[2] - templates.nbefore
+        spikes = spikes[away_from_ends(traces, spikes, templates.nbefore, nafter)]
+        depths = np.asarray(truth.sorting.get_property("gt_depth"), dtype=float)
+        across = np.full(len(depths), traces.get_channel_locations()[:, 0].mean())
+        places, labels = np.column_stack([across, depths]), spikes["unit_index"].astype("int64")
+        return estimate_templates(
+            traces, spikes, labels, places[labels], np.zeros(len(labels)), displacements=np.zeros(1),
+            nbefore=templates.nbefore, nafter=nafter, unit_locations=places, job_kwargs=kwargs["job_kwargs"],
+        )  # fmt: skip
+
+    with _in_sort(refine_units=refine_units)():
+        yield
+
+
 def _not_refined(recording: BaseRecording, templates: Any, *_: Any, **__: Any) -> Any:
     return templates
 
@@ -184,7 +216,7 @@ _TRUSTED: dict[str, Callable] = dict(estimate_confidence=_certain, clean_spikes=
 
 
 @contextmanager
-def _interpolated() -> Iterator[None]:
+def _interpolated(*_: GroundTruth) -> Iterator[None]:
     """The motion, estimated as ever, moves the traces (kriging), and the rest takes the probe as still."""
 
     def find_units(traces, params, job_kwargs, record):
@@ -219,6 +251,7 @@ ALWAYS: dict[str, tuple[Callable, dict[str, Any]]] = {
     "per-channel SVD in place of the encoder": (_in_sort(embed_peaks=_without_encoder), {}),
     "no denoiser: locations of the noisy waveforms": (_in_sort(embed_peaks=_without_denoiser), {}),
     "no splitting": (_without_splitting, {}),
+    "no second split": (_without_second_split, {}),
     "no merging": (_without_merging, {}),
     "no refining": (_in_sort(refine_units=_not_refined), {}),
     "no matching": (_without_matching, {}),
@@ -227,6 +260,7 @@ ON_STILL_PROBES: dict[str, tuple[Callable, dict[str, Any]]] = {
     "SpikeInterface's wobble in place of the matching": (_matching_by("wobble"), {}),
     "SpikeInterface's tdc-peeler in place of the matching": (_matching_by("tdc-peeler"), {}),
     "motion correction forced": (_in_sort(), {"motion_correction": True}),
+    "templates of the true spikes": (_true_templates, {"motion_correction": False}),
 }
 ON_MOVING_PROBES: dict[str, tuple[Callable, dict[str, Any]]] = {
     "no motion correction": (_in_sort(), {"motion_correction": False}),
@@ -246,7 +280,7 @@ def sorted_once(truth: GroundTruth, part: str, context: Callable, changed: dict[
         motions.append(estimate_motion(*args, **kwargs))
         return motions[-1]
 
-    with patch.object(sort, "estimate_motion", estimate), context():
+    with patch.object(sort, "estimate_motion", estimate), context(truth):
         sorting = sort.sort_recording(truth.recording, params, JOBS)
     row = {"recording": truth.name, "part": part, **measure(truth, sorting).summary}
     row["motion_error_um"] = _motion_error(truth, motions[-1] if motions else None)
