@@ -100,8 +100,16 @@ def _nothing_merged(templates: Any, *_: Any, **__: Any) -> tuple[np.ndarray, np.
     return np.arange(templates.n_units), np.zeros(templates.n_units, dtype="int64")
 
 
-def _not_split_again(recording: BaseRecording, spikes: np.ndarray, labels: np.ndarray, *others: Any, **_: Any) -> tuple:
-    return labels, others[1]
+def _not_split_again(
+    recording: BaseRecording,
+    spikes: np.ndarray,
+    labels: np.ndarray,
+    alone: np.ndarray,
+    templates: Any,
+    *_: Any,
+    **__: Any,
+) -> tuple[np.ndarray, Any]:
+    return labels, templates
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from .merging import relabel
 from .noise import NoiseModel
 from .splitting import split_units
 from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, estimate_templates
+from .templates import DriftingUnitTemplates, templates_like
 
 
 def inseparable_pairs(
@@ -77,12 +77,7 @@ def inseparable_pairs(
     together, joint = together[order], joint[order]
     still = np.zeros(len(joint))
     places = templates.locations[[large for large, _ in pairs]]
-    pooled = estimate_templates(
-        recording, together, joint, places[joint], still,
-        displacements=templates.displacements, nbefore=templates.nbefore,
-        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
-        unit_locations=places, job_kwargs=job_kwargs,
-    )  # fmt: skip
+    pooled = templates_like(templates, recording, together, joint, places, still, job_kwargs)
     parts = split_units(
         recording, together, joint, still, whiten_templates(pooled, noise),
         min_size=min_size, min_separation=merge_threshold, job_kwargs=job_kwargs,

@@ -21,7 +21,7 @@ from .redundancy import redundant_units
 from .second_split import split_assigned
 from .segments import away_from_ends
 from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, estimate_templates
+from .templates import DriftingUnitTemplates, templates_like
 from .units import MAX_LAG_MS
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -167,13 +167,8 @@ def _largest(templates, members):
 
 def _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs):
     """Templates of the units' spikes beside what they were made of; with too few spikes they stay as they are."""
-    locations = templates.locations[np.maximum(labels, 0)]
-    refined = estimate_templates(
-        recording, spikes, labels, locations, displacement_at(motion, recording, spikes, locations[:, 1]),
-        displacements=templates.displacements, nbefore=templates.nbefore,
-        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
-        unit_locations=templates.locations, job_kwargs=job_kwargs,
-    )  # fmt: skip
+    displacement = displacement_at(motion, recording, spikes, templates.locations[np.maximum(labels, 0), 1])
+    refined = templates_like(templates, recording, spikes, labels, templates.locations, displacement, job_kwargs)
     # the locations are the same, and so are the channels
     before, counts = KEPT * templates.counts, refined.counts
     weight = (before / np.maximum(before + counts, 1))[:, :, None, None].astype("float32")

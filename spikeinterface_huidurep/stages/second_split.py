@@ -11,7 +11,7 @@ from .motion import displacement_at
 from .noise import NoiseModel
 from .splitting import split_units
 from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, estimate_templates
+from .templates import DriftingUnitTemplates, templates_like
 
 
 def split_assigned(
@@ -62,8 +62,7 @@ def split_assigned(
         that were not looked at have none (-1).
     templates : DriftingUnitTemplates
     """
-    locations = templates.locations[np.maximum(labels, 0)]
-    displacement = displacement_at(motion, recording, spikes, locations[:, 1])
+    displacement = displacement_at(motion, recording, spikes, templates.locations[np.maximum(labels, 0), 1])
     parts = split_units(
         recording, spikes, np.where(alone, labels, -1), displacement, whiten_templates(templates, noise),
         min_size=min_size, min_separation=merge_threshold, seed=seed, job_kwargs=job_kwargs,
@@ -76,10 +75,6 @@ def split_assigned(
     changed = np.concatenate([np.unique(parent), added])
     place = np.full(added[-1] + 2, -1)
     place[changed] = np.arange(len(changed))
-    made = estimate_templates(
-        recording, spikes, place[parts], locations, displacement,
-        displacements=templates.displacements, nbefore=templates.nbefore,
-        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
-        unit_locations=templates.locations[np.concatenate([np.unique(parent), parent])], job_kwargs=job_kwargs,
-    )  # fmt: skip
+    places = templates.locations[np.concatenate([np.unique(parent), parent])]
+    made = templates_like(templates, recording, spikes, place[parts], places, displacement, job_kwargs)
     return np.where(np.isin(labels, parent), parts, labels), templates.renewed(changed, made)

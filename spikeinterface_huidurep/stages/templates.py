@@ -148,6 +148,28 @@ def estimate_templates(
     return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
 
 
+def templates_like(
+    templates: DriftingUnitTemplates,
+    recording: BaseRecording,
+    spikes: np.ndarray,
+    labels: np.ndarray,
+    unit_locations: np.ndarray,
+    displacement: np.ndarray,
+    job_kwargs: dict | None = None,
+) -> DriftingUnitTemplates:
+    """
+    Templates of other spikes, with the window, the displacements and the number of channels of those that there are.
+
+    Parameters are those of `estimate_templates`; each spike is taken to be where its unit is.
+    """
+    return estimate_templates(
+        recording, spikes, labels, unit_locations[np.maximum(labels, 0)], displacement,
+        displacements=templates.displacements, nbefore=templates.nbefore,
+        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
+        unit_locations=unit_locations, job_kwargs=job_kwargs,
+    )  # fmt: skip
+
+
 def _local_channels(probe, unit_locations, displacements, n_local):
     channels = np.zeros((len(unit_locations), min(n_local, len(probe))), dtype=int)
     for unit, (x, y) in enumerate(unit_locations):
