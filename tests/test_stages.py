@@ -69,6 +69,26 @@ def test_overlapping_spikes_are_all_found(two_units):
         assert len(found) <= 1.03 * len(first)
 
 
+def test_two_spikes_at_once_are_not_one_of_a_neuron_between_them():
+    """Two neurons that fire together look most like a third one, whose spikes are as wide as both."""
+    shapes = [waveform(60.0, 16.0), waveform(120.0, 16.0), waveform(90.0, 22.0, width=4.5)]
+    samples = np.arange(1000, 290000, 700)
+    labels = np.arange(len(samples)) % 3
+    apart = recording_with([(s, shapes[unit]) for s, unit in zip(samples, labels, strict=True)])
+    space = whiten_templates(templates_for(apart, samples, labels, [60.0, 120.0, 90.0]), WHITE)
+    both = np.arange(2000, 290000, 3000)
+    together = recording_with([(s, shapes[0]) for s in both] + [(s + 1, shapes[1]) for s in both], seed=1)
+    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    for unit, expected in enumerate((both, both + 1)):
+        found = spikes["sample_index"][spikes["unit_index"] == unit]
+        assert np.isin(expected, (found[:, None] + np.arange(-2, 3)).ravel()).mean() > 0.97
+        assert np.median(spikes["confidence"][spikes["unit_index"] == unit]) > 0.95
+    assert (spikes["unit_index"] == 2).sum() < 0.03 * len(both)
+    # and the third one's own spikes stay its own
+    alone = assign_spikes(recording_with([(s, shapes[2]) for s in both], seed=2), space, job_kwargs=JOB)
+    assert (alone["unit_index"] == 2).mean() > 0.97
+
+
 def small_under_large(large, small, depths):
     """Spikes of a large unit, those of a small one 9 samples after each; when the large ones come; both templates."""
     first, second = np.arange(1000, 290000, 2000), np.arange(1900, 290000, 2000)

@@ -9,7 +9,10 @@ from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from .amplitudes import AmplitudePrior
 from .banded import BandedMatrix
+from .misfit import misfits
+from .pursuit import Neighbours, pursue, sum_of_products
 from .template_space import WhitenedTemplates
 
 spike_dtype = np.dtype(
@@ -105,14 +108,13 @@ class PlacedTemplates(NamedTuple):
     """
     Templates at one position of the probe, as the matching needs them.
 
-    coefficients (n_units, n_local, n_filters); overlap (n_pairs, n_filters, n_filters), products of the coefficients of
-    units that share channels; closeness (n_pairs,), squared cosine of their norms over the channels; dense, for each
-    group of units, (n_units * n_filters, n_channels).
+    coefficients (n_units, n_local, n_filters); neighbours, the units that share channels, with the products of their
+    coefficients and the squared cosine of their norms over the channels; dense, for each group of units,
+    (n_units * n_filters, n_channels).
     """
 
     coefficients: np.ndarray
-    overlap: np.ndarray
-    closeness: np.ndarray
+    neighbours: Neighbours
     dense: list[np.ndarray]
 
 
@@ -124,8 +126,8 @@ class MatchTemplates(PeakDetector):
     ):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion = recording, templates, motion
-        self.threshold, self.stiffness, self.amplitude_limits = threshold, amplitude_std**-2, amplitude_limits
-        self.unexplained = unexplained
+        self.threshold, self.unexplained = float(threshold), float(unexplained)
+        self.prior = AmplitudePrior(float(amplitude_std) ** -2, *map(float, amplitude_limits))
         self.sampling_frequency = recording.sampling_frequency
         self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
         self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
@@ -176,9 +178,10 @@ class MatchTemplates(PeakDetector):
     def _placed(self, displacement):
         """The templates where the probe has them."""
         coefficients = self.templates.at(displacement)
-        overlap = np.stack(
-            [coefficients[other, theirs].T @ coefficients[unit, mine] for unit, other, mine, theirs in self.local_maps]
-        )
+        products = [
+            (coefficients[other, theirs].T @ coefficients[unit, mine]).ravel()
+            for unit, other, mine, theirs in self.local_maps
+        ]
         size = np.linalg.norm(coefficients, axis=2)
         size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-9)
         closeness = [(size[other, theirs] @ size[unit, mine]) ** 2 for unit, other, mine, theirs in self.local_maps]
@@ -189,7 +192,10 @@ class MatchTemplates(PeakDetector):
             for row, unit in enumerate(units):
                 rows[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
             dense.append(rows.reshape(-1, last - first))
-        return PlacedTemplates(coefficients, overlap.astype("float32"), np.array(closeness, dtype="float32"), dense)
+        neighbours = Neighbours(
+            self.neighbour_start, self.neighbours, np.array(products, dtype="float32"), np.array(closeness, "float32")
+        )
+        return PlacedTemplates(coefficients, neighbours, dense)
 
     def _match(self, whitened, placed):
         """
@@ -198,8 +204,6 @@ class MatchTemplates(PeakDetector):
         By FFT, and only over the frequencies that the filters let pass: channels are summed before the transform back,
         of which there is one a unit.
         """
-        from .pursuit import sum_of_products
-
         n_samples = whitened.shape[1]
         n_filters, length = self.templates.filters.shape
         n_fft = fft.next_fast_len(n_samples, real=True)
@@ -220,22 +224,15 @@ class MatchTemplates(PeakDetector):
         return np.ascontiguousarray(match, dtype="float32")
 
     def _match_block(self, whitened, placed):
-        from .misfit import misfits
-        from .pursuit import pursue
-
         templates = self.templates
         match = self._match(whitened, placed)
         samples, units, amplitudes, gains, rivals, shifts = pursue(
             match,
             (placed.coefficients**2).sum(axis=(1, 2)),
-            self.neighbour_start,
-            self.neighbours,
-            placed.overlap,
-            placed.closeness,
+            placed.neighbours,
             templates.response,
             self.threshold,
-            self.stiffness,
-            *self.amplitude_limits,
+            self.prior,
             self.refractory,
             self.unexplained,
         )

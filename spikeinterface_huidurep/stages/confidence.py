@@ -103,12 +103,13 @@ class _Evidence:
     """The two components of one unit's spikes, as densities over the gain."""
 
     def __init__(self, energy, threshold, stiffness, limits):
-        from .pursuit import objective
+        from .amplitudes import AmplitudePrior, objective
 
         self.energy, self.threshold, self.stiffness, self.limits = energy, threshold, stiffness, limits
         # match of the smallest spike beyond the threshold, in parts of the template's own
         match = np.linspace(0.0, limits[1] + 0.5, 2000)
-        gain = np.array([objective(value, energy, stiffness, *limits) for value in match * energy])
+        prior = AmplitudePrior(float(stiffness), *limits)
+        gain = np.array([objective(value, energy, prior) for value in match * energy])
         self.least = float(match[np.argmax(gain > threshold)])
         self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from .amplitudes import AmplitudePrior, best_amplitude, objective, objective_at
+from .simultaneous import NOTHING, best_pair, leaves_a_pattern, most_after
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def objective(match: float, energy: float, stiffness: float, low: float, high: float) -> float:
+# samples around a spike at which another unit explains it as well
+SAME_SPIKE = 6
+# by how much two spikes together must explain more than one after the other
+PAIR_MARGIN = 10.0
+
+
+class Neighbours(NamedTuple):
     """
-    How much squared noise is explained by subtracting the template at its best amplitude.
+    The units whose templates overlap with each unit's, itself included.
 
-    `match` is the output of the matched filter, `energy` that of the template itself; the amplitude is drawn to one
-    with `stiffness` (the inverse variance of the amplitudes) and stays between `low` and `high`.
+    start (n_units + 1,) row pointers into the other arrays; units (n_pairs,), the neighbour; products
+    (n_pairs, n_filters * n_filters) float32, of the neighbour's coefficients with the unit's, summed over channels;
+    closeness (n_pairs,) float32, how much of what a unit leaves behind may look like the neighbour's spike: 1 at the
+    same place on the probe.
     """
-    amplitude = best_amplitude(match, energy, stiffness, low, high)
-    return 2 * amplitude * match - amplitude * amplitude * energy - stiffness * (amplitude - 1) ** 2
 
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def best_amplitude(match: float, energy: float, stiffness: float, low: float, high: float) -> float:
-    """Amplitude that maximises `objective`."""
-    return min(max((match + stiffness) / (energy + stiffness), low), high)
+    start: np.ndarray
+    units: np.ndarray
+    products: np.ndarray
+    closeness: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -51,35 +58,33 @@ def sum_of_products(values, kernels, units, start, product):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _push_maxima(heap, match, energy, unit, start, stop, threshold, stiffness, low, high, blocked, penalty):
+def _push_maxima(heap, match, energy, unit, start, stop, threshold, prior, blocked, penalty):
     row = match[unit]
     # no amplitude explains more than match**2 / energy
     least = np.float32(np.sqrt(threshold * energy[unit]))
     for t in range(max(start, 1), min(stop, len(row) - 1)):
         if row[t] >= least and row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
-            surplus = objective(row[t], energy[unit], stiffness, low, high) - penalty[unit, t]
+            surplus = objective(row[t], energy[unit], prior) - penalty[unit, t]
             if surplus > threshold:
                 heapq.heappush(heap, (-surplus, unit, t))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def pursue(
-    match,
-    energy,
-    neighbour_start,
-    neighbours,
-    overlap,
-    closeness,
-    response,
-    threshold,
-    stiffness,
-    low,
-    high,
-    refractory,
-    unexplained,
-):
+    match: np.ndarray,
+    energy: np.ndarray,
+    neighbours: Neighbours,
+    response: np.ndarray,
+    threshold: float,
+    prior: AmplitudePrior,
+    refractory: int,
+    unexplained: float,
+) -> tuple[np.ndarray, ...]:
     """
     Take the spike that explains most, subtract it, and so on until nothing explains more than the threshold.
+
+    Where what a spike would leave behind looks like another one, two spikes are fitted together, and the larger of
+    them is taken in its place if they explain more; the pursuit then comes to the smaller one.
 
     Parameters
     ----------
@@ -87,16 +92,12 @@ def pursue(
         Output of each unit's matched filter; changed in place to that of the residual.
     energy : (n_units,) float32
         Squared norm of each template.
-    neighbour_start : (n_units + 1,) int, neighbours : (n_pairs,) int
-        Units whose templates overlap with a unit's (itself included), as row pointers and indices.
-    overlap : (n_pairs, n_filters, n_filters) float32
-        Product over channels of the neighbour's coefficients with the unit's.
-    closeness : (n_pairs,) float32
-        How much of what a unit leaves behind may look like the neighbour's spike: 1 at the same place on the probe.
+    neighbours : Neighbours
     response : (n_subsample, n_filters, n_filters, n_lags) float32
         See `WhitenedTemplates`.
-    threshold, stiffness, low, high : float
-        Least objective; inverse variance and bounds of the amplitude.
+    threshold : float
+        Least objective.
+    prior : AmplitudePrior
     refractory : int
         Samples around a spike in which its unit is not looked for again.
     unexplained : float
@@ -118,69 +119,95 @@ def pursue(
     heap = [(0.0, 0, 0)]
     heap.pop()
     for unit in range(n_units):
-        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, stiffness, low, high, blocked, penalty)
+        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, prior, blocked, penalty)
 
-    found_samples, found_units = [0], [0]
-    found_amplitudes, found_gains, found_rivals = [np.float32(0)], [np.float32(0)], [np.float32(0)]
-    found_shifts = [0]
-    products = overlap.reshape(len(overlap), n_filters * n_filters)
+    found = [(0, 0, np.float32(0), np.float32(0), np.float32(0), 0)]
+    found.pop()
     answers = response.reshape(n_subsample, n_filters * n_filters, n_lags)
+    explained, together = np.empty(n_units, dtype=np.float32), np.empty(n_units, dtype=np.float32)
     while len(heap) > 0:
         key, unit, t = heapq.heappop(heap)
         if blocked[unit, t]:
             continue
-        gain = objective(match[unit, t], energy[unit], stiffness, low, high)
+        gain = objective(match[unit, t], energy[unit], prior)
         if gain - penalty[unit, t] < -key - 1e-3:
             # something was subtracted here since: what is left is pushed again where it is a maximum
-            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, stiffness, low, high, blocked, penalty)
+            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, prior, blocked, penalty)
             continue
-        amplitude = best_amplitude(match[unit, t], energy[unit], stiffness, low, high)
-        shift = _subsample_peak(match[unit, t - 1], match[unit, t], match[unit, t + 1])
-        index = min(max(int(np.round((shift + 0.5) * n_subsample)), 0), n_subsample - 1)
+        amplitude = best_amplitude(match[unit, t], energy[unit], prior)
+        shift = _subsample_index(match[unit, t - 1], match[unit, t], match[unit, t + 1], n_subsample)
+        pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
+        others = neighbours.units[pairs]
+        # what each neighbour's matched filter makes of this spike
+        echo = np.dot(neighbours.products[pairs], answers[shift])
+        _explain_alone(match, energy, others, t, prior, explained)
+        explained[unit] = gain
 
-        rivals = 0.0
-        for pair in range(neighbour_start[unit], neighbour_start[unit + 1]):
-            other = neighbours[pair]
-            if other != unit:
-                best = -1e9
-                for s in range(max(t - 6, 0), min(t + 7, n_samples)):
-                    best = max(best, objective(match[other, s], energy[other], stiffness, low, high))
-                rivals += np.exp(min(0.5 * (best - gain), 0.0))
-        found_samples.append(t)
-        found_units.append(unit)
-        found_amplitudes.append(np.float32(amplitude))
-        found_gains.append(np.float32(gain))
-        found_rivals.append(np.float32(rivals))
-        found_shifts.append(index)
+        if leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
+            larger, s, a, before, at, after = best_pair(
+                match, energy, neighbours, answers[n_subsample // 2], blocked, unit, t, explained, prior, together
+            )
+            left_behind = threshold + unexplained * gain * neighbours.closeness[pairs]
+            next_gain = most_after(match, energy, others, echo, amplitude, left_behind, unit, t, prior, blocked)
+            one_by_one = gain + max(next_gain, 0.0)
+            own = objective_at(a, at, energy[larger], prior) - penalty[larger, s]
+            if together[larger] - threshold > one_by_one + PAIR_MARGIN and own > threshold:
+                unit, t, amplitude = larger, s, a
+                gain = objective_at(amplitude, at, energy[unit], prior)
+                explained, together = together, explained
+                shift = _subsample_index(before, at, after, n_subsample)
+                pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
+                others, echo = neighbours.units[pairs], np.dot(neighbours.products[pairs], answers[shift])
+
+        found.append((t, unit, np.float32(amplitude), np.float32(gain), _rivals(explained, others, unit), shift))
         blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
 
         start, stop = max(0, t - half), min(n_samples, t + half + 1)
-        first, last = neighbour_start[unit], neighbour_start[unit + 1]
-        # what each neighbour's matched filter makes of this spike
-        echo = np.dot(products[first:last], answers[index])
-        for pair in range(first, last):
-            other = neighbours[pair]
-            left_behind = unexplained * closeness[pair] * gain
-            row, heard = match[other, start:stop], echo[pair - first, start - t + half :]
-            penalised = penalty[other, start:stop]
-            for s in range(stop - start):
-                row[s] -= amplitude * heard[s]
-                penalised[s] += left_behind
-            _push_maxima(heap, match, energy, other, start, stop, threshold, stiffness, low, high, blocked, penalty)
+        for row in range(len(others)):
+            left_behind = unexplained * neighbours.closeness[pairs][row] * gain
+            _subtract(match[others[row]], penalty[others[row]], echo[row], amplitude, left_behind, start, stop, t)
+            _push_maxima(heap, match, energy, others[row], start, stop, threshold, prior, blocked, penalty)
     return (
-        np.array(found_samples[1:]),
-        np.array(found_units[1:]),
-        np.array(found_amplitudes[1:]),
-        np.array(found_gains[1:]),
-        np.array(found_rivals[1:]),
-        np.array(found_shifts[1:]),
+        np.array([spike[0] for spike in found]),
+        np.array([spike[1] for spike in found]),
+        np.array([spike[2] for spike in found]),
+        np.array([spike[3] for spike in found]),
+        np.array([spike[4] for spike in found]),
+        np.array([spike[5] for spike in found]),
     )
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _subsample_peak(left: float, centre: float, right: float) -> float:
-    """Where the parabola through three values has its maximum, from -1/2 to 1/2 samples."""
+def _subtract(match, penalty, echo, amplitude, left_behind, start, stop, t):
+    """Take a spike at sample `t` off the output of one unit's matched filter, which hears `echo` of its template."""
+    half = len(echo) // 2
+    for s in range(start, stop):
+        match[s] -= amplitude * echo[s - t + half]
+        penalty[s] += left_behind
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _explain_alone(match, energy, others, t, prior, explained):
+    """The most that each of the units explains near a sample; `NOTHING` for units that are not asked for."""
+    explained[:] = NOTHING
+    for other in others:
+        for s in range(max(t - SAME_SPIKE, 0), min(t + SAME_SPIKE + 1, match.shape[1])):
+            explained[other] = max(explained[other], objective(match[other, s], energy[other], prior))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _rivals(explained, others, unit):
+    """Sum over the other units of exp(half the difference of what they explain to what this one does)."""
+    rivals = np.float32(0.0)
+    for other in others:
+        if other != unit:
+            rivals += np.exp(min(0.5 * (explained[other] - explained[unit]), 0.0))
+    return rivals
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _subsample_index(left: float, centre: float, right: float, n_subsample: int) -> int:
+    """Which of the shifts between -1/2 and 1/2 samples is next to the maximum of the parabola through three values."""
     curvature = left - 2 * centre + right
-    if curvature >= 0:
-        return 0.0
-    return min(max(0.5 * (left - right) / curvature, -0.5), 0.5)
+    shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+    return min(max(int(np.round((shift + 0.5) * n_subsample)), 0), n_subsample - 1)

@@ -1,0 +1,155 @@
+"""Two spikes at almost the same time, fitted together: one template alone may take parts of both."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .amplitudes import fit_two, objective
+
+# what a spike leaves behind looks like another one from so many standard deviations of the noise at the output of a
+# matched filter, but at least this share of the spike's own
+PATTERN_SD, PATTERN_SHARE = 4.5, 0.15
+# samples around the spike that explains most within which the first and the second of a pair are looked for
+FIRST_REACH, SECOND_REACH = 8, 16
+# samples around its own maximum at which the first of a pair is tried: the second has moved it
+NUDGE = 2
+# units tried as the first of a pair: those that explain most alone, and at least this share of the best one's
+MOST_FIRST, LEAST_SHARE = 4, 0.25
+# what is explained where nothing is: finite, since the compiled code takes for granted that all numbers are
+NOTHING = np.float32(-1e30)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
+    """
+    Whether what is left of a spike looks like another one, upright or upside down, to any neighbour's matched filter.
+
+    Parameters
+    ----------
+    match : (n_units, n_samples) float32
+        Output of the matched filters.
+    energy : (n_units,) float32
+        Squared norm of the templates.
+    others : (n_others,) int
+        The units whose templates overlap with the spike's.
+    echo : (n_others, n_lags) float32
+        What their filters make of the spike's template.
+    amplitude, gain : float
+        The spike's amplitude and objective.
+    t : int
+        The spike's sample.
+
+    Returns
+    -------
+    bool
+    """
+    half = echo.shape[1] // 2
+    reach = min(FIRST_REACH, half)
+    least = max(PATTERN_SD, PATTERN_SHARE * np.sqrt(gain))
+    for row in range(len(others)):
+        bound = least * np.sqrt(energy[others[row]])
+        for s in range(max(t - reach, 0), min(t + reach + 1, match.shape[1])):
+            if abs(match[others[row], s] - amplitude * echo[row, s - t + half]) > bound:
+                return True
+    return False
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def most_after(match, energy, others, echo, amplitude, left_behind, unit, t, prior, blocked):
+    """
+    The most that any other unit explains near a spike once that is subtracted.
+
+    Parameters
+    ----------
+    match, energy, others, echo, amplitude, t
+        As for `leaves_a_pattern`.
+    left_behind : (n_others,) float32
+        How much of the objective the spike may have left behind.
+    unit : int
+        The spike's unit.
+    prior : AmplitudePrior
+    blocked : (n_units, n_samples) bool
+        Where a unit is not looked for.
+
+    Returns
+    -------
+    objective : float
+    """
+    half = echo.shape[1] // 2
+    reach = min(SECOND_REACH, half)
+    most = NOTHING
+    for row in range(len(others)):
+        other = others[row]
+        if other == unit:
+            continue
+        for s in range(max(t - reach, 0), min(t + reach + 1, match.shape[1])):
+            if not blocked[other, s]:
+                rest = match[other, s] - amplitude * echo[row, s - t + half]
+                most = max(most, np.float32(objective(rest, energy[other], prior) - left_behind[row]))
+    return most
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def best_pair(match, energy, neighbours, answer, blocked, unit, t, alone, prior, together):
+    """
+    The two spikes near a sample that explain most together.
+
+    Parameters
+    ----------
+    match, energy, unit, t, prior, blocked
+        As for `most_after`.
+    neighbours : pursuit.Neighbours
+    answer : (n_filters * n_filters, n_lags) float32
+        Response of the filters to a spike that lies on a sample.
+    alone : (n_units,) float32
+        The most that each neighbour of `unit`, and `unit` itself, explains alone near `t`; `NOTHING` for other units.
+    together : (n_units,) float32
+        Set to the most that a pair explains of which this unit's spike is the larger; `NOTHING` where there is none.
+
+    Returns
+    -------
+    unit, sample : int
+    amplitude : float
+        Of the larger spike of the best pair.
+    before, at, after : float
+        Its matched filter around its sample, the other spike taken off.
+    """
+    n_samples, half = match.shape[1], answer.shape[1] // 2
+    together[:] = NOTHING
+    most = NOTHING
+    best = (unit, t, np.float32(1.0), np.float32(0.0), np.float32(0.0), np.float32(0.0))
+    near = neighbours.units[neighbours.start[unit] : neighbours.start[unit + 1]]
+    for first in near[np.argsort(-alone[near])[:MOST_FIRST]]:
+        if alone[first] < LEAST_SHARE * alone[unit]:
+            break
+        rows = slice(neighbours.start[first], neighbours.start[first + 1])
+        others, echo = neighbours.units[rows], np.dot(neighbours.products[rows], answer)
+        begin, end = max(t - FIRST_REACH, 1), min(t + FIRST_REACH + 1, n_samples - 1)
+        peak = begin + np.argmax(match[first, begin:end])
+        for s in range(max(peak - NUDGE, begin), min(peak + NUDGE + 1, end)):
+            if blocked[first, s]:
+                continue
+            for row in range(len(others)):
+                second = others[row]
+                if second == first:
+                    continue
+                for u in range(max(t - SECOND_REACH, 1), min(t + SECOND_REACH + 1, n_samples - 1)):
+                    lag = u - s + half
+                    if blocked[second, u] or lag < 1 or lag > 2 * half - 1:
+                        continue
+                    a, b, both = fit_two(
+                        match[first, s], match[second, u], energy[first], energy[second], echo[row, lag], prior
+                    )
+                    larger = first if a * a * energy[first] >= b * b * energy[second] else second
+                    together[larger] = max(together[larger], both)
+                    if both > most:
+                        most = np.float32(both)
+                        # each other's filter sees the same at opposite lags
+                        if larger == first:
+                            rest, off = match[first, s - 1 : s + 2], b * echo[row, lag - 1 : lag + 2][::-1]
+                            best = (first, s, np.float32(a), rest[0] - off[0], rest[1] - off[1], rest[2] - off[2])
+                        else:
+                            rest, off = match[second, u - 1 : u + 2], a * echo[row, lag - 1 : lag + 2]
+                            best = (second, u, np.float32(b), rest[0] - off[0], rest[1] - off[1], rest[2] - off[2])
+    return best
