@@ -38,8 +38,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
 # templates that follow an estimated motion are less certain: they have to be further apart, by this factor
 MOVING = 1.2
-# of a spike's objective its template may leave behind this part, and more where it follows an estimated motion; the
-# less it is, the smaller the spikes that are found under large ones
+# of a spike's objective its template may leave behind this part, and more where it follows an estimated motion: at its
+# place nothing smaller is a spike, and elsewhere it is no misfit of others' spikes
 UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
 
 
@@ -154,11 +154,12 @@ def find_units(
         merge_threshold=merge_threshold, job_kwargs=job_kwargs,
     )  # fmt: skip
     space = whiten_templates(templates, noise)
+    unexplained = UNEXPLAINED_STILL if motion is None else UNEXPLAINED_MOVING
     spikes = record.run(
         "assign spikes", assign_spikes, traces, space, motion,
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
-        refractory_ms=params["censored_period_ms"],
-        unexplained=UNEXPLAINED_STILL if motion is None else UNEXPLAINED_MOVING, job_kwargs=job_kwargs,
+        refractory_ms=params["censored_period_ms"], unexplained=unexplained, forgiven=unexplained,
+        job_kwargs=job_kwargs,
     )  # fmt: skip
     spikes["confidence"] = estimate_confidence(
         spikes, space.energy,

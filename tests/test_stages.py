@@ -122,6 +122,25 @@ def test_the_less_a_template_leaves_behind_the_smaller_the_spikes_under_it_that_
     assert found(0.1) < 0.1
 
 
+def test_what_a_large_spike_leaves_behind_is_not_held_against_a_small_one():
+    """Large spikes that differ a little from their template, and small ones a fifth of a millisecond after each."""
+    large, small = waveform(60.0, 90.0), waveform(130.0, 3.0, width=5.0)
+    _, first, space = small_under_large(large, small, [60.0, 130.0])
+    unlike = waveform(63.0, 90.0, width=4.2)
+    together = recording_with([(s, unlike) for s in first] + [(s + 6, small) for s in first], seed=3)
+
+    def kept(forgiven):
+        spikes = assign_spikes(together, space, unexplained=0.005, forgiven=forgiven, job_kwargs=JOB)
+        confidence = estimate_confidence(
+            spikes, space.energy, threshold=14.0, amplitude_std=0.12, n_values=space.n_values
+        )
+        samples = spikes["sample_index"][(spikes["unit_index"] == 1) & (confidence > 0.5)]
+        return np.isin(first + 6, (samples[:, None] + np.arange(-3, 4)).ravel()).mean()
+
+    assert kept(0.02) > 0.9
+    assert kept(0.0) < 0.5
+
+
 def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units):
     """What a template explains in part only is left out; the spikes of its own unit stay."""
     recording, samples, labels, shapes = two_units

@@ -52,6 +52,7 @@ def assign_spikes(
     amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
     refractory_ms: float = 0.5,
     unexplained: float = 0.02,
+    forgiven: float = 0.0,
     slices: list[tuple[int, int, int]] | None = None,
     job_kwargs: dict | None = None,
 ) -> np.ndarray:
@@ -81,6 +82,8 @@ def assign_spikes(
     unexplained : float
         Fraction of a spike's objective that its template may leave behind (0.02 is 14 % of its norm): at its place no
         spike is made of less.
+    forgiven : float
+        Fraction of other spikes' energy that may be left behind without counting as a spike's misfit.
     slices : list of (segment_index, start_frame, end_frame), optional
         Look only there.
     job_kwargs : dict, optional
@@ -91,12 +94,12 @@ def assign_spikes(
     spikes : (n_spikes,) structured array of `spike_dtype`, sorted by segment and sample
         `amplitude` is relative to the template; `gain` is the objective; `confidence` in (0, 1] is the probability of
         this unit against the others, given the templates; for that against noise see `estimate_confidence`. `misfit` is
-        the mean square of what is left on the unit's channels, 1 for noise alone.
+        the mean square of what is left on the unit's channels, 1 for noise alone (see `misfit.misfits`).
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
     node = MatchTemplates(
-        recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained
+        recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained, forgiven
     )
     spikes = run_node_pipeline(
         recording, [node], job_kwargs or {}, job_name="assign spikes", squeeze_output=True, slices=slices
@@ -122,11 +125,20 @@ class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
     def __init__(
-        self, recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained
+        self,
+        recording,
+        templates,
+        motion,
+        threshold,
+        amplitude_std,
+        amplitude_limits,
+        refractory_ms,
+        unexplained,
+        forgiven,
     ):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion = recording, templates, motion
-        self.threshold, self.unexplained = float(threshold), float(unexplained)
+        self.threshold, self.unexplained, self.forgiven = float(threshold), float(unexplained), float(forgiven)
         self.prior = AmplitudePrior(float(amplitude_std) ** -2, *map(float, amplitude_limits))
         self.sampling_frequency = recording.sampling_frequency
         self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
@@ -252,6 +264,7 @@ class MatchTemplates(PeakDetector):
             units,
             amplitudes,
             shifts,
+            self.forgiven,
         )
         return spikes
 

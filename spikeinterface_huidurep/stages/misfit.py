@@ -7,12 +7,13 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def misfits(whitened, rows, channels, coefficients, filters, response, samples, units, amplitudes, shifts):
+def misfits(whitened, rows, channels, coefficients, filters, response, samples, units, amplitudes, shifts, forgiven):
     """
     Mean square of what is left on each spike's channels once all spikes are subtracted.
 
     Noise leaves 1. A spike that is not the template's leaves the part of its waveform that the template does not
-    explain, however well the rest of it matches.
+    explain, however well the rest of it matches. What larger spikes leave behind is theirs: channels count the less the
+    more of others' energy was taken out of them.
 
     Parameters
     ----------
@@ -29,6 +30,8 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
     samples, units, shifts : (n_spikes,) int
         Where the template starts, its unit, and its sub-sample shift as an index into `response`.
     amplitudes : (n_spikes,) float32
+    forgiven : float
+        Fraction of other spikes' energy that may be left behind without being held against a spike.
 
     Returns
     -------
@@ -39,6 +42,7 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
     length = filters.shape[1]
     misfit = np.zeros(n_spikes, dtype=np.float32)
     left = np.empty((n_local, n_filters), dtype=np.float32)
+    foreign = np.empty(n_local, dtype=np.float32)
     order = np.argsort(samples)
     first = 0
     for place in range(n_spikes):
@@ -49,6 +53,7 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
             trace = whitened[rows[mine[c]], t : t + length]
             for k in range(n_filters):
                 left[c, k] = (filters[k] * trace).sum()
+        foreign[:] = 0
         while samples[order[first]] <= t - length:
             first += 1
         for other in order[first:]:
@@ -56,14 +61,21 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
             if lag <= -length:
                 break
             answer = response[shifts[other], :, :, lag + length - 1]
-            _subtract(left, mine, amplitudes[other], coefficients[units[other]], channels[units[other]], answer)
-        misfit[spike] = (left**2).sum() / (n_local * n_filters)
+            share = np.float32(0.0 if other == spike else forgiven)
+            theirs = channels[units[other]]
+            _subtract(left, foreign, share, mine, amplitudes[other], coefficients[units[other]], theirs, answer)
+        for c in range(n_local):
+            misfit[spike] += (left[c] ** 2).sum() / (1 + foreign[c] / n_filters)
+        misfit[spike] /= n_local * n_filters
     return misfit
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _subtract(left, mine, amplitude, coefficients, theirs, answer):
-    """Take one spike out of the filters' output at another's sample, on the channels that both have."""
+def _subtract(left, foreign, share, mine, amplitude, coefficients, theirs, answer):
+    """
+    Take one spike out of the filters' output at another's sample, on the channels that both have, and add this share of
+    the energy that is taken out of each to `foreign`.
+    """
     n_local, n_filters = left.shape
     place = 0
     for c in range(n_local):
@@ -72,7 +84,9 @@ def _subtract(left, mine, amplitude, coefficients, theirs, answer):
         if place == n_local:
             break
         if theirs[place] == mine[c]:
-            for q in range(n_filters):
-                weight = amplitude * coefficients[place, q]
-                for k in range(n_filters):
-                    left[c, k] -= weight * answer[k, q]
+            for k in range(n_filters):
+                heard = np.float32(0.0)
+                for q in range(n_filters):
+                    heard += amplitude * coefficients[place, q] * answer[k, q]
+                left[c, k] -= heard
+                foreign[c] += share * heard * heard
