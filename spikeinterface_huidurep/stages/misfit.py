@@ -13,7 +13,8 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
 
     Noise leaves 1. A spike that is not the template's leaves the part of its waveform that the template does not
     explain, however well the rest of it matches. What larger spikes leave behind is theirs: channels count the less the
-    more of others' energy was taken out of them.
+    more of others' energy was taken out of them. Where that may be more than the spike itself, as in an artefact,
+    nothing is forgiven.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
             share = np.float32(0.0 if other == spike else forgiven)
             theirs = channels[units[other]]
             _subtract(left, foreign, share, mine, amplitudes[other], coefficients[units[other]], theirs, answer)
+        if foreign.sum() > amplitudes[spike] ** 2 * (coefficients[units[spike]] ** 2).sum():
+            foreign[:] = 0
         for c in range(n_local):
             misfit[spike] += (left[c] ** 2).sum() / (1 + foreign[c] / n_filters)
         misfit[spike] /= n_local * n_filters
