@@ -124,9 +124,9 @@ def test_the_less_a_template_leaves_behind_the_smaller_the_spikes_under_it_that_
 
 def test_what_a_large_spike_leaves_behind_is_not_held_against_a_small_one():
     """Large spikes that differ a little from their template, and small ones a fifth of a millisecond after each."""
-    large, small = waveform(60.0, 90.0), waveform(130.0, 3.0, width=5.0)
+    large, small = waveform(60.0, 45.0), waveform(130.0, 4.0, width=5.0)
     _, first, space = small_under_large(large, small, [60.0, 130.0])
-    unlike = waveform(63.0, 90.0, width=4.2)
+    unlike = waveform(68.0, 45.0, width=4.8)
     together = recording_with([(s, unlike) for s in first] + [(s + 6, small) for s in first], seed=3)
 
     def kept(forgiven):
