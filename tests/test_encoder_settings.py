@@ -22,15 +22,16 @@ def libraries(tmp_path_factory):
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_momentum_branch_sees_a_share_of_the_noise(libraries, tmp_path, monkeypatch, share):
-    config = settings(key_noise=share)
+    config = settings(key_noise=share, views={"recentre": 1.0})
     trainer = Trainer(config, build_sampler(config, libraries), tmp_path / "run")
     seen = []
     keys = trainer.network.keys
     monkeypatch.setattr(
         trainer.network, "keys", lambda waveforms, *rest: seen.append(waveforms) or keys(waveforms, *rest)
     )
-    first, second, units = trainer.sampler.draw(config.batch_size)
-    trainer.losses(first, second, units)
+    first, second, units, tokens = trainer.sampler.draw(config.batch_size)
+    trainer.losses(first, second, units, tokens)
+    first, second = (view.seen_from(torch.zeros_like(view.offset), tokens) for view in (first, second))
     noisy, clean = (torch.cat([getattr(first, name), getattr(second, name)]) for name in ("waveforms", "clean"))
     torch.testing.assert_close(seen[0], clean + share * (noisy - clean), atol=1e-5, rtol=1e-5)
     assert (noisy - clean).std() > 0.5
@@ -84,3 +85,24 @@ def test_mixture_is_the_likeliest_of_several_fits():
         )
         assert score(features, labels, hdbscan=False).ari > 0.97
     assert min(singles) < 0.95
+
+
+def test_footprints_tell_apart_what_only_places_do():
+    """The same waveforms on exchanged channels: another spike, for a network with random weights in its footprints."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SpikeEncoder(EncoderConfig(**SMALL))
+        torch.nn.init.normal_(network.gather.out.weight)
+    waveforms, positions = torch.randn(5, 12, 64), 30 * torch.randn(5, 12, 2)
+    order = torch.arange(11, -1, -1)
+    with torch.no_grad():
+        here = network(waveforms, positions).representation
+        turned = network(waveforms[:, order], positions[:, order]).representation
+        exchanged = network(waveforms[:, order], positions).representation
+        mask = torch.ones(5, 12, dtype=torch.bool)
+        mask[:, 7:] = False
+        some = network(waveforms, positions, mask).representation
+        fewer = network(waveforms[:, :7], positions[:, :7]).representation
+    torch.testing.assert_close(here, turned, atol=1e-4, rtol=1e-4)
+    assert (here - exchanged).abs().mean() > 0.01
+    torch.testing.assert_close(some, fewer, atol=1e-4, rtol=1e-4)

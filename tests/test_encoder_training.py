@@ -11,7 +11,7 @@ from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
 from spikeinterface_huidurep.encoder.augmentation import MARGIN, ViewConfig
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, filter_and_resample
+from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, View, filter_and_resample
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
 from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
 from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, read_checkpoint
@@ -176,7 +176,8 @@ def test_shift_moves_by_the_given_part_of_a_sample():
 def test_noise_is_correlated_between_neighbours_and_of_unit_size():
     generator = torch.Generator().manual_seed(0)
     positions = torch.tensor([[0.0, 0], [0, 10], [0, 1000]]).expand(4000, -1, -1)
-    noise = views.correlated_noise(torch.randn(4000, 3, 8, generator=generator), positions, generator)
+    covariance = views.noise_covariance(positions, generator)
+    noise = views.correlated_noise(torch.randn(4000, 3, 8, generator=generator), covariance)
     correlation = torch.corrcoef(noise.transpose(0, 1).reshape(3, -1))
     assert correlation[0, 1] > 0.05 and abs(correlation[0, 2]) < 0.03
     assert noise.std().item() == pytest.approx(1.0, abs=0.03)
@@ -200,34 +201,34 @@ def test_filter_keeps_a_tone_of_the_band_and_its_time():
     np.testing.assert_allclose(out, np.exp(-((there / 1e-3) ** 2)) * np.cos(2 * np.pi * 1500 * there), atol=0.03)
 
 
-def test_centres_and_channels():
+def test_locations_and_channels():
     generator = torch.Generator().manual_seed(0)
     locations = torch.tensor([[0.0, 0], [0, 20], [0, 40], [0, 60]])
     ptp = torch.tensor([[0.2, 1.0, 1.0, 0.2]]).expand(500, -1)
     allowed = torch.ones(4, dtype=torch.bool)
     torch.testing.assert_close(views.estimated_location(ptp[:1], locations, allowed), torch.tensor([[0.0, 30.0]]))
-    config = ViewConfig(recentre=1.0)
-    snr = torch.full((500,), 10.0)
-    centre, channel, true = views.choose_centre(ptp, ptp, locations, allowed, snr, config, generator)
-    torch.testing.assert_close(true, torch.tensor([[0.0, 30.0]]).expand(500, -1))
-    assert set(channel.tolist()) == {1, 2} and set(centre[:, 1].tolist()) == {20.0, 40.0}
+    detected = views.choose_channel(ptp, allowed, generator)
+    assert set(detected.tolist()) == {1, 2}
+    assert set(views.choose_channel(ptp, allowed & (torch.arange(4) != 1), generator).tolist()) == {2}
     near = views.nearest_channels(torch.tensor([[0.0, 21.0]]), locations, torch.tensor([True, True, False, True]), 2)
     assert set(near[0].tolist()) == {0, 1}
 
 
 def test_views_of_a_unit_agree_without_corruption(libraries):
-    """With every change switched off both views are the unit's template, and the window is centred on its location."""
+    """With every change switched off both views are the unit's template, and the offset says where it lies."""
     off = dict(noise=0.0, collision=0.0, amplitude_jitter=0.0, burst=0.0, shift=0, drift_um=0.0, recentre=0.0)
     off |= dict(location_jitter_um=0.0, missing=0.0, thin=0.0, random_probe=0.0, symmetry=False, gain=0.0, stretch=0.0)
     config = settings(views=off, libraries={"still": 1})
-    first, second, units = build_sampler(config, libraries).draw(24)
+    first, second, units, tokens = build_sampler(config, libraries).draw(24)
     assert len(set(units.tolist())) == 24
     torch.testing.assert_close(first.waveforms, first.clean)
     torch.testing.assert_close(first.clean.amin((1, 2)), second.clean.amin((1, 2)), rtol=0.02, atol=0.02)
     weight = (first.clean.amax(2) - first.clean.amin(2)).square()
     weight = (weight - 0.1 * weight.amax(1, keepdim=True)).clamp(min=0)
     centre = (weight[..., None] * first.positions).sum(1) / weight.sum(1, keepdim=True)
-    assert centre.abs().max() < 3.0 and first.offset.abs().max() < 1e-3
+    assert (centre - first.offset).abs().max() < 3.0
+    seen = first.seen_from(first.offset, tokens)
+    assert seen.positions.shape == (24, tokens, 2) and seen.offset.abs().max() < 1e-6
 
 
 def test_offset_says_where_the_spike_is(libraries):
@@ -236,7 +237,7 @@ def test_offset_says_where_the_spike_is(libraries):
     sampler = build_sampler(settings(views=off, libraries={"still": 1}), libraries)
     bank = sampler.sources[0].bank
     for _ in range(4):
-        first, second, units = sampler.draw(24)
+        first, second, units, _ = sampler.draw(24)
         for view in (first, second):
             nearest = view.positions[:, :, None] + bank.location[units][:, None, None] - view.offset[:, None, None]
             distance = (nearest - bank.locations).norm(dim=-1).amin(dim=-1)
@@ -249,6 +250,18 @@ def test_every_view_is_finite_and_reaches_the_snr(libraries):
         for view in sampler.draw(24)[:2]:
             assert torch.isfinite(view.waveforms).all() and torch.isfinite(view.positions).all()
             assert 1.0 < -view.clean.amin((1, 2)).mean() < 40
+
+
+def test_seen_from_takes_the_nearest_channels_with_their_waveforms():
+    positions = torch.arange(5.0)[None, :, None] * torch.tensor([0.0, 20.0])
+    waveforms = torch.arange(5.0)[None, :, None].expand(1, 5, 3)
+    view = View(waveforms, positions, None, 2 * waveforms, torch.tensor([[0.0, 70.0]]))
+    moved = view.seen_from(torch.tensor([[0.0, 55.0]]), 2)
+    order = moved.positions[0, :, 1].argsort()
+    torch.testing.assert_close(moved.positions[0, order, 1], torch.tensor([-15.0, 5.0]))
+    torch.testing.assert_close(moved.waveforms[0, order, 0], torch.tensor([2.0, 3.0]))
+    torch.testing.assert_close(moved.clean, 2 * moved.waveforms)
+    torch.testing.assert_close(moved.offset, torch.tensor([[0.0, 15.0]]))
 
 
 def test_left_out_cell_models_are_left_out(libraries):
@@ -289,6 +302,38 @@ def test_training_learns(libraries, tmp_path):
     rows = [run.train_step() for _ in range(120)]
     for name in ("contrastive", "denoising"):
         assert np.mean([row[name] for row in rows[-20:]]) < 0.9 * np.mean([row[name] for row in rows[:20]])
+
+
+def test_windows_are_centred_where_the_network_sees_the_spike(libraries, tmp_path):
+    views_off = dict(location_jitter_um=0.0, recentre=0.0)
+    config = settings(views=views_off)
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    view, _, _, tokens = run.sampler.draw(24)
+    stayed = run.located(view, tokens)  # the heads of a new network give a weighted mean of the channels
+    shift = torch.tensor([3.0, -7.0])
+    with torch.no_grad():
+        run.network.momentum_encoder.locate.bias.add_(shift / 10)
+    torch.testing.assert_close(stayed.offset - run.located(view, tokens).offset, shift.expand(24, 2), atol=1e-3, rtol=0)
+    run.sampler.views = ViewConfig(recentre=1.0)
+    torch.testing.assert_close(run.located(view, tokens).offset, view.offset)
+
+
+def test_training_goes_on_from_weights_without_footprints(libraries, tmp_path, capsys):
+    """What the older network knows is what the new one begins with."""
+    small = settings(encoder=SMALL | {"footprints": False})
+    old = Trainer(small, build_sampler(small, libraries), tmp_path / "old").export(tmp_path / "old.safetensors")
+    config = settings(seed=3)
+    run = Trainer(config, build_sampler(config, libraries), tmp_path / "new")
+    run.begin_with(load_encoder(old, "cpu").network)
+    waveforms = np.random.default_rng(0).standard_normal((6, 70, 4)).astype(np.float32)
+    locations = np.array([[0, 0], [0, 20], [20, 0], [20, 20]], dtype=float)
+    new = load_encoder(run.export(tmp_path / "new.safetensors"), "cpu").embed(waveforms, locations, 30_000.0, 25)
+    expected = load_encoder(old, "cpu").embed(waveforms, locations, 30_000.0, 25)
+    np.testing.assert_allclose(new, expected, atol=1e-5)
+    command = ["train", "--libraries", str(libraries), "--output", str(tmp_path / "run"), "--steps", "1"]
+    command += ["--no-progress", "--from-weights", str(old), "--set", 'libraries={"still": 1}', "encoder.layers=1"]
+    assert main(command) == 2
+    assert "of another network" in capsys.readouterr().err
 
 
 def test_one_loss_alone(libraries, tmp_path):

@@ -30,6 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on later")
     parser.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--from-checkpoint", type=Path, help="begin with the weights and state of another run")
+    parser.add_argument(
+        "--from-weights", metavar="WEIGHTS", help="begin with a trained encoder, 'default' or a .safetensors file"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights to this .safetensors file")
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("What is to be learned from? Give template libraries with --libraries, or a --recording.")
 
     from ..encoder.training import Trainer, build_sampler
-    from ..encoder.weights import choose_device
+    from ..encoder.weights import choose_device, find_weights, read_network
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.threads:
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         trainer.resume()
     elif arguments.from_checkpoint is not None:
         trainer.resume(arguments.from_checkpoint)
+    elif arguments.from_weights is not None:
+        trainer.begin_with(read_network(find_weights(arguments.from_weights))[0])
     trainer.run(
         checkpoint_every=arguments.checkpoint_every, progress=not arguments.no_progress, minutes=arguments.minutes
     )

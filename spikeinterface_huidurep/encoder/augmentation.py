@@ -52,11 +52,11 @@ class ViewConfig:
     drift_um : float
         Typical displacement between two views of a unit, where the library has displacements.
     recentre : float
-        Share of views centred on one of the channels on which the spike is large.
+        Share of views that stay centred on the detected channel, as the network's first pass sees them.
     location_jitter_um : float
-        Error of the estimated location at SNR 10; it is 2.4 times that at SNR 3, as measured on a trained network.
+        Spread that is added to the location that the network estimates.
     locate : bool
-        Centre windows at the estimated location; False centres all on channels.
+        Centre windows at the location that the network itself estimates; False centres all on channels.
     missing : float
         Share of batches with broken channels.
     thin : float
@@ -80,8 +80,8 @@ class ViewConfig:
     burst: float = 0.15
     shift: int = 3
     drift_um: float = 16.0
-    recentre: float = 0.15
-    location_jitter_um: float = 2.0
+    recentre: float = 0.25
+    location_jitter_um: float = 1.0
     locate: bool = True
     missing: float = 0.2
     thin: float = 0.25
@@ -127,33 +127,17 @@ def estimated_location(ptp: Tensor, locations: Tensor, allowed: Tensor) -> Tenso
     return weight @ locations / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def choose_centre(
-    ptp: Tensor,
-    trough: Tensor,
-    locations: Tensor,
-    allowed: Tensor,
-    snr: Tensor,
-    config: ViewConfig,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the window is centred, (n, 2) um, the channel whose trough sets its time, (n,), and the true location.
+def choose_channel(trough: Tensor, allowed: Tensor, generator: torch.Generator) -> Tensor:
+    """The channel on which each spike is detected, (n,): one on which it has at least half of its largest trough.
 
-    Most views are centred at the spike's estimated location, with an error that grows as the SNR falls: nothing
-    jumps when the largest channel changes. The others are centred on a channel on which the spike has at least
-    half of its largest trough, as a detector reports them: without these one unit becomes one cluster a channel.
+    A detector takes the largest one most of the time and another large one now and then: without these views one unit
+    becomes one cluster a channel. ``trough`` (n, channels), ``allowed`` (channels,) bool.
     """
-    n = len(ptp)
     trough = trough * allowed
     largest = trough.amax(dim=1, keepdim=True)
     candidates = (trough >= 0.5 * largest) & (largest > 0)
-    # the detector takes the largest channel most of the time, another large one now and then
     weight = candidates * (trough / largest.clamp(min=1e-9)).pow(4) + 1e-9 * allowed
-    channel = torch.multinomial(weight, 1, generator=generator)[:, 0]
-    spread = config.location_jitter_um * (0.4 + 6.0 / snr)
-    true = estimated_location(ptp, locations, allowed)
-    estimate = true + spread[:, None] * torch.randn(n, 2, generator=generator)
-    on_channel = torch.rand(n, generator=generator) < (config.recentre if config.locate else 1.0)
-    return torch.where(on_channel[:, None], locations[channel], estimate), channel, true
+    return torch.multinomial(weight, 1, generator=generator)[:, 0]
 
 
 def nearest_channels(centre: Tensor, locations: Tensor, allowed: Tensor, k: int) -> Tensor:
@@ -212,17 +196,22 @@ def delay_templates(templates: Tensor, delay: Tensor) -> Tensor:
     return moved * inside[:, None]
 
 
-def correlated_noise(white: Tensor, positions: Tensor, generator: torch.Generator) -> Tensor:
-    """Mix independent channels (n, k, T) so that neighbours share noise.
+def noise_covariance(positions: Tensor, generator: torch.Generator, largest_share: float = 0.9) -> Tensor:
+    """Covariance over channels (n, k, k) of noise that neighbours share.
 
     Far neurons and the recording system are heard by several channels. The correlation is a share that falls
     exponentially with distance and a white rest; both the share and the decay differ between probes and so between
     batches. ``positions`` (n, k, 2) um.
     """
     decay = float(uniform(math.log(12.0), math.log(90.0), generator=generator).exp())
-    share = float(uniform(0.2, 0.9, generator=generator))
+    share = float(uniform(0.2, largest_share, generator=generator))
     covariance = share * torch.exp(-torch.cdist(positions, positions) / decay)
     covariance.diagonal(dim1=1, dim2=2).fill_(1.0 + 1e-4)
+    return covariance
+
+
+def correlated_noise(white: Tensor, covariance: Tensor) -> Tensor:
+    """Mix independent channels (n, k, T) to noise of that covariance (n, k, k)."""
     return torch.linalg.cholesky(covariance) @ white
 
 

@@ -331,3 +331,20 @@ class View:
     mask: Tensor | None
     clean: Tensor
     offset: Tensor
+
+    def seen_from(self, centre: Tensor, tokens: int) -> View:
+        """The view from other centres (n, 2), um from the present ones: the ``tokens`` channels nearest to them."""
+        positions = self.positions - centre[:, None]
+        if tokens >= positions.shape[1]:
+            return View(self.waveforms, positions, self.mask, self.clean, self.offset - centre)
+        nearest = positions.square().sum(dim=2).topk(tokens, dim=1, largest=False, sorted=False).indices
+        rows = torch.arange(len(nearest), device=nearest.device)[:, None]
+        mask = None if self.mask is None else self.mask[rows, nearest]
+        return View(
+            self.waveforms[rows, nearest], positions[rows, nearest], mask, self.clean[rows, nearest],
+            self.offset - centre,
+        )  # fmt: skip
+
+    def to(self, device: torch.device) -> View:
+        """The view on another device."""
+        return View(*(None if part is None else part.to(device) for part in vars(self).values()))

@@ -142,9 +142,8 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     factor = snr / reference * (1 + config.amplitude_jitter * torch.randn(n, generator=generator))
     fine = _subsample(prints.gather(everywhere) * factor[:, None, None], generator)
     full = fine + _collisions(bank, units, chosen, steps, snr, config, generator)
-    full = full + views.correlated_noise(
-        noise.draw(n, channels, generator), bank.locations.expand(n, -1, -1), generator
-    )
+    white = noise.draw(n, channels, generator)
+    full = full + views.correlated_noise(white, views.noise_covariance(bank.locations.expand(n, -1, -1), generator))
     detected, times = _detect(full, prints, config, bank.nominal)
     length = bank.samples + 2 * _SPARE
     start = times - (bank.nominal - MARGIN) - _SPARE

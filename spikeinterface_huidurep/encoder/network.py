@@ -58,6 +58,9 @@ class EncoderConfig:
     location_mean : bool
         Whether that head starts from a mean of the channels' positions with weights of its own: the form of what it has
         to estimate, which it otherwise takes thousands of steps to find.
+    footprints : bool
+        Whether features of the channels are multiplied by weights of their positions and summed (:class:`Footprints`),
+        beside the attention between them.
     """
 
     sampling_frequency: float = 30_000.0
@@ -76,6 +79,7 @@ class EncoderConfig:
     architecture: str = "channels"
     location_head: bool = True
     location_mean: bool = True
+    footprints: bool = True
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -161,6 +165,30 @@ class PositionEmbedding(nn.Module):
         return self.layers(features.to(self.layers[0].weight.dtype))
 
 
+class Footprints(nn.Module):
+    """Sums features of the channels with weights that depend on where they lie: matched filters over the probe.
+
+    Such a product of feature and position is the best that can be done with a known shape in noise, and what attention,
+    whose weights are positive and sum to one, and a token that adds the two approach only through many layers. It
+    starts at zero, so that what else the network does is found first. It is a sum, not a mean: where a channel is
+    missing, the part of the others stays as it is.
+    """
+
+    def __init__(self, features: int, outputs: int, channels: int, scale_um: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.weight = PositionEmbedding(features, scale_um)
+        self.out = nn.Linear(features, outputs, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, features: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """``features`` (n, channels, features) to (n, outputs)."""
+        weighted = features * self.weight(positions)
+        if mask is not None:
+            weighted = weighted * mask[..., None]
+        return self.out(weighted.sum(dim=1) / self.channels)
+
+
 class SpikeEncoder(nn.Module):
     """Spikes to representations and clean waveforms.
 
@@ -175,6 +203,15 @@ class SpikeEncoder(nn.Module):
         width = config.width
         self.waveform = nn.Sequential(nn.Linear(config.samples, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.position = PositionEmbedding(width, config.position_scale_um)
+        scale_um = config.position_scale_um
+        self.modulate = self.enter = self.gather = None
+        if config.footprints:
+            self.modulate = PositionEmbedding(width, scale_um)
+            nn.init.zeros_(self.modulate.layers[-1].weight)
+            nn.init.zeros_(self.modulate.layers[-1].bias)
+            self.linear = nn.Linear(config.samples, width, bias=False)
+            self.enter = Footprints(width, width, config.channels, scale_um)
+            self.gather = Footprints(width, config.dimensions, config.channels, scale_um)
         token = torch.empty(1, 1, width)
         # see PositionEmbedding
         self.spike_token = nn.Parameter(token if token.is_meta else nn.init.normal_(token, std=0.02))
@@ -203,8 +240,12 @@ class SpikeEncoder(nn.Module):
 
     def compressed_tokens(self, compressed: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """:meth:`tokens` for waveforms that are already compressed."""
-        tokens = self.waveform(compressed.to(self.waveform[0].weight.dtype)) + self.position(positions)
-        tokens = torch.cat([self.spike_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        compressed = compressed.to(self.waveform[0].weight.dtype)
+        tokens, first = self.waveform(compressed), self.spike_token.expand(len(compressed), -1, -1)
+        if self.modulate is not None and self.enter is not None:
+            tokens = tokens * (1 + self.modulate(positions))
+            first = first + self.enter(self.linear(compressed), positions, mask)[:, None]
+        tokens = torch.cat([first.to(tokens.dtype), tokens + self.position(positions)], dim=1)
         exists = None if mask is None else F.pad(mask, (1, 0), value=True)[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens, exists)
@@ -213,9 +254,13 @@ class SpikeEncoder(nn.Module):
     def forward(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Encoded:
         """Representation, clean waveforms and location."""
         tokens = self.tokens(waveforms, positions, mask)
-        return Encoded(
-            self.represent(tokens[:, 0]), self.decode(tokens[:, 1:]), self.spike_offset(tokens, positions, mask)
-        )
+        offset = self.spike_offset(tokens, positions, mask)
+        return Encoded(self.representation(tokens, positions, mask), self.decode(tokens[:, 1:]), offset)
+
+    def representation(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """The representation (n, dimensions), from the last tokens."""
+        represented = self.represent(tokens[:, 0])
+        return represented if self.gather is None else represented + self.gather(tokens[:, 1:], positions, mask)
 
     def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
         """Offset of the spike from the window's centre, (n, 2) in ``LOCATION_UNIT_UM``, from the last tokens."""
@@ -232,7 +277,7 @@ class SpikeEncoder(nn.Module):
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""
-        return self.represent(self.tokens(waveforms, positions, mask)[:, 0])
+        return self.representation(self.tokens(waveforms, positions, mask), positions, mask)
 
 
 def build_network(config: EncoderConfig) -> SpikeEncoder:

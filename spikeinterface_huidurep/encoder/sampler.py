@@ -15,6 +15,8 @@ from .network import EncoderConfig
 
 _STRETCH_LEVELS = 5
 _GRID_MARGIN_UM = 20.0
+# channels around the detected one beyond those that become tokens: a window may be centred elsewhere
+_SPARE_CHANNELS = 8
 
 
 @dataclass
@@ -75,10 +77,22 @@ class ViewSampler:
         self.matrices = [views.shift_matrices(config.samples, float(1 + value)) for value in stretch]
         self.dense = [source.dense_grid for source in self.sources]
 
-    def draw(self, batch_size: int) -> tuple[View, View, Tensor]:
-        """Two views of the same ``batch_size`` spikes and their units (batch_size,)."""
+    def draw(self, batch_size: int) -> tuple[View, View, Tensor, int]:
+        """Two views of the same ``batch_size`` spikes, their units (batch_size,), and how many channels are tokens.
+
+        The views are centred on the channel on which the spike was detected and hold some more channels than that, so
+        that they can be seen from the location that the network estimates (``View.seen_from``).
+        """
         scene = self._scene(batch_size)
-        return self._view(scene), self._view(scene), scene.units
+        return self._view(scene), self._view(scene), scene.units, scene.tokens
+
+    def choose_stay(self, n: int) -> Tensor:
+        """Which windows stay on the detected channel, (n,) bool."""
+        return torch.rand(n, generator=self.generator) < (self.views.recentre if self.views.locate else 1.0)
+
+    def choose_jitter(self, n: int) -> Tensor:
+        """What is added to the estimated locations, (n, 2) um."""
+        return self.views.location_jitter_um * torch.randn(n, 2, generator=self.generator)
 
     def _pick(self, low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=self.generator))
@@ -147,11 +161,12 @@ class ViewSampler:
         g, config = self.generator, self.views
         prints, factor = self._displaced(scene)
         n = len(factor)
-        centre, timing, location = views.choose_centre(
-            prints.ptp, prints.trough, prints.locations, scene.allowed, scene.snr, config, g
-        )
-        channels = views.nearest_channels(centre, prints.locations, scene.allowed, scene.tokens)
-        late = prints.trough_time.gather(1, timing[:, None])[:, 0].clamp(-5, 5)
+        detected = views.choose_channel(prints.trough, scene.allowed, g)
+        centre = prints.locations[detected]
+        location = views.estimated_location(prints.ptp, prints.locations, scene.allowed)
+        count = min(scene.tokens + _SPARE_CHANNELS, int(scene.allowed.sum()))
+        channels = views.nearest_channels(centre, prints.locations, scene.allowed, count)
+        late = prints.trough_time.gather(1, detected[:, None])[:, 0].clamp(-5, 5)
         steps = views.choose_shift(n, config, g) - late * views.SUBSAMPLE_STEPS
         amplitude = factor * views.amplitude_factor(n, config, g)
         gain = scene.gain[channels][..., None]
@@ -162,12 +177,12 @@ class ViewSampler:
         positions = prints.locations[channels] - centre[:, None]
         if config.noise > 0:
             white = scene.source.noise.draw(n, channels.shape[1], g)
-            waveforms = waveforms + config.noise * views.correlated_noise(white, positions, g)
-        positions = positions @ scene.turn
+            covariance = views.noise_covariance(positions, g, largest_share=1.0)
+            waveforms = waveforms + config.noise * views.correlated_noise(white, covariance)
         mask = views.drop_tokens(n, channels.shape[1], g) if scene.drop and channels.shape[1] > 4 else None
         if mask is not None:
             waveforms = waveforms * mask[..., None]
-        return View(waveforms, positions, mask, clean, (location - centre) @ scene.turn)
+        return View(waveforms, positions @ scene.turn, mask, clean, (location - centre) @ scene.turn)
 
     def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
         """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.

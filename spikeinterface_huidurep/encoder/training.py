@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .augmentation import ViewConfig
 from .data import BandPass, NoisePool, TemplateBank, View
 from .losses import denoising_loss, location_loss, symmetric_info_nce
-from .network import LOCATION_UNIT_UM, ContrastiveNetwork, EncoderConfig
+from .network import LOCATION_UNIT_UM, ContrastiveNetwork, EncoderConfig, SpikeEncoder
 from .sampler import Source, ViewSampler
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ DEFAULT_LIBRARIES = {
     "neuronexus-32_zdrift": 1.0,
 }
 _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
+# an untrained network says anything: a spike lies within this of its detected channel, um along either axis
+_FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
 CHECKPOINT_VERSION = 1
 
@@ -178,6 +180,18 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
 
+    def begin_with(self, encoder: SpikeEncoder) -> None:
+        """Take the weights of a trained encoder; parts of the network that it does not have stay as they are.
+
+        Raises a ValueError where its other parts do not fit.
+        """
+        weights = encoder.state_dict()
+        known = {key: value.shape for key, value in self.network.encoder.state_dict().items()}
+        if not all(known.get(key) == value.shape for key, value in weights.items()):
+            raise ValueError("the weights to begin with are of another network: give its settings with encoder.NAME")
+        for network in (self.network.encoder, self.network.momentum_encoder):
+            network.load_state_dict(weights, strict=False)
+
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; biases, norms and the class token do not."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -194,17 +208,30 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         return config.learning_rate * (0.01 + 0.99 * falling) * warm, 1 - (1 - config.momentum) * falling
 
-    def losses(self, first: View, second: View, units: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def located(self, view: View, tokens: int) -> View:
+        """The view as the encoder's second pass sees it: from where the first, looking from the detected channel, says
+        that the spike is (here the momentum branch says it). That error is made by the noise in this very spike; an
+        independent one would hand the network a second opinion on the location that no detector has."""
+        stay, jitter = self.sampler.choose_stay(len(view.positions)), self.sampler.choose_jitter(len(view.positions))
+        first = view.seen_from(torch.zeros_like(view.offset), tokens)
+        network = self.network.momentum_encoder
+        if network.locate is None or bool(stay.all()):
+            return first
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
+            seen = network.tokens(first.waveforms, first.positions, first.mask)
+            offset = network.spike_offset(seen, first.positions, first.mask).float() * LOCATION_UNIT_UM
+        offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter.to(self.device)
+        return view.seen_from(torch.where(stay.to(self.device)[:, None], 0.0, offset), tokens)
+
+    def losses(self, first: View, second: View, units: Tensor, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
         """Contrastive, denoising and location loss of a batch."""
         config, network = self.config, self.network
-        joined = [
-            torch.cat([getattr(first, name), getattr(second, name)]).to(self.device)
-            for name in ("waveforms", "positions", "clean", "offset")
-        ]
-        waveforms, positions, clean, true_offset = joined
-        mask = None
-        if first.mask is not None and second.mask is not None:
-            mask = torch.cat([first.mask, second.mask]).to(self.device)
+        views = [self.located(view.to(self.device), tokens) for view in (first, second)]
+        waveforms, positions, clean, true_offset = (
+            torch.cat([getattr(view, name) for view in views]) for name in ("waveforms", "positions", "clean", "offset")
+        )
+        masks = [view.mask for view in views if view.mask is not None]
+        mask = torch.cat(masks) if masks else None
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.autocast):
             representation, decoded, offset = network.encoder(waveforms, positions, mask)
             contrastive = torch.zeros((), device=self.device)

@@ -112,6 +112,7 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
     try:
         values = json.loads(metadata["config"])
         facts = json.loads(metadata.get("training", "{}"))
+        values.setdefault("footprints", False)  # files of before there were any do not say so
         unknown = set(values) - {item.name for item in fields(EncoderConfig)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
