@@ -118,6 +118,13 @@ def test_motion_has_the_range_asked_for(kind):
     assert sudden == (kind == "bumps")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_bumps_of_a_short_recording_are_within_it(seed):
+    motion = make_motion("bumps", 60.0, 40.0, np.array([0.0, 500.0]), seed=seed)
+    jumps = np.abs(np.diff(motion.displacement[0][:, 0]))
+    assert np.ptp(motion.displacement[0]) == pytest.approx(40.0) and (jumps > 10).sum() >= 3
+
+
 def test_motion_that_is_not_rigid_grows_with_depth():
     motion = make_motion("ramp", 100.0, 40.0, np.array([0.0, 500.0]), rigid=False)
     at_end = displacement_at(motion, np.full(3, 100.0), np.array([-50.0, 250.0, 500.0]))

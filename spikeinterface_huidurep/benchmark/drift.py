@@ -43,7 +43,7 @@ def make_motion(
         False: the displacement grows linearly from 0.4 of its size at the lowest channel to its full size at the
         highest.
     period_s : float
-        Period of the zigzag; bumps come on average 0.35 of it apart.
+        Period of the zigzag; bumps come on average 0.35 of it apart, or of half the duration if that is shorter.
     seed : int
         For the times of the bumps.
 
@@ -63,13 +63,15 @@ def make_motion(
     if kind == "ramp":
         shape = np.linspace(-0.5, 0.5, times_s.size)
     else:
+        # SpikeInterface ends the motion with the last bump: a short recording has to have several
+        bump_s = min(period_s, 0.5 * duration_s)
         shape = make_one_displacement_vector(
             drift_mode={"zigzag": "zigzag", "bumps": "bump"}[kind],
             duration=times_s.size / SAMPLING_FREQUENCY,
             displacement_sampling_frequency=SAMPLING_FREQUENCY,
             t_start_drift=0.1 * duration_s,
             period_s=period_s,
-            bump_interval_s=(0.2 * period_s, 0.5 * period_s),
+            bump_interval_s=(0.2 * bump_s, 0.5 * bump_s),
             seed=seed,
         )[: times_s.size]
     lowest, highest = float(depths_um.min()), float(depths_um.max())

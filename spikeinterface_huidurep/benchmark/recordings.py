@@ -27,7 +27,7 @@ from .units import library_folder as find_library_folder
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of the cached folders and of what makes them: a change here makes every cached recording anew
+FORMAT = 3  # of the cached folders and of what makes them: a change here makes every cached recording anew
 Settings = LibrarySettings | GeneratorSettings
 
 

@@ -25,6 +25,13 @@ MEDIAN_BINS = 5
 # depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
 # a second are too sparse (median error 1.7 um against 0.6 um on a simulated zigzag of 64 channels)
 DEPTH_SMOOTH_UM = 3.0
+# windows of depth, their width and step, and how far from the probe's ends their centres stay: there spikes come and go
+WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
+# a probe with so many windows gets the motion that they agree on
+MIN_WINDOWS = 3
+# windows of a rigid motion differ by up to a third of it from one end of the probe to the other, through what the ends
+# do to the locations; the displacement is taken to change with depth from here on
+MIN_GRADIENT = 0.5
 
 
 def estimate_motion(
@@ -39,6 +46,10 @@ def estimate_motion(
 ) -> Motion | None:
     """
     Estimate the displacement of the probe with DREDge (Windolf et al. 2023), through SpikeInterface.
+
+    Probes up to `non_rigid_span_um` long get what windows of depth agree on: their median, which is nearer to the truth
+    than one estimate from all depths, since the windows near the ends go wrong where units leave the probe; or, where
+    the windows' motions grow along the probe, a straight line through them (Theil 1950, Sen 1968).
 
     Parameters
     ----------
@@ -55,7 +66,7 @@ def estimate_motion(
     given : Motion, optional
         A motion that is already known; it is used as it is.
     non_rigid_span_um : float
-        Probes longer than this get a displacement that varies with depth.
+        Probes longer than this get a displacement that varies freely with depth.
 
     Returns
     -------
@@ -75,17 +86,17 @@ def estimate_motion(
             logger.info("motion: not corrected, %s", reason)
             return None
     single, times_offset = _one_segment(recording, peaks)
-    rigid = bool(np.ptp(depths) <= non_rigid_span_um)
-    motion = _dredge(recording, single, locations, amplitudes, rigid)
+    motion = _one_motion(recording, single, locations, amplitudes, non_rigid_span_um)
     motion = _split_segments(motion, recording, times_offset)
     low, high = motion.get_boundaries()
     if correct == "auto" and high - low < MIN_RANGE_UM:
         logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
         return None
-    if correct == "auto" and not _halves_agree(recording, single, locations, amplitudes, rigid):
+    if correct == "auto" and not _halves_agree(recording, single, locations, amplitudes, non_rigid_span_um):
         logger.info("motion: not corrected, two halves of the peaks do not agree on it")
         return None
-    logger.info("motion: corrected, displacements from %.0f to %.0f um", low, high)
+    kind = "the same at all depths" if len(motion.spatial_bins_um) == 1 else "that change with depth"
+    logger.info("motion: corrected, displacements from %.0f to %.0f um, %s", low, high, kind)
     return motion
 
 
@@ -126,7 +137,41 @@ def _one_segment(recording, peaks):
     return single, starts / recording.sampling_frequency
 
 
-def _dredge(recording, peaks, locations, amplitudes, rigid):
+def _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um):
+    """The motion on one time line: free along a long probe, what windows agree on along a shorter one, else rigid."""
+    depths = recording.get_channel_locations()[:, 1]
+    span = np.ptp(depths)
+    if span > non_rigid_span_um:
+        return _dredge(recording, peaks, locations, amplitudes, win_step_um=300.0, win_scale_um=350.0)
+    if span < 2 * WINDOW_MARGIN_UM + (MIN_WINDOWS - 1) * WINDOW_STEP_UM:
+        return _dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
+    windows = _dredge(
+        recording, peaks, locations, amplitudes,
+        win_step_um=WINDOW_STEP_UM, win_scale_um=WINDOW_UM, win_margin_um=-WINDOW_MARGIN_UM,
+    )  # fmt: skip
+    return _agreed(windows, np.array([depths.min(), depths.max()]))
+
+
+def _agreed(windows, ends):
+    """One displacement for all depths, or one that changes linearly between the ends of the probe."""
+    places = windows.spatial_bins_um
+    moved = windows.displacement[0] - np.median(windows.displacement[0], axis=0)
+    middle = np.median(moved, axis=1)
+    growth = moved.T @ middle / max(float(middle @ middle), 1e-9)
+    if abs(float(_slope(growth[None], places)[0])) * np.ptp(ends) < MIN_GRADIENT:
+        return Motion([middle[:, None]], windows.temporal_bins_s, np.array([ends.mean()]), direction=windows.direction)
+    slope = _slope(moved, places)
+    level = np.median(moved - slope[:, None] * places, axis=1)
+    return Motion([level[:, None] + slope[:, None] * ends], windows.temporal_bins_s, ends, direction=windows.direction)
+
+
+def _slope(values, places):
+    """Median slope of all pairs, (n,), of values (n, n_places)."""
+    one, other = np.triu_indices(len(places), 1)
+    return np.median((values[:, other] - values[:, one]) / (places[other] - places[one]), axis=1)
+
+
+def _dredge(recording, peaks, locations, amplitudes, rigid=False, **windows):
     from spikeinterface.core import concatenate_recordings
 
     if recording.get_num_segments() > 1:
@@ -141,25 +186,26 @@ def _dredge(recording, peaks, locations, amplitudes, rigid):
         where,
         method="dredge_ap",
         rigid=rigid,
-        win_step_um=300.0,
-        win_scale_um=350.0,
-        win_margin_um=None if not rigid else 0.0,
         histogram_depth_smooth_um=DEPTH_SMOOTH_UM,
         progress_bar=False,
         verbose=False,
         device="cpu",
+        **windows,
     )
 
 
-def _halves_agree(recording, peaks, locations, amplitudes, rigid):
+def _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
     """Whether every other peak shows the same motion as the rest: what is only noise does not."""
     halves = [
-        _dredge(recording, peaks[start::2], locations[start::2], amplitudes[start::2], rigid).displacement[0]
+        _one_motion(recording, peaks[start::2], locations[start::2], amplitudes[start::2], non_rigid_span_um)
         for start in (0, 1)
     ]
-    n_bins = min(len(half) for half in halves)
+    displacements = [half.displacement[0] for half in halves]
+    if displacements[0].shape[1] != displacements[1].shape[1]:  # one half saw it change with depth
+        displacements = [values.mean(axis=1, keepdims=True) for values in displacements]
+    n_bins = min(len(half) for half in displacements)
     # a few bins in which a half of the peaks was not enough are no disagreement, nor is a jump in one bin an agreement
-    smooth = [median_filter(half[:n_bins], size=(MEDIAN_BINS, 1)) for half in halves]
+    smooth = [median_filter(half[:n_bins], size=(MEDIAN_BINS, 1)) for half in displacements]
     first, second = ((half - half.mean(axis=0)).ravel() for half in smooth)
     scale = np.sqrt((first**2).sum() * (second**2).sum())
     return scale > 0 and (first * second).sum() / scale >= MIN_AGREEMENT

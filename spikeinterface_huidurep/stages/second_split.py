@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from spikeinterface.core import BaseRecording
 
+from .distances import shared_displacements
 from .motion import displacement_at
 from .noise import NoiseModel
 from .splitting import split_units
 from .template_space import whiten_templates
 from .templates import DriftingUnitTemplates, templates_like
+
+# two neurons are there whatever the displacement: parts that have no more than this share of theirs in common are one
+# whose template fits less well at some displacements
+MAX_SHARED = 0.1
 
 
 def split_assigned(
@@ -67,6 +74,7 @@ def split_assigned(
         recording, spikes, np.where(alone, labels, -1), displacement, whiten_templates(templates, noise),
         min_size=min_size, min_separation=merge_threshold, seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
+    parts = _joined_across_drift(parts, labels, displacement, templates)
     added = np.arange(templates.n_units, int(parts.max(initial=-1)) + 1)
     if len(added) == 0:
         return labels, templates
@@ -78,3 +86,25 @@ def split_assigned(
     places = templates.locations[np.concatenate([np.unique(parent), parent])]
     made = templates_like(templates, recording, spikes, place[parts], places, displacement, job_kwargs)
     return np.where(np.isin(labels, parent), parts, labels), templates.renewed(changed, made)
+
+
+def _joined_across_drift(parts, labels, displacement, templates):
+    """The parts, those of one unit that are not seen at the same displacements as one."""
+    displacements, n_units = templates.displacements, templates.n_units
+    n_parts = max(int(parts.max(initial=-1)) + 1, n_units)
+    if len(displacements) == 1 or n_parts == n_units:
+        return parts
+    looked_at = np.flatnonzero(parts >= 0)
+    nearest = np.abs(displacement[looked_at][:, None] - displacements).argmin(axis=1)
+    counts = np.zeros((n_parts, len(displacements)), dtype="int64")
+    np.add.at(counts, (parts[looked_at], nearest), 1)
+    parent = np.full(n_parts, -1)
+    parent[parts[looked_at]] = labels[looked_at]
+    one = (parent[:, None] == parent) & (shared_displacements(counts) <= MAX_SHARED)
+    # the part that keeps the unit's label is the first of its group
+    _, group = connected_components(csr_matrix(one & (parent >= 0)), directed=False)
+    first = np.array([np.flatnonzero(group == group[part])[0] for part in range(n_parts)])
+    place = np.where(np.arange(n_parts) < n_units, np.arange(n_parts), -1)
+    kept = np.unique(first[first >= n_units])
+    place[kept] = n_units + np.arange(len(kept))
+    return np.append(place[first], -1)[parts]
