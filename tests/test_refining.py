@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from spikeinterface.core.motion import Motion
 from stage_helpers import (
     JOB,
     N_CHANNELS,
@@ -137,3 +138,23 @@ def test_spikes_that_overlap_with_one_neighbour_are_no_neuron():
         assert split.n_units == n_units
         if n_units == 2:
             assert np.array_equal(found, labels)
+
+
+@pytest.mark.parametrize("neurons", [1, 2])
+def test_a_unit_is_not_split_by_displacement(neurons):
+    """A template that fits badly where the probe stood for a while makes two sources, as a second neuron does."""
+    at = np.arange(1000, 298000, 600)
+    moved = at > 200000
+    other = moved if neurons == 1 else np.arange(len(at)) % 3 == 0
+    shapes = np.where(other[:, None, None], waveform(125.0, 12.0), waveform(100.0, 12.0))
+    recording = recording_with(list(zip(at, shapes, strict=True)))
+    # the template knows nothing of the motion: for it the spikes of both places are at the same one
+    templates = templates_for(recording, at, np.zeros(len(at), int), [100.0], np.zeros(len(at)), np.array([0.0, 20.0]))
+    templates = replace(templates, waveforms=templates.waveforms[:, [0, 0]])
+    motion = Motion([np.array([[0.0], [0.0], [20.0], [20.0]])], [np.array([0.0, 6.66, 6.67, 10.0])], np.zeros(1))
+    labels, found = split_assigned(
+        recording, peaks_at(at), np.zeros(len(at), int), np.ones(len(at), bool), templates, WHITE, motion,
+        job_kwargs=JOB,
+    )  # fmt: skip
+    assert found.n_units == neurons
+    assert len(np.unique(labels)) == neurons

@@ -10,6 +10,8 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
 from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
 
+from .jumps import sharpen_jumps
+
 logger = logging.getLogger("spikeinterface_huidurep")
 
 # fewer peaks a second and a shorter stretch of depth than these say too little about motion
@@ -29,9 +31,9 @@ DEPTH_SMOOTH_UM = 3.0
 WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
 # a probe with so many windows gets the motion that they agree on
 MIN_WINDOWS = 3
-# windows of a rigid motion differ by up to a third of it from one end of the probe to the other, through what the ends
-# do to the locations; the displacement is taken to change with depth from here on
-MIN_GRADIENT = 0.5
+# windows of a rigid motion differ, too: where units leave the probe they lag behind, by a third of it from one end
+# to the other. The displacement is taken to change with depth from here on, if all windows lie on a line to within this
+MIN_GRADIENT, STRAIGHT = 0.5, 0.15
 
 
 def estimate_motion(
@@ -87,6 +89,8 @@ def estimate_motion(
             return None
     single, times_offset = _one_segment(recording, peaks)
     motion = _one_motion(recording, single, locations, amplitudes, non_rigid_span_um)
+    times = single["sample_index"] / recording.sampling_frequency
+    motion = sharpen_jumps(motion, times, locations[:, 1], amplitudes)
     motion = _split_segments(motion, recording, times_offset)
     low, high = motion.get_boundaries()
     if correct == "auto" and high - low < MIN_RANGE_UM:
@@ -157,12 +161,19 @@ def _agreed(windows, ends):
     places = windows.spatial_bins_um
     moved = windows.displacement[0] - np.median(windows.displacement[0], axis=0)
     middle = np.median(moved, axis=1)
-    growth = moved.T @ middle / max(float(middle @ middle), 1e-9)
-    if abs(float(_slope(growth[None], places)[0])) * np.ptp(ends) < MIN_GRADIENT:
+    if len(places) < MIN_WINDOWS or not _grows(moved, middle, places, np.ptp(ends)):
         return Motion([middle[:, None]], windows.temporal_bins_s, np.array([ends.mean()]), direction=windows.direction)
     slope = _slope(moved, places)
     level = np.median(moved - slope[:, None] * places, axis=1)
     return Motion([level[:, None] + slope[:, None] * ends], windows.temporal_bins_s, ends, direction=windows.direction)
+
+
+def _grows(moved, middle, places, span):
+    """Whether the windows' motions, relative to their median, lie on a line along the probe that is steep enough."""
+    growth = moved.T @ middle / max(float(middle @ middle), 1e-9)
+    gradient = _slope(growth[None], places)[0]
+    bent = growth - gradient * places
+    return abs(gradient) * span >= MIN_GRADIENT and np.abs(bent - np.median(bent)).max() <= STRAIGHT
 
 
 def _slope(values, places):

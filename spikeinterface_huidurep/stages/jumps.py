@@ -1,0 +1,120 @@
+"""Jumps: motion that is faster than the bins of time in which it is estimated gets its exact time from the spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from spikeinterface.core.motion import Motion
+
+# motion from one bin to the next that may be part of a jump, and how far a jump goes at least, um
+LEAST_STEP_UM, LEAST_JUMP_UM = 3.0, 8.0
+# a motion of more bins than this is no jump; levels before and after it are medians of so many bins
+MOST_BINS, LEVEL_BINS = 4, 4
+# cells of the density of spikes over depth (um) and over the logarithm of the amplitude, and its smoothing, in cells
+DEPTH_UM, LOG_AMPLITUDE, SMOOTHING = 2.0, 0.15, (1.5, 1.0)
+# a jump takes this long, s
+JUMP_S = 0.02
+
+
+def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplitudes: np.ndarray) -> Motion:
+    """
+    Put each jump at the time that the spikes around it speak for.
+
+    An estimate in bins of a second shows a jump as a slope over two or three of them, and all spikes of that time at
+    places where no unit is. Each of these spikes was either before the jump or after it: which, is said by the density
+    of all other spikes over depth and amplitude, and the time is the change point that is the likeliest.
+
+    Parameters
+    ----------
+    motion : Motion
+        Of one segment.
+    times_s : (n_spikes,) float
+        Time of each spike, s, ascending.
+    depths : (n_spikes,) float
+        Depth of each spike on the probe, um.
+    amplitudes : (n_spikes,) float
+        In units of noise.
+
+    Returns
+    -------
+    Motion
+        With two points of time in place of the bins of each jump; the given one where there is none.
+    """
+    bins, moved = motion.temporal_bins_s[0], motion.displacement[0]
+    jumps = _find_jumps(moved)
+    if not jumps:
+        return motion
+
+    def registered(chosen, displacement):
+        return depths[chosen] - _at_depth(motion, displacement, depths[chosen])
+
+    inside = np.zeros(len(times_s), dtype=bool)
+    spans = [(bins[max(first - 1, 0)], bins[min(last + 1, len(bins) - 1)]) for first, last, _, _ in jumps]
+    for start, stop in spans:
+        inside |= (times_s >= start) & (times_s <= stop)
+    steady = np.flatnonzero(~inside)
+    at_bin = np.clip(np.searchsorted(bins, times_s[steady]), 1, len(bins) - 1)
+    at_bin -= times_s[steady] - bins[at_bin - 1] < bins[at_bin] - times_s[steady]
+    density = _Density(registered(steady, moved[at_bin]), amplitudes[steady])
+    keep, added_times, added = np.ones(len(bins), dtype=bool), [], []
+    for (first, last, before, after), (start, stop) in zip(jumps, spans, strict=True):
+        here = np.flatnonzero((times_s >= start) & (times_s <= stop))
+        # how much likelier each spike is before the jump than after it
+        gain = density(registered(here, before), amplitudes[here]) - density(registered(here, after), amplitudes[here])
+        change = int(np.argmax(np.append(0.0, np.cumsum(gain))))
+        edges = np.concatenate([[start], times_s[here], [stop]])
+        time = 0.5 * (edges[change] + edges[change + 1])
+        keep &= ~((bins >= bins[first]) & (bins <= bins[last]))
+        added_times += [time - JUMP_S / 2, time + JUMP_S / 2]
+        added += [before, after]
+    times = np.concatenate([bins[keep], added_times])
+    order = np.argsort(times, kind="stable")
+    displacement = np.concatenate([moved[keep], added])[order]
+    return Motion([displacement], [times[order]], motion.spatial_bins_um, direction=motion.direction)
+
+
+def _find_jumps(moved):
+    """(first bin, last bin, displacement before, displacement after) of each jump."""
+    steps = np.abs(np.diff(moved, axis=0)).max(axis=1) >= LEAST_STEP_UM
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], steps.astype(int), [0]])))
+    jumps = []
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        # the bins between which it moves; those at its ends may be part of it, too
+        first, last = start, stop
+        if stop - start > MOST_BINS or first == 0 or last == len(moved) - 1:
+            continue
+        before = np.median(moved[max(0, first - LEVEL_BINS) : first], axis=0)
+        after = np.median(moved[last + 1 : last + 1 + LEVEL_BINS], axis=0)
+        if np.abs(after - before).max() >= LEAST_JUMP_UM:
+            jumps.append((first, last, before, after))
+    return jumps
+
+
+def _at_depth(motion, displacement, depths):
+    """Displacement (n_places,) or (n_spikes, n_places) at the spikes' depths, (n_spikes,)."""
+    places = motion.spatial_bins_um
+    if len(places) == 1:
+        return displacement[..., 0]
+    rows = np.broadcast_to(displacement, (len(depths), len(places)))
+    position = np.interp(depths, places, np.arange(len(places)))
+    lower = np.minimum(position.astype(int), len(places) - 2)
+    weight, row = position - lower, np.arange(len(depths))
+    return (1 - weight) * rows[row, lower] + weight * rows[row, lower + 1]
+
+
+class _Density:
+    """Logarithm of the density of spikes over depth and amplitude."""
+
+    def __init__(self, depths, amplitudes):
+        logs = np.log(np.maximum(amplitudes, 1.0))
+        self.depths = np.arange(depths.min() - 10 * DEPTH_UM, depths.max() + 10 * DEPTH_UM, DEPTH_UM)
+        self.logs = np.arange(logs.min() - 3 * LOG_AMPLITUDE, logs.max() + 3 * LOG_AMPLITUDE, LOG_AMPLITUDE)
+        counts, _, _ = np.histogram2d(depths, logs, bins=(self.depths, self.logs))
+        smooth = gaussian_filter(counts, SMOOTHING, mode="constant")
+        self.log_density = np.log(smooth + 0.01 * smooth.mean() + 1e-9)
+
+    def __call__(self, depths, amplitudes):
+        logs = np.log(np.maximum(amplitudes, 1.0))
+        row = np.clip(np.searchsorted(self.depths, depths) - 1, 0, self.log_density.shape[0] - 1)
+        column = np.clip(np.searchsorted(self.logs, logs) - 1, 0, self.log_density.shape[1] - 1)
+        return self.log_density[row, column]
