@@ -11,6 +11,7 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
 from .amplitudes import AmplitudePrior
 from .banded import BandedMatrix
+from .jumps import jump_times
 from .misfit import misfits
 from .pursuit import Neighbours, pursue, sum_of_products
 from .template_space import WhitenedTemplates
@@ -155,6 +156,7 @@ class MatchTemplates(PeakDetector):
         if motion is not None:
             self.block = min(self.block, int(STILL_S * self.sampling_frequency))
         self.still = self._placed(np.zeros(templates.n_units)) if motion is None else None
+        self.jumps = [(times * self.sampling_frequency).astype(int) for times in jump_times(motion)]
 
     def get_margin(self):
         return self.margin
@@ -166,8 +168,11 @@ class MatchTemplates(PeakDetector):
         whitened = np.ascontiguousarray(self.whitening.of(np.take(traces, self.by_depth, axis=1)).T)
         n_chunk = traces.shape[0] - 2 * self.margin
         found = []
-        # blocks of like length
+        # blocks of like length, in which the probe does not jump
         edges = np.linspace(0, n_chunk, max(-(-n_chunk // self.block), 1) + 1).astype(int)
+        if self.jumps:
+            jumps = self.jumps[segment_index] - start_frame
+            edges = np.union1d(edges, jumps[(jumps > 0) & (jumps < n_chunk)])
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
             placed = self.still or self._placed(self._displacement(middle, segment_index))

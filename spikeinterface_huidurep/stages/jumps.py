@@ -73,6 +73,13 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
     return Motion([displacement], [times[order]], motion.spatial_bins_um, direction=motion.direction)
 
 
+def jump_times(motion: Motion | None) -> list[np.ndarray]:
+    """Times (s) of the jumps of each segment: points of time nearer to each other than any bins are."""
+    if motion is None:
+        return []
+    return [0.5 * (bins[:-1] + bins[1:])[np.diff(bins) < 1.5 * JUMP_S] for bins in motion.temporal_bins_s]
+
+
 def _find_jumps(moved):
     """(first bin, last bin, displacement before, displacement after) of each jump."""
     steps = np.abs(np.diff(moved, axis=0)).max(axis=1) >= LEAST_STEP_UM
