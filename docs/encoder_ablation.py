@@ -34,6 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "without drift": {"views": {"drift_um": 0.0}},
     "without re-centring": {"views": {"recentre": 0.0}},
     "without location-relative windows": {"views": {"locate": False}},
+    "without footprints": {"encoder": {"footprints": False}},
     "without collisions": {"views": {"collision": 0.0}},
     "without amplitude change": {"views": {"burst": 0.0, "amplitude_jitter": 0.0}},
     "without independent noise": {"views": {"noise": 0.0}},
