@@ -8,6 +8,7 @@ import spikeinterface.core as sc
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
+from spikeinterface_huidurep.stages.alignment import align_motion
 from spikeinterface_huidurep.stages.jumps import sharpen_jumps
 from spikeinterface_huidurep.stages.motion import estimate_motion
 
@@ -87,3 +88,17 @@ def test_slow_motion_has_no_jumps():
     slow = Motion([zigzag(bins)[:, None]], [bins], np.array([240.0]))
     times, locations, amplitudes = spikes_of(rigid, 60.0)
     assert sharpen_jumps(slow, times, locations[:, 1], amplitudes) is slow
+
+
+def test_an_estimate_that_took_one_unit_for_another_is_put_right():
+    """For a while the estimate is a unit's distance off: the depths fit as well there, the amplitudes do not."""
+    rng = np.random.default_rng(2)
+    bins, spacing = np.arange(60) + 0.5, 20.0
+    times = np.sort(rng.uniform(0, 60, 6000))
+    unit = rng.integers(8, size=6000)
+    depths = spacing * unit + zigzag(times) + rng.normal(0, 2, 6000)
+    amplitudes = np.array([8, 20, 6, 14, 30, 7, 11, 24])[unit] * rng.normal(1, 0.08, 6000)
+    wrong = zigzag(bins) + spacing * ((bins > 20) & (bins < 30))
+    aligned = align_motion(Motion([wrong[:, None]], [bins], np.array([70.0])), times, depths, amplitudes)
+    error = aligned.displacement[0][:, 0] - zigzag(bins)
+    assert np.abs(error - np.median(error)).max() < 3.0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from spikeinterface.core.motion import Motion
+
+from .alignment import SpikeDensity
 
 # motion from one bin to the next that may be part of a jump, and how far a jump goes at least, um
 LEAST_STEP_UM, LEAST_JUMP_UM = 3.0, 8.0
 # a motion of more bins than this is no jump; levels before and after it are medians of so many bins
 MOST_BINS, LEVEL_BINS = 4, 4
-# cells of the density of spikes over depth (um) and over the logarithm of the amplitude, and its smoothing, in cells
-DEPTH_UM, LOG_AMPLITUDE, SMOOTHING = 2.0, 0.15, (1.5, 1.0)
 # a jump takes this long, s
 JUMP_S = 0.02
 
@@ -55,7 +54,7 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
     steady = np.flatnonzero(~inside)
     at_bin = np.clip(np.searchsorted(bins, times_s[steady]), 1, len(bins) - 1)
     at_bin -= times_s[steady] - bins[at_bin - 1] < bins[at_bin] - times_s[steady]
-    density = _Density(registered(steady, moved[at_bin]), amplitudes[steady])
+    density = SpikeDensity(registered(steady, moved[at_bin]), amplitudes[steady])
     keep, added_times, added = np.ones(len(bins), dtype=bool), [], []
     for (first, last, before, after), (start, stop) in zip(jumps, spans, strict=True):
         here = np.flatnonzero((times_s >= start) & (times_s <= stop))
@@ -107,21 +106,3 @@ def _at_depth(motion, displacement, depths):
     lower = np.minimum(position.astype(int), len(places) - 2)
     weight, row = position - lower, np.arange(len(depths))
     return (1 - weight) * rows[row, lower] + weight * rows[row, lower + 1]
-
-
-class _Density:
-    """Logarithm of the density of spikes over depth and amplitude."""
-
-    def __init__(self, depths, amplitudes):
-        logs = np.log(np.maximum(amplitudes, 1.0))
-        self.depths = np.arange(depths.min() - 10 * DEPTH_UM, depths.max() + 10 * DEPTH_UM, DEPTH_UM)
-        self.logs = np.arange(logs.min() - 3 * LOG_AMPLITUDE, logs.max() + 3 * LOG_AMPLITUDE, LOG_AMPLITUDE)
-        counts, _, _ = np.histogram2d(depths, logs, bins=(self.depths, self.logs))
-        smooth = gaussian_filter(counts, SMOOTHING, mode="constant")
-        self.log_density = np.log(smooth + 0.01 * smooth.mean() + 1e-9)
-
-    def __call__(self, depths, amplitudes):
-        logs = np.log(np.maximum(amplitudes, 1.0))
-        row = np.clip(np.searchsorted(self.depths, depths) - 1, 0, self.log_density.shape[0] - 1)
-        column = np.clip(np.searchsorted(self.logs, logs) - 1, 0, self.log_density.shape[1] - 1)
-        return self.log_density[row, column]

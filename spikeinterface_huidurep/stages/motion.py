@@ -10,6 +10,7 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
 from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
 
+from .alignment import align_motion
 from .jumps import sharpen_jumps
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -89,19 +90,20 @@ def estimate_motion(
             return None
     single, times_offset = _one_segment(recording, peaks)
     motion = _one_motion(recording, single, locations, amplitudes, non_rigid_span_um)
-    times = single["sample_index"] / recording.sampling_frequency
-    motion = sharpen_jumps(motion, times, locations[:, 1], amplitudes)
-    motion = _split_segments(motion, recording, times_offset)
-    low, high = motion.get_boundaries()
-    if correct == "auto" and high - low < MIN_RANGE_UM:
+    if correct == "auto" and np.ptp(motion.displacement[0]) < MIN_RANGE_UM:
         logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
         return None
     if correct == "auto" and not _halves_agree(recording, single, locations, amplitudes, non_rigid_span_um):
         logger.info("motion: not corrected, two halves of the peaks do not agree on it")
         return None
+    times = single["sample_index"] / recording.sampling_frequency
+    if len(motion.spatial_bins_um) == 1:
+        motion = align_motion(motion, times, locations[:, 1], amplitudes)
+    motion = sharpen_jumps(motion, times, locations[:, 1], amplitudes)
     kind = "the same at all depths" if len(motion.spatial_bins_um) == 1 else "that change with depth"
+    low, high = motion.get_boundaries()
     logger.info("motion: corrected, displacements from %.0f to %.0f um, %s", low, high, kind)
-    return motion
+    return _split_segments(motion, recording, times_offset)
 
 
 def displacement_at(
