@@ -9,7 +9,7 @@ from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.stages.alignment import align_motion
-from spikeinterface_huidurep.stages.jumps import sharpen_jumps
+from spikeinterface_huidurep.stages.jumps import jump_times, sharpen_jumps
 from spikeinterface_huidurep.stages.motion import estimate_motion
 
 RATE, SPAN_UM = 1000.0, 480.0
@@ -73,7 +73,7 @@ def test_a_still_probe_is_not_corrected():
 
 def test_jumps_have_their_time():
     """Bins of a second alone would leave each spike within a second of a jump at a place where no unit is."""
-    at, levels = np.array([30.35, 51.8, 75.1]), np.array([0.0, 16.0, -14.0, 6.0])
+    at, levels = np.array([30.35, 51.8, 75.1, 79.4]), np.array([0.0, 16.0, -14.0, 6.0, -8.0])
 
     def moved(times, depths):
         return levels[np.searchsorted(at, times)]
@@ -81,6 +81,7 @@ def test_jumps_have_their_time():
     motion = estimated(moved)
     assert np.mean(np.abs(errors_of(motion, moved, 240.0)) > 4) < 0.01
     assert np.all(np.diff(motion.temporal_bins_s[0]) > 0)
+    np.testing.assert_allclose(jump_times(motion)[0], at, atol=0.1)
 
 
 def test_slow_motion_has_no_jumps():

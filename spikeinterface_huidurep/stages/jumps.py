@@ -55,8 +55,9 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
     at_bin = np.clip(np.searchsorted(bins, times_s[steady]), 1, len(bins) - 1)
     at_bin -= times_s[steady] - bins[at_bin - 1] < bins[at_bin] - times_s[steady]
     density = SpikeDensity(registered(steady, moved[at_bin]), amplitudes[steady])
-    keep, added_times, added = np.ones(len(bins), dtype=bool), [], []
+    keep, added_times, added = np.ones(len(bins), dtype=bool), [bins[0]], [moved[0]]
     for (first, last, before, after), (start, stop) in zip(jumps, spans, strict=True):
+        start = max(start, added_times[-1] + JUMP_S)  # not before the jump before it
         here = np.flatnonzero((times_s >= start) & (times_s <= stop))
         # how much likelier each spike is before the jump than after it
         gain = density(registered(here, before), amplitudes[here]) - density(registered(here, after), amplitudes[here])
@@ -66,6 +67,7 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
         keep &= ~((bins >= bins[first]) & (bins <= bins[last]))
         added_times += [time - JUMP_S / 2, time + JUMP_S / 2]
         added += [before, after]
+    keep[0] = False
     times = np.concatenate([bins[keep], added_times])
     order = np.argsort(times, kind="stable")
     displacement = np.concatenate([moved[keep], added])[order]
@@ -73,24 +75,29 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
 
 
 def jump_times(motion: Motion | None) -> list[np.ndarray]:
-    """Times (s) of the jumps of each segment: points of time nearer to each other than any bins are."""
+    """Times (s) of the jumps of each segment: a step between points of time nearer to each other than any bins are."""
     if motion is None:
         return []
-    return [0.5 * (bins[:-1] + bins[1:])[np.diff(bins) < 1.5 * JUMP_S] for bins in motion.temporal_bins_s]
+    found = []
+    for bins, moved in zip(motion.temporal_bins_s, motion.displacement, strict=True):
+        step = np.abs(np.diff(moved, axis=0)).max(axis=1)
+        found.append(0.5 * (bins[:-1] + bins[1:])[(np.diff(bins) < 1.5 * JUMP_S) & (step >= LEAST_STEP_UM)])
+    return found
 
 
 def _find_jumps(moved):
     """(first bin, last bin, displacement before, displacement after) of each jump."""
     steps = np.abs(np.diff(moved, axis=0)).max(axis=1) >= LEAST_STEP_UM
     edges = np.flatnonzero(np.diff(np.concatenate([[0], steps.astype(int), [0]])))
+    starts, stops = edges[::2], edges[1::2]
     jumps = []
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        # the bins between which it moves; those at its ends may be part of it, too
-        first, last = start, stop
-        if stop - start > MOST_BINS or first == 0 or last == len(moved) - 1:
+    for index, (first, last) in enumerate(zip(starts, stops, strict=True)):
+        if last - first > MOST_BINS or first == 0 or last == len(moved) - 1:
             continue
-        before = np.median(moved[max(0, first - LEVEL_BINS) : first], axis=0)
-        after = np.median(moved[last + 1 : last + 1 + LEVEL_BINS], axis=0)
+        # it stands still as far as the motion before this one, and the one after it
+        low = max(stops[index - 1] if index else 0, first - LEVEL_BINS)
+        high = min(starts[index + 1] if index + 1 < len(starts) else len(moved), last + LEVEL_BINS) + 1
+        before, after = np.median(moved[low:first], axis=0), np.median(moved[last + 1 : high], axis=0)
         if np.abs(after - before).max() >= LEAST_JUMP_UM:
             jumps.append((first, last, before, after))
     return jumps
