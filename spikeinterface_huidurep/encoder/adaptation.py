@@ -297,9 +297,7 @@ def _fine_tune(
     with tempfile.TemporaryDirectory() as folder:
         sampler = ViewSampler(sources, encoder.config, training.views, generator)
         trainer = Trainer(training, sampler, folder, str(encoder.device))
-        weights = encoder.network.state_dict()
-        trainer.network.encoder.load_state_dict(weights)
-        trainer.network.momentum_encoder.load_state_dict(weights)
+        trainer.begin_with(encoder.network)
         trainer.network.encoder.requires_grad_(False)
         for step in range(config.steps):
             if step == config.head_steps:

@@ -44,23 +44,23 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
     if not jumps:
         return motion
 
-    def registered(chosen, displacement):
-        return depths[chosen] - _at_depth(motion, displacement, depths[chosen])
+    def log_density(chosen, level):
+        registered = depths[chosen] - np.interp(depths[chosen], motion.spatial_bins_um, level)
+        return density(registered, amplitudes[chosen])
 
     inside = np.zeros(len(times_s), dtype=bool)
     spans = [(bins[max(first - 1, 0)], bins[min(last + 1, len(bins) - 1)]) for first, last, _, _ in jumps]
     for start, stop in spans:
         inside |= (times_s >= start) & (times_s <= stop)
     steady = np.flatnonzero(~inside)
-    at_bin = np.clip(np.searchsorted(bins, times_s[steady]), 1, len(bins) - 1)
-    at_bin -= times_s[steady] - bins[at_bin - 1] < bins[at_bin] - times_s[steady]
-    density = SpikeDensity(registered(steady, moved[at_bin]), amplitudes[steady])
+    displacement = motion.get_displacement_at_time_and_depth(times_s[steady], depths[steady].astype("float64"))
+    density = SpikeDensity(depths[steady] - displacement, amplitudes[steady])
     keep, added_times, added = np.ones(len(bins), dtype=bool), [bins[0]], [moved[0]]
     for (first, last, before, after), (start, stop) in zip(jumps, spans, strict=True):
         start = max(start, added_times[-1] + JUMP_S)  # not before the jump before it
         here = np.flatnonzero((times_s >= start) & (times_s <= stop))
         # how much likelier each spike is before the jump than after it
-        gain = density(registered(here, before), amplitudes[here]) - density(registered(here, after), amplitudes[here])
+        gain = log_density(here, before) - log_density(here, after)
         change = int(np.argmax(np.append(0.0, np.cumsum(gain))))
         edges = np.concatenate([[start], times_s[here], [stop]])
         time = 0.5 * (edges[change] + edges[change + 1])
@@ -101,15 +101,3 @@ def _find_jumps(moved):
         if np.abs(after - before).max() >= LEAST_JUMP_UM:
             jumps.append((first, last, before, after))
     return jumps
-
-
-def _at_depth(motion, displacement, depths):
-    """Displacement (n_places,) or (n_spikes, n_places) at the spikes' depths, (n_spikes,)."""
-    places = motion.spatial_bins_um
-    if len(places) == 1:
-        return displacement[..., 0]
-    rows = np.broadcast_to(displacement, (len(depths), len(places)))
-    position = np.interp(depths, places, np.arange(len(places)))
-    lower = np.minimum(position.astype(int), len(places) - 2)
-    weight, row = position - lower, np.arange(len(depths))
-    return (1 - weight) * rows[row, lower] + weight * rows[row, lower + 1]
