@@ -35,7 +35,7 @@ def encoder():
 def episode(folder, config, seed=0):
     bank = TemplateBank.from_library(folder / f"{config.library}.npz", EncoderConfig())
     generator = torch.Generator().manual_seed(seed)
-    noise = NoisePool(BandPass(), EncoderConfig(), generator, samples=bank.samples + 2 * MARGIN)
+    noise = NoisePool(BandPass(), EncoderConfig(), generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
     return make_episode(bank, noise, config, generator)
 
 
@@ -71,6 +71,25 @@ def test_second_channel_is_used_for_every_other_spike(folder):
     for unit in range(6):
         detected = spikes.detected[spikes.labels == unit]
         assert len(set(detected[::2])) == 1 and len(set(detected[1::2])) == 1 and detected[0] != detected[1]
+
+
+def test_plain_noise_is_the_same_in_every_episode_and_spikes_are_found_near_their_trough(folder):
+    config = EpisodeConfig(snr=(8.0, 12.0), spikes=60, plain=True)
+    for seed in range(3):
+        spikes = episode(folder, config, seed)
+        noise = spikes.waveforms - spikes.clean
+        assert noise.std() == pytest.approx(1.0, abs=0.03)
+        together = np.corrcoef(noise.reshape(-1, noise.shape[2]).T)
+        locations = spikes.channel_locations
+        expected = 0.7 * np.exp(-np.linalg.norm(locations[:, None] - locations[None], axis=2) / 25.0)
+        apart = ~np.eye(len(locations), dtype=bool)
+        assert np.abs(together - expected)[apart].max() < 0.05
+        for unit in range(6):
+            clean = spikes.clean[spikes.labels == unit]
+            channel = clean.min(axis=1).mean(axis=0).argmin()
+            assert (spikes.detected[spikes.labels == unit] == channel).all()
+            late = clean[:, :, channel].argmin(axis=1) - spikes.nbefore
+            assert np.abs(late).max() <= 3 and len(set(late.tolist())) >= 4
 
 
 def test_same_seed_same_episode(folder):

@@ -10,7 +10,7 @@ import torch
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
-from spikeinterface_huidurep.encoder.augmentation import MARGIN, ViewConfig
+from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, View, filter_and_resample
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
 from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
@@ -255,7 +255,7 @@ def test_every_view_is_finite_and_reaches_the_snr(libraries):
 def test_seen_from_takes_the_nearest_channels_with_their_waveforms():
     positions = torch.arange(5.0)[None, :, None] * torch.tensor([0.0, 20.0])
     waveforms = torch.arange(5.0)[None, :, None].expand(1, 5, 3)
-    view = View(waveforms, positions, None, 2 * waveforms, torch.tensor([[0.0, 70.0]]))
+    view = View(waveforms, positions, None, 2 * waveforms, torch.tensor([[0.0, 70.0]]), torch.tensor([1.0]))
     moved = view.seen_from(torch.tensor([[0.0, 55.0]]), 2)
     order = moved.positions[0, :, 1].argsort()
     torch.testing.assert_close(moved.positions[0, order, 1], torch.tensor([-15.0, 5.0]))
@@ -309,13 +309,17 @@ def test_windows_are_centred_where_the_network_sees_the_spike(libraries, tmp_pat
     config = settings(views=views_off)
     run = Trainer(config, build_sampler(config, libraries), tmp_path)
     view, _, _, tokens = run.sampler.draw(24)
-    stayed = run.located(view, tokens)  # the heads of a new network give a weighted mean of the channels
-    shift = torch.tensor([3.0, -7.0])
+    stay = torch.zeros(24, dtype=torch.bool)
+    before = run.located(view, tokens, stay)  # the heads of a new network give a weighted mean of the channels
     with torch.no_grad():
-        run.network.momentum_encoder.locate.bias.add_(shift / 10)
-    torch.testing.assert_close(stayed.offset - run.located(view, tokens).offset, shift.expand(24, 2), atol=1e-3, rtol=0)
-    run.sampler.views = ViewConfig(recentre=1.0)
-    torch.testing.assert_close(run.located(view, tokens).offset, view.offset)
+        run.network.momentum_encoder.locate.bias.add_(torch.tensor([0.3, -0.7, 1.0]))  # in 10 um, and in two samples
+    after = run.located(view, tokens, stay)
+    torch.testing.assert_close(before.offset - after.offset, torch.tensor([3.0, -7.0]).expand(24, 2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(before.delay - after.delay, torch.full((24,), 2.0))
+    stay[::2] = True  # these stay where the first pass looks from: on a channel
+    mixed = run.located(view, tokens, stay)
+    torch.testing.assert_close(mixed.offset[~stay], after.offset[~stay])
+    assert (mixed.positions[stay].norm(dim=2).amin(dim=1) < 1e-4).all()
 
 
 def test_training_goes_on_from_weights_without_footprints(libraries, tmp_path, capsys):

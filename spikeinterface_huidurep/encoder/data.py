@@ -8,7 +8,7 @@ are in ``augmentation``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from . import augmentation as views
 from .augmentation import MARGIN
+from .first_look import shifted
 from .library import load_factors
 from .network import EncoderConfig
 
@@ -275,7 +276,7 @@ class NoisePool:
 
     Between white and 1/f before the filter, and a third of the traces with the small spikes of far neurons. Each
     trace has unit median absolute deviation (as noise levels are measured). Channels are mixed by
-    ``augmentation.correlated_noise``.
+    ``augmentation.correlated_noise``. ``plain`` noise is white before the filter and holds no spikes.
     """
 
     def __init__(
@@ -286,18 +287,20 @@ class NoisePool:
         traces: int = 24,
         length: int = 1 << 15,
         samples: int | None = None,
+        plain: bool = False,
     ) -> None:
         rate = config.sampling_frequency
         frequencies = np.fft.rfftfreq(length, 1 / rate)
         gain = torch.from_numpy(band.response(frequencies, rate)).float()
-        slope = views.uniform(0.0, 1.0, traces, 1, generator=generator)
+        slope = views.uniform(0.0, 0.0 if plain else 1.0, traces, 1, generator=generator)
         colour = (torch.from_numpy(frequencies).float().clamp(min=100.0) / 1000.0)[None] ** (-slope / 2)
         source = torch.randn(traces, length, generator=generator)
         spectrum = torch.fft.rfft(source) * gain * colour
         noise = torch.fft.irfft(spectrum, n=length)
         noise = noise / noise.std(dim=1, keepdim=True)
-        hash_rows = torch.arange(traces) % 3 == 0
-        noise[hash_rows] += self._far_spikes(int(hash_rows.sum()), length, rate, gain, generator)
+        if not plain:
+            hash_rows = torch.arange(traces) % 3 == 0
+            noise[hash_rows] += self._far_spikes(int(hash_rows.sum()), length, rate, gain, generator)
         deviation = noise.abs().median(dim=1, keepdim=True).values / 0.6745
         self.pieces = (noise / deviation).unfold(1, samples or config.samples, 1)
 
@@ -323,7 +326,8 @@ class View:
     """One view of a batch: what the network sees, and the truth.
 
     ``waveforms`` (n, k, T) noise units, ``positions`` (n, k, 2) um from the window's centre, ``mask`` (n, k) bool or
-    None, ``clean`` (n, k, T) noise units, ``offset`` (n, 2) um of the spike's true location from the centre.
+    None, ``clean`` (n, k, T) noise units, ``offset`` (n, 2) um of the spike's true location from the centre, ``delay``
+    (n,) samples of its true trough after the nominal one.
     """
 
     waveforms: Tensor
@@ -331,18 +335,28 @@ class View:
     mask: Tensor | None
     clean: Tensor
     offset: Tensor
+    delay: Tensor
 
-    def seen_from(self, centre: Tensor, tokens: int) -> View:
-        """The view from other centres (n, 2), um from the present ones: the ``tokens`` channels nearest to them."""
+    def seen_from(self, centre: Tensor, tokens: int, delay: Tensor | None = None) -> View:
+        """The view from other centres (n, 2), um from the present ones, and ``delay`` (n,) samples later: the
+        ``tokens`` channels nearest to them."""
+        if delay is not None:
+            later = replace(
+                self,
+                waveforms=shifted(self.waveforms, delay),
+                clean=shifted(self.clean, delay),
+                delay=self.delay - delay,
+            )
+            return later.seen_from(centre, tokens)
         positions = self.positions - centre[:, None]
         if tokens >= positions.shape[1]:
-            return View(self.waveforms, positions, self.mask, self.clean, self.offset - centre)
+            return replace(self, positions=positions, offset=self.offset - centre)
         nearest = positions.square().sum(dim=2).topk(tokens, dim=1, largest=False, sorted=False).indices
         rows = torch.arange(len(nearest), device=nearest.device)[:, None]
         mask = None if self.mask is None else self.mask[rows, nearest]
         return View(
             self.waveforms[rows, nearest], positions[rows, nearest], mask, self.clean[rows, nearest],
-            self.offset - centre,
+            self.offset - centre, self.delay,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> View:

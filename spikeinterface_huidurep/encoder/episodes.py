@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from .data import Footprints, NoisePool, TemplateBank
 
 _SPARE = 6  # samples beyond the network's window on both sides, so that the trough can be found again
 _SEARCH = 6
+_PLAIN_DECAY_UM = 25.0
+_PLAIN_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class EpisodeConfig:
         Share of spikes with a spike of another of the episode's units in the window, up to its own amplitude.
     amplitude_jitter : float
         Spread of a unit's amplitude.
+    plain : bool
+        Whether noise is white before the filter, correlated alike in all episodes and free of spikes, and spikes are
+        found on their largest channel within two samples of their trough. Otherwise noise is coloured, of random
+        correlation, with far neurons' spikes in it, and a spike is found where its noisy trough is.
     """
 
     library: str = "neuropixels2-64"
@@ -49,9 +55,10 @@ class EpisodeConfig:
     second_channel: bool = False
     collision: float = 0.0
     amplitude_jitter: float = 0.08
+    plain: bool = False
 
 
-TABLE = {
+_ROWS = {
     "two-column, SNR 4-10": EpisodeConfig(),
     "two-column, SNR 3-5": EpisodeConfig(snr=(3.0, 5.0)),
     "two-column within 30 um": EpisodeConfig(radius_um=30.0),
@@ -62,6 +69,10 @@ TABLE = {
     "linear 32": EpisodeConfig("neuronexus-32"),
     "grid 100": EpisodeConfig("sqmea-10-15"),
     "four-column 128": EpisodeConfig("neuropixels-128"),
+}
+_REALISTIC_ONLY = ("two-column within 30 um", "two-column, SNR 4-10, a tenth collide")
+TABLE = _ROWS | {
+    f"{name}, plain noise": replace(config, plain=True) for name, config in _ROWS.items() if name not in _REALISTIC_ONLY
 }
 
 
@@ -121,7 +132,7 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     bank : TemplateBank
         Of the units to evaluate on.
     noise : NoisePool
-        Made for windows of ``bank.samples + 2 * MARGIN`` samples.
+        Made for windows of ``bank.samples + 2 * MARGIN`` samples, and plain where the configuration says so.
     config : EpisodeConfig
     generator : torch.Generator
 
@@ -143,8 +154,14 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     fine = _subsample(prints.gather(everywhere) * factor[:, None, None], generator)
     full = fine + _collisions(bank, units, chosen, steps, snr, config, generator)
     white = noise.draw(n, channels, generator)
-    full = full + views.correlated_noise(white, views.noise_covariance(bank.locations.expand(n, -1, -1), generator))
-    detected, times = _detect(full, prints, config, bank.nominal)
+    places = bank.locations.expand(n, -1, -1)
+    covariance = (
+        views.exponential_covariance(places, _PLAIN_DECAY_UM, _PLAIN_SHARE)
+        if config.plain
+        else views.noise_covariance(places, generator)
+    )
+    full = full + views.correlated_noise(white, covariance)
+    detected, times = _detect(full, prints, config, bank.nominal, generator)
     length = bank.samples + 2 * _SPARE
     start = times - (bank.nominal - MARGIN) - _SPARE
     index = (start[:, None] + torch.arange(length))[:, None].expand(n, channels, length)
@@ -193,16 +210,21 @@ def _collisions(
     return out
 
 
-def _detect(full: Tensor, prints: Footprints, config: EpisodeConfig, nominal: int) -> tuple[Tensor, Tensor]:
-    """Channel and sample of the trough, (n,) each: the deepest of the noisy window, or on the second largest channel of
-    the clean unit for every other spike."""
+def _detect(
+    full: Tensor, prints: Footprints, config: EpisodeConfig, nominal: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Channel and sample of the trough, (n,) each: the deepest of the noisy window (in plain noise the clean spike's,
+    give or take two samples), or on the second largest channel of the clean unit for every other spike."""
     near = full[..., nominal - _SEARCH : nominal + _SEARCH + 1]
     depth, time = near.min(dim=2)
     trough = prints.trough
     two = trough.topk(min(2, trough.shape[1]), dim=1)
     close = trough >= 0.5 * two.values[:, :1]
-    detected = depth.masked_fill(~close, float("inf")).argmin(dim=1)
+    detected = two.indices[:, 0] if config.plain else depth.masked_fill(~close, float("inf")).argmin(dim=1)
     if config.second_channel:
         every_other = torch.arange(len(full)) % 2 == 1
         detected = torch.where(every_other, two.indices[:, -1], two.indices[:, 0])
+    if config.plain:
+        time = prints.trough_time.clamp(-_SEARCH + 2, _SEARCH - 2) + _SEARCH
+        time = time + torch.randint(-2, 3, (len(full), 1), generator=generator)
     return detected, nominal - _SEARCH + time.gather(1, detected[:, None])[:, 0]

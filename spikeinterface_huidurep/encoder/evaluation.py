@@ -256,7 +256,7 @@ def _run_row(
 ) -> dict[str, list[Scores]]:
     """Each method's scores on the same episodes of one row."""
     generator = torch.Generator().manual_seed(seed)
-    noise = NoisePool(BandPass(), network, generator, samples=bank.samples + 2 * MARGIN)
+    noise = NoisePool(BandPass(), network, generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
     results: dict[str, list[Scores]] = {method: [] for method in methods}
     for _ in range(episodes):
         episode = make_episode(bank, noise, config, generator)

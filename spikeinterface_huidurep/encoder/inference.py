@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .network import LOCATION_UNIT_UM, EncoderConfig, SpikeEncoder
+from .first_look import likeliest_trough, shifted, trough_filter
+from .network import EncoderConfig, SpikeEncoder, as_place
 from .resampling import required_samples, return_matrix, window_matrix
 
 _TROUGH_MS = 0.1
@@ -195,13 +196,15 @@ class Encoder:
     def _second_pass(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.
 
-        The first pass looks from the channel with the deepest trough and only says where the spike is; the second looks
-        from there, so that nothing jumps when noise decides which channel is the deepest.
+        The first pass looks from the channel with the likeliest trough and only says where and when the spike is; the
+        second looks from there, so that nothing jumps when noise decides which channel is the deepest.
         """
-        batch.move(self._forward(batch)[1])
-        return self._forward(batch)
+        _, centre, delay = self._forward(batch)
+        batch.move(centre, delay)
+        clean, centre, _ = self._forward(batch)
+        return clean if batch.delay is None else shifted(clean, -batch.delay), centre
 
-    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         mask = None if batch.complete else batch.mask
         # larger spikes than the training's are shrunk into its range, and their clean waveforms enlarged again
         size = batch.windows.abs().amax(dim=(1, 2), keepdim=True)
@@ -211,8 +214,9 @@ class Encoder:
         if mask is not None:
             clean = clean * mask[..., None]
         if offset is None:
-            return clean, _centre_of_mass(clean, batch)
-        return clean, batch.centre + offset.float() * LOCATION_UNIT_UM
+            return clean, _centre_of_mass(clean, batch), None
+        place, delay = as_place(offset)
+        return clean, batch.centre + place, delay
 
 
 def _centre_of_mass(clean: Tensor, batch: _Batch) -> Tensor:
@@ -257,6 +261,10 @@ class _Spikes:
                 samples, int(nbefore), sampling_frequency, config.sampling_frequency, config.nbefore, config.samples
             )
         ).to(self.device)
+        self.filters = None
+        if config.aligned:
+            filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
+            self.filters = self.matrix @ filters
         reach = max(1, int(round(_TROUGH_MS * 1e-3 * sampling_frequency)))
         self.near = slice(max(0, int(nbefore) - reach), int(nbefore) + reach + 1)
 
@@ -272,9 +280,16 @@ class _Spikes:
         if not bool((torch.isfinite(place).all(dim=2) | ~present).all()):
             raise ValueError("channel_locations are not finite for a channel whose waveforms are")
         place = torch.where(present[..., None], place, 0.0)
-        trough = waveforms[:, self.near].amin(dim=1).masked_fill(~present, float("inf"))
-        peak = trough.argmin(dim=1)
-        return _Batch(waveforms, place, present, place[torch.arange(len(peak)), peak], self.tokens, self.matrix)
+        waveforms = torch.where(present[:, None], waveforms, 0.0)
+        if self.filters is None:
+            trough = waveforms[:, self.near].amin(dim=1).masked_fill(~present, float("inf"))
+            peak, delay = trough.argmin(dim=1), None
+        else:
+            everywhere = bool(present.all())
+            filtered = waveforms.transpose(1, 2) @ self.filters
+            peak, delay = likeliest_trough(filtered, place, None if everywhere else present)
+        centre = place[torch.arange(len(peak)), peak]
+        return _Batch(waveforms, place, present, centre, delay, self.tokens, self.matrix)
 
 
 class _Batch:
@@ -283,20 +298,30 @@ class _Batch:
     embedding: Tensor
 
     def __init__(
-        self, waveforms: Tensor, locations: Tensor, present: Tensor, centre: Tensor, tokens: int, matrix: Tensor
+        self,
+        waveforms: Tensor,
+        locations: Tensor,
+        present: Tensor,
+        centre: Tensor,
+        delay: Tensor | None,
+        tokens: int,
+        matrix: Tensor,
     ) -> None:
         self.waveforms, self.locations, self.present = waveforms, locations, present
         self.tokens, self.matrix = tokens, matrix
         self.rows = torch.arange(len(waveforms), device=waveforms.device)[:, None]
         self.everywhere = bool(present.all())
-        self.windows = waveforms.new_empty(0)
-        self.move(centre)
+        self.unshifted = waveforms.new_empty(0)
+        self.delay: Tensor | None = None
+        self.move(centre, delay)
 
-    def move(self, centre: Tensor) -> None:
-        """Look from ``centre`` (n, 2) at the channels nearest to it."""
+    def move(self, centre: Tensor, delay: Tensor | None = None) -> None:
+        """Look from ``centre`` (n, 2) at the channels nearest to it, ``delay`` (n,) samples of the network's later."""
         self.centre = centre
+        if delay is not None:
+            self.delay = delay if self.delay is None else self.delay + delay
         all_channels = self.tokens == self.locations.shape[1]
-        if self.windows.numel() == 0 or not all_channels:
+        if self.unshifted.numel() == 0 or not all_channels:
             offset = self.locations - centre[:, None]
             # equally near channels are told apart by where they lie, not by their order
             distance = offset.square().sum(dim=2) + offset @ offset.new_tensor(_TIE_BREAK_UM)
@@ -312,7 +337,8 @@ class _Batch:
             self.complete = self.everywhere or bool(self.mask.all())
             if not self.complete:
                 windows = windows.masked_fill(~self.mask[..., None], 0.0)
-            self.windows = windows @ self.matrix
+            self.unshifted = windows @ self.matrix
+        self.windows = self.unshifted if self.delay is None else shifted(self.unshifted, self.delay)
         self.positions = self.locations[self.rows, self.channels] - centre[:, None]
 
 

@@ -44,7 +44,7 @@ def symmetric_info_nce(queries: Tensor, keys: Tensor, temperature: float, units:
 
 
 def location_loss(offset: Tensor, true: Tensor) -> Tensor:
-    """Huber loss of the spike's offset from the window's centre, both (n, 2) in units of ``LOCATION_UNIT_UM``.
+    """Huber loss of the spike's offset from the window's centre, both as in ``Encoded``.
 
     Nearly an absolute error, so that the network gives the median of where a noisy spike may be, not its mean.
     """

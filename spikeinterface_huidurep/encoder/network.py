@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 _LARGEST_EXPONENT = 30.0
 LOCATION_UNIT_UM = 10.0
+DELAY_UNIT = 2.0
+_LONGEST_DELAY = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class EncoderConfig:
         At most this many channels, the nearest to the spike, become tokens.
     width, layers, heads, feed_forward : int
         Size of the Transformer.
+    waveform_features : int
+        Hidden units of the MLP that reads a channel's waveform.
     dimensions : int
         Length of the representation.
     compression : float
@@ -61,16 +65,20 @@ class EncoderConfig:
     footprints : bool
         Whether features of the channels are multiplied by weights of their positions and summed (:class:`Footprints`),
         beside the attention between them.
+    aligned : bool
+        Whether windows are aligned in time as in place: the first look is at the likeliest trough (``first_look``),
+        and the location head also says when the trough is.
     """
 
     sampling_frequency: float = 30_000.0
     samples: int = 64
     nbefore: int = 22
     channels: int = 12
-    width: int = 64
+    width: int = 96
     layers: int = 4
     heads: int = 4
-    feed_forward: int = 128
+    feed_forward: int = 192
+    waveform_features: int = 384
     dimensions: int = 32
     compression: float = 2.0
     position_scale_um: float = 50.0
@@ -80,6 +88,7 @@ class EncoderConfig:
     location_head: bool = True
     location_mean: bool = True
     footprints: bool = True
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -110,11 +119,22 @@ def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) 
 
 class Encoded(NamedTuple):
     """What the network says of n spikes: representation (n, dimensions), compressed clean waveforms (n, channels,
-    samples), and the offset from the window's centre (n, 2) in ``LOCATION_UNIT_UM`` (None without that head)."""
+    samples), and where the spike is (None without that head): the offset from the window's centre (n, 2) in
+    ``LOCATION_UNIT_UM`` and, in a third column where windows are aligned in time, the trough's delay in
+    ``DELAY_UNIT`` samples."""
 
     representation: Tensor
     decoded: Tensor
     offset: Tensor | None
+
+
+def as_place(offset: Tensor) -> tuple[Tensor, Tensor | None]:
+    """``Encoded.offset`` as um from the window's centre (n, 2) and whole samples after the nominal trough (n,)."""
+    place = offset[:, :2].float() * LOCATION_UNIT_UM
+    if offset.shape[1] == 2:
+        return place, None
+    delay = (offset[:, 2].float() * DELAY_UNIT).round().clamp(-_LONGEST_DELAY, _LONGEST_DELAY)
+    return place, delay.to(torch.int64)
 
 
 class Block(nn.Module):
@@ -201,7 +221,8 @@ class SpikeEncoder(nn.Module):
         super().__init__()
         self.config = config = config or EncoderConfig()
         width = config.width
-        self.waveform = nn.Sequential(nn.Linear(config.samples, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        hidden = config.waveform_features
+        self.waveform = nn.Sequential(nn.Linear(config.samples, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.position = PositionEmbedding(width, config.position_scale_um)
         scale_um = config.position_scale_um
         self.modulate = self.enter = self.gather = None
@@ -219,7 +240,7 @@ class SpikeEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.represent = nn.Linear(width, config.dimensions)
         self.decode = nn.Linear(width, config.samples)
-        self.locate = nn.Linear(width, 2) if config.location_head else None
+        self.locate = nn.Linear(width, 3 if config.aligned else 2) if config.location_head else None
         if self.locate is not None:
             nn.init.zeros_(self.locate.weight)  # an untrained network leaves the spike where the detector saw it
             nn.init.zeros_(self.locate.bias)
@@ -263,7 +284,7 @@ class SpikeEncoder(nn.Module):
         return represented if self.gather is None else represented + self.gather(tokens[:, 1:], positions, mask)
 
     def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Offset of the spike from the window's centre, (n, 2) in ``LOCATION_UNIT_UM``, from the last tokens."""
+        """Offset of the spike from the window's centre, in place and time (``Encoded``), from the last tokens."""
         if self.locate is None:
             return None
         offset = self.locate(tokens[:, 0])
@@ -273,7 +294,7 @@ class SpikeEncoder(nn.Module):
         if mask is not None:
             score = score.masked_fill(~mask, -1e4)
         mean = (score.softmax(dim=1)[..., None] * positions).sum(dim=1)
-        return offset + mean / LOCATION_UNIT_UM
+        return offset + F.pad(mean / LOCATION_UNIT_UM, (0, offset.shape[1] - 2))
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""

@@ -167,7 +167,9 @@ class ViewSampler:
         count = min(scene.tokens + _SPARE_CHANNELS, int(scene.allowed.sum()))
         channels = views.nearest_channels(centre, prints.locations, scene.allowed, count)
         late = prints.trough_time.gather(1, detected[:, None])[:, 0].clamp(-5, 5)
-        steps = views.choose_shift(n, config, g) - late * views.SUBSAMPLE_STEPS
+        steps = views.choose_shift(scene.snr, config, g) - late * views.SUBSAMPLE_STEPS
+        steps = steps.clamp(-views.LARGEST_STEP, views.LARGEST_STEP)
+        delay = steps / views.SUBSAMPLE_STEPS + views.trough_time(prints.trough, prints.trough_time, scene.allowed)
         amplitude = factor * views.amplitude_factor(n, config, g)
         gain = scene.gain[channels][..., None]
         clean = views.apply_shift(prints.gather(channels), steps, scene.matrices) * amplitude[:, None, None] * gain
@@ -182,7 +184,7 @@ class ViewSampler:
         mask = views.drop_tokens(n, channels.shape[1], g) if scene.drop and channels.shape[1] > 4 else None
         if mask is not None:
             waveforms = waveforms * mask[..., None]
-        return View(waveforms, positions @ scene.turn, mask, clean, (location - centre) @ scene.turn)
+        return View(waveforms, positions @ scene.turn, mask, clean, (location - centre) @ scene.turn, delay)
 
     def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
         """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.

@@ -7,129 +7,27 @@ import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .augmentation import ViewConfig
 from .data import BandPass, NoisePool, TemplateBank, View
+from .first_look import likeliest_trough, trough_filter
 from .losses import denoising_loss, location_loss, symmetric_info_nce
-from .network import LOCATION_UNIT_UM, ContrastiveNetwork, EncoderConfig, SpikeEncoder
+from .network import DELAY_UNIT, LOCATION_UNIT_UM, ContrastiveNetwork, SpikeEncoder, as_place
 from .sampler import Source, ViewSampler
+from .training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIBRARIES = {
-    "neuropixels2-64": 2.0,
-    "neuropixels-128": 2.0,
-    "neuronexus-32": 1.5,
-    "tetrode": 1.5,
-    "sqmea-10-15": 2.5,
-    "neuropixels2-64_zdrift": 3.0,
-    "neuropixels2-64_drift": 2.0,
-    "neuropixels-128_zdrift": 2.0,
-    "neuronexus-32_zdrift": 1.0,
-}
 _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
 CHECKPOINT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that a training run depends on.
-
-    Attributes
-    ----------
-    libraries : dict of str to float
-        File stems in the library folder and how often each is drawn.
-    exclude : tuple of str
-        Cell models (or parts of their names) left out, to evaluate on them.
-    steps, batch_size, warmup_steps : int
-    learning_rate, weight_decay, gradient_clip : float
-        AdamW; the learning rate falls on a cosine after the warm-up.
-    temperature, momentum : float
-        InfoNCE's temperature; the momentum encoder's coefficient, rising to 1 on a cosine.
-    key_noise : float
-        Share of the noise and of the colliding spikes that the momentum branch sees. Below 1 a noisy spike has to find
-        a cleaner view of its unit among cleaner views of others, as in template matching; at 1 both are noisy.
-    contrastive_weight, denoising_weight, location_weight : float
-        Of the losses; 0 switches one off.
-    other_bands : bool
-        Still libraries also through two filters that are not the sorter's default.
-    autocast : bool
-        bfloat16 matrix products.
-    seed : int
-    encoder : EncoderConfig
-    views : ViewConfig
-    """
-
-    libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
-    exclude: tuple[str, ...] = ()
-    steps: int = 14_000
-    batch_size: int = 384
-    warmup_steps: int = 150
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    gradient_clip: float = 3.0
-    temperature: float = 0.1
-    momentum: float = 0.99
-    key_noise: float = 0.3
-    contrastive_weight: float = 1.0
-    denoising_weight: float = 0.5
-    location_weight: float = 0.3
-    other_bands: bool = True
-    autocast: bool = False
-    seed: int = 0
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    views: ViewConfig = field(default_factory=ViewConfig)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
-        """Build from nested dictionaries, as YAML or JSON give them; unknown names are errors."""
-        values = dict(values)
-        parts = {"encoder": EncoderConfig, "views": ViewConfig}
-        known = {item.name for item in fields(cls)}
-        for name in parts:
-            if not isinstance(values.get(name, {}), dict):
-                raise ValueError(f"the training setting {name} takes names with values, not {values[name]!r}")
-        unknown = set(values) - known
-        for name, part in parts.items():
-            unknown |= {f"{name}.{key}" for key in set(values.get(name, {})) - {item.name for item in fields(part)}}
-        if unknown:
-            raise ValueError(f"unknown training settings: {', '.join(sorted(map(str, unknown)))}")
-        for name, part in parts.items():
-            if name in values:
-                inner = {key: tuple(v) if isinstance(v, list) else v for key, v in values[name].items()}
-                values[name] = part(**inner)
-        if "exclude" in values:
-            values["exclude"] = tuple(values["exclude"])
-        for name, value in values.items():
-            _check_setting(name, value, getattr(cls(), name))
-        return cls(**values)
-
-
-def _check_setting(name, value, default):
-    """Raise a ValueError where a value is of another kind than the setting's default."""
-    if isinstance(default, dict):
-        kind, sound = "names with numbers", isinstance(value, dict) and all(
-            isinstance(key, str) and Path(key).name == key and isinstance(number, (int, float))
-            for key, number in value.items()
-        )  # fmt: skip
-    elif isinstance(default, bool):
-        kind, sound = "true or false", isinstance(value, bool)
-    elif isinstance(default, (int, float)):
-        kinds = (int, float) if isinstance(default, float) else int
-        kind, sound = "a number", isinstance(value, kinds) and not isinstance(value, bool)
-    else:
-        return
-    if not sound:
-        raise ValueError(f"the training setting {name} takes {kind}, not {value!r}")
 
 
 def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
@@ -208,27 +106,41 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         return config.learning_rate * (0.01 + 0.99 * falling) * warm, 1 - (1 - config.momentum) * falling
 
-    def located(self, view: View, tokens: int) -> View:
-        """The view as the encoder's second pass sees it: from where the first, looking from the detected channel, says
-        that the spike is (here the momentum branch says it). That error is made by the noise in this very spike; an
-        independent one would hand the network a second opinion on the location that no detector has."""
-        stay, jitter = self.sampler.choose_stay(len(view.positions)), self.sampler.choose_jitter(len(view.positions))
-        first = view.seen_from(torch.zeros_like(view.offset), tokens)
+    def located(self, view: View, tokens: int, stay: Tensor) -> View:
+        """The view as the encoder's second pass sees it: from where and when the first one says that the spike is (here
+        the momentum branch says it). That error is made by the noise in this very spike; an independent one would hand
+        the network a second opinion on the location that no detector has. The spikes that ``stay`` (n,) are left as the
+        first pass sees them, so that it is trained too."""
+        jitter = self.sampler.choose_jitter(len(view.positions)).to(self.device)
+        centre, delay = self._first_look(view)
+        first = view.seen_from(centre, tokens, delay)
         network = self.network.momentum_encoder
-        if network.locate is None or bool(stay.all()):
+        if network.locate is None:
             return first
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
             seen = network.tokens(first.waveforms, first.positions, first.mask)
-            offset = network.spike_offset(seen, first.positions, first.mask).float() * LOCATION_UNIT_UM
-        offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter.to(self.device)
-        return view.seen_from(torch.where(stay.to(self.device)[:, None], 0.0, offset), tokens)
+            offset, late = as_place(network.spike_offset(seen, first.positions, first.mask))
+        offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter
+        move = ~stay
+        centre = centre + offset * move[:, None]
+        return view.seen_from(centre, tokens, None if delay is None or late is None else delay + late * move)
+
+    def _first_look(self, view: View) -> tuple[Tensor, Tensor | None]:
+        """Where and when the first pass looks: the detected channel, or the likeliest trough."""
+        config = self.config.encoder
+        if not config.aligned:
+            return torch.zeros_like(view.offset), None
+        filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
+        channel, delay = likeliest_trough(view.waveforms @ filters, view.positions, view.mask)
+        return view.positions[torch.arange(len(channel), device=self.device), channel], delay
 
     def losses(self, first: View, second: View, units: Tensor, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
         """Contrastive, denoising and location loss of a batch."""
         config, network = self.config, self.network
-        views = [self.located(view.to(self.device), tokens) for view in (first, second)]
-        waveforms, positions, clean, true_offset = (
-            torch.cat([getattr(view, name) for view in views]) for name in ("waveforms", "positions", "clean", "offset")
+        stay = self.sampler.choose_stay(len(units)).to(self.device)
+        views = [self.located(view.to(self.device), tokens, stay) for view in (first, second)]
+        waveforms, positions, clean = (
+            torch.cat([getattr(view, name) for view in views]) for name in ("waveforms", "positions", "clean")
         )
         masks = [view.mask for view in views if view.mask is not None]
         mask = torch.cat(masks) if masks else None
@@ -239,10 +151,17 @@ class Trainer:
                 queries = network.queries(representation)
                 seen = waveforms if config.key_noise == 1 else torch.lerp(clean, waveforms, config.key_noise)
                 keys = network.keys(seen, positions, mask)
-                contrastive = symmetric_info_nce(queries, keys, config.temperature, units.to(self.device))
+                # vectors are taken from the second pass only: the first pass's need not be alike
+                compared = torch.ones_like(stay) if bool(stay.all()) else ~stay
+                pairs = compared.repeat(2)
+                units = units.to(self.device)[compared]
+                contrastive = symmetric_info_nce(queries[pairs], keys[pairs], config.temperature, units)
         location = torch.zeros((), device=self.device)
         if offset is not None:
-            location = location_loss(offset, true_offset / LOCATION_UNIT_UM)
+            true = torch.cat(
+                [torch.cat([v.offset / LOCATION_UNIT_UM, v.delay[:, None] / DELAY_UNIT], 1) for v in views]
+            )
+            location = location_loss(offset, true[:, : offset.shape[1]])
         return contrastive, denoising_loss(decoded, network.encoder.compress(clean), mask), location
 
     def train_step(self) -> dict[str, float]:

@@ -112,7 +112,9 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
     try:
         values = json.loads(metadata["config"])
         facts = json.loads(metadata.get("training", "{}"))
-        values.setdefault("footprints", False)  # files of before there were any do not say so
+        # files of before these settings do not say them
+        old = {"footprints": False, "aligned": False, "waveform_features": 2 * values.get("width", 0)}
+        values = old | values
         unknown = set(values) - {item.name for item in fields(EncoderConfig)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")

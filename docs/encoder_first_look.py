@@ -1,0 +1,83 @@
+"""How far from a spike the encoder looks first, and how well it is located after each pass.
+
+    python docs/encoder_first_look.py HELDOUT --episodes 12
+
+For each row of episodes: the share of spikes for which the channel looked from first lies more than so many um from the
+clean spike's location, if it is the one with the deepest sample, and if it is the one with the likeliest trough
+(``encoder/first_look.py``); then the spread of the location about its unit's median after the first and the second
+pass of the encoder. A location that is always off by the same few um does no harm, so the median is taken out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spikeinterface_huidurep.encoder import load_encoder
+from spikeinterface_huidurep.encoder.augmentation import MARGIN, estimated_location
+from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
+from spikeinterface_huidurep.encoder.evaluation import neighbourhoods
+from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
+
+ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5")
+_LIMITS_UM = (15, 25, 40, 60)
+
+
+def true_location(episode: Episode) -> np.ndarray:
+    """Centre of mass of the clean spikes, (n, 2) um."""
+    ptp = torch.from_numpy(np.ptp(episode.clean, axis=1))
+    locations = torch.from_numpy(episode.channel_locations).float()
+    return estimated_location(ptp, locations, torch.ones(ptp.shape[1], dtype=torch.bool)).numpy()
+
+
+@torch.inference_mode()
+def looks(encoder: Encoder, episode: Episode) -> dict[str, np.ndarray]:
+    """Where the encoder looks from and what it finds, each (n, 2) um."""
+    waveforms, locations = neighbourhoods(episode)
+    reach = int(round(1e-4 * encoder.config.sampling_frequency))
+    near = waveforms[:, episode.nbefore - reach : episode.nbefore + reach + 1]
+    deepest = near.min(axis=1).argmin(axis=1)
+    spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+    batch = spikes.batch(slice(0, len(waveforms)))
+    found = {"deepest sample": locations[np.arange(len(locations)), deepest], "first look": batch.centre.numpy()}
+    _, centre, delay = encoder._forward(batch)
+    batch.move(centre, delay)
+    return found | {"first pass": centre.numpy(), "second pass": encoder._forward(batch)[1].numpy()}
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("libraries", type=Path, help="folder of libraries of cell models that no training saw")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--episodes", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    encoder = load_encoder(arguments.weights, "cpu")
+    print("| episodes | where | median, um | " + " | ".join(f"> {limit} um" for limit in _LIMITS_UM) + " |")
+    print("|---|---|---|" + "---|" * len(_LIMITS_UM))
+    for row in ROWS:
+        bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", encoder.config)
+        generator = torch.Generator().manual_seed(arguments.seed)
+        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
+        errors: dict[str, list[np.ndarray]] = {}
+        for _ in range(arguments.episodes):
+            episode = make_episode(bank, noise, TABLE[row], generator)
+            for name, place in looks(encoder, episode).items():
+                error = place - true_location(episode)
+                if "pass" in name:
+                    for label in np.unique(episode.labels):
+                        error[episode.labels == label] -= np.median(error[episode.labels == label], axis=0)
+                errors.setdefault(name, []).append(np.linalg.norm(error, axis=1))
+        for name, parts in errors.items():
+            error = np.concatenate(parts)
+            shares = " | ".join(f"{(error > limit).mean():.3f}" for limit in _LIMITS_UM)
+            print(f"| {row} | {name} | {np.median(error):.1f} | {shares} |")
+
+
+if __name__ == "__main__":
+    main()
