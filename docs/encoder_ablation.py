@@ -24,17 +24,17 @@ from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denois
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
 
-_PUBLISHED = {"architecture": "samples", "layers": 15}
+_PUBLISHED = {"architecture": "samples", "layers": 15, "width": 64, "feed_forward": 128, "aligned": False}
 RUNS: dict[str, dict[str, Any]] = {
     "both losses, all views": {},
     "contrastive alone": {"denoising_weight": 0.0},
     "denoising alone": {"contrastive_weight": 0.0},
-    "both, batches of 64": {"batch_size": 64},
+    "without alignment": {"encoder": {"aligned": False}},
+    "without footprints": {"encoder": {"footprints": False}},
     "published network, like time": {"batch_size": 64, "steps": 60, "warmup_steps": 20, "encoder": _PUBLISHED},
     "without drift": {"views": {"drift_um": 0.0}},
     "without re-centring": {"views": {"recentre": 0.0}},
     "without location-relative windows": {"views": {"locate": False}},
-    "without footprints": {"encoder": {"footprints": False}},
     "without collisions": {"views": {"collision": 0.0}},
     "without amplitude change": {"views": {"burst": 0.0, "amplitude_jitter": 0.0}},
     "without independent noise": {"views": {"noise": 0.0}},
@@ -42,6 +42,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "without missing channels": {"views": {"missing": 0.0}},
     "without other filters, gains, rates": {"other_bands": False, "views": {"gain": 0.0, "stretch": 0.0}},
     "without other probes": {"views": {"thin": 0.0, "random_probe": 0.0, "symmetry": False}},
+    "both, batches of 64": {"batch_size": 64},
     "published network, as many steps": {"batch_size": 64, "encoder": _PUBLISHED},  # the longest, so the last
 }
 ROWS = (

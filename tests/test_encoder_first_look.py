@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikeinterface_huidurep import load_encoder
 from spikeinterface_huidurep.encoder.first_look import likeliest_trough, search_reach, shifted, trough_filter
 
 RATE, NBEFORE, SAMPLES = 30_000.0, 22, 64
@@ -63,3 +64,27 @@ def test_shifting_there_and_back_loses_the_edges_only():
     back = shifted(later, -delay)
     torch.testing.assert_close(back[0, :, 2:], waveforms[0, :, 2:])
     torch.testing.assert_close(back[2, :, :7], waveforms[2, :, :7])
+
+
+def test_a_late_detection_changes_vectors_less_than_another_neuron_does():
+    """The window is aligned in time: three samples of detection error are no other unit."""
+    generator = np.random.default_rng(3)
+    encoder = load_encoder("default", "cpu")
+
+    def embed(centre, delay, width_um):
+        return encoder.embed(spikes(200, 12.0, centre, generator, delay, width_um), LOCATIONS, RATE, NBEFORE)
+
+    unit, late = embed(LOCATIONS[14] + 5, 0, 25.0), embed(LOCATIONS[14] + 5, 3, 25.0)
+    other = embed(LOCATIONS[14] + 5, 0, 32.0)
+    apart = np.linalg.norm(unit.mean(axis=0) - other.mean(axis=0))
+    assert np.linalg.norm(unit.mean(axis=0) - late.mean(axis=0)) < 0.3 * apart
+
+
+def test_denoised_spikes_stay_where_they_are_in_time():
+    """Aligned windows are put back: the denoised trough lies where the recorded one does."""
+    encoder = load_encoder("default", "cpu")
+    for delay in (-4, 0, 4):
+        waveforms = spikes(100, 20.0, LOCATIONS[14] + 3, np.random.default_rng(4), delay)
+        clean = encoder.denoise(waveforms, LOCATIONS, RATE, NBEFORE)
+        trough = clean[:, :, 14].argmin(axis=1)
+        assert np.abs(np.median(trough) - (NBEFORE + delay)) <= 1

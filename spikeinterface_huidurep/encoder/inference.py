@@ -280,14 +280,13 @@ class _Spikes:
         if not bool((torch.isfinite(place).all(dim=2) | ~present).all()):
             raise ValueError("channel_locations are not finite for a channel whose waveforms are")
         place = torch.where(present[..., None], place, 0.0)
-        waveforms = torch.where(present[:, None], waveforms, 0.0)
         if self.filters is None:
             trough = waveforms[:, self.near].amin(dim=1).masked_fill(~present, float("inf"))
             peak, delay = trough.argmin(dim=1), None
         else:
-            everywhere = bool(present.all())
             filtered = waveforms.transpose(1, 2) @ self.filters
-            peak, delay = likeliest_trough(filtered, place, None if everywhere else present)
+            exists = None if bool(present.all()) else present
+            peak, delay = likeliest_trough(filtered.nan_to_num(0.0, 0.0, 0.0), place, exists)
         centre = place[torch.arange(len(peak)), peak]
         return _Batch(waveforms, place, present, centre, delay, self.tokens, self.matrix)
 
