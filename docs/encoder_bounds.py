@@ -117,7 +117,8 @@ def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
     spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
     with torch.inference_mode():
         batch = spikes.batch(slice(0, len(waveforms)))
-        batch.move(centre)
+        _, _, delay = encoder._forward(batch)
+        batch.move(centre, delay)
         encoder._forward(batch)
     return batch.embedding.numpy()
 

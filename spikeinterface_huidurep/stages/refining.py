@@ -35,6 +35,9 @@ FIT = 0.6
 KEPT = 3
 # cosine of two templates of one unit: what finds another waveform than its own is none
 SAME = 0.7
+# noise units that a template reaches on some channel, half of what a peak needs to be detected. What is left of an
+# artefact's ringing has less, and finds the slow end of other units' spikes
+LEAST_AMPLITUDE = 1.5
 # the units were told apart before: they are one only if refining has made them so, nearer than what was merged then
 SAME_AGAIN = 0.75
 # units up to so many times as far apart as what is merged are one where their spikes have one source
@@ -114,6 +117,7 @@ def refine_units(
     refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
     norm = np.sqrt(whiten_templates(refined, noise).energy)
     real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME) & ~redundant
+    real &= np.abs(refined.waveforms).max(axis=(1, 2, 3)) >= LEAST_AMPLITUDE
     refined = refined.select(real)
     labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
     labels, refined = split_assigned(
