@@ -59,7 +59,7 @@ class OnePass(Encoder):
     """Looks from the detected channel only, as a network does that was not trained to look from the location."""
 
     def _second_pass(self, batch):
-        return self._forward(batch)
+        return self._forward(batch)[:2]
 
 
 def train(name: str, folder: Path, arguments: argparse.Namespace) -> Path:

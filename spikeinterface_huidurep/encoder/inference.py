@@ -199,16 +199,21 @@ class Encoder:
         The first pass looks from the channel with the likeliest trough and only says where and when the spike is; the
         second looks from there, so that nothing jumps when noise decides which channel is the deepest.
         """
-        _, centre, delay = self._forward(batch)
-        batch.move(centre, delay)
+        batch.move(*self._first_pass(batch))
         clean, centre, _ = self._forward(batch)
         return clean if batch.delay is None else shifted(clean, -batch.delay), centre
 
-    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _first_pass(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
+        """Where and when the spike is, without what else the network says."""
+        if self.network.locate is None:
+            return self._forward(batch)[1:]
         mask = None if batch.complete else batch.mask
-        # larger spikes than the training's are shrunk into its range, and their clean waveforms enlarged again
-        size = batch.windows.abs().amax(dim=(1, 2), keepdim=True)
-        scale = _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
+        tokens = self.network.tokens(batch.windows * batch.scale(), batch.positions, mask)
+        place, delay = as_place(self.network.spike_offset(tokens, batch.positions, mask))
+        return batch.centre + place, delay
+
+    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        mask, scale = None if batch.complete else batch.mask, batch.scale()
         batch.embedding, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
         clean = self.network.expand(decoded.float()) / scale
         if mask is not None:
@@ -339,6 +344,11 @@ class _Batch:
             self.unshifted = windows @ self.matrix
         self.windows = self.unshifted if self.delay is None else shifted(self.unshifted, self.delay)
         self.positions = self.locations[self.rows, self.channels] - centre[:, None]
+
+    def scale(self) -> Tensor:
+        """By what larger spikes than the training's are shrunk into its range, (n, 1, 1)."""
+        size = self.windows.abs().amax(dim=(1, 2), keepdim=True)
+        return _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
 
 
 def _numeric(values: Any, name: str) -> np.ndarray:
