@@ -117,8 +117,7 @@ def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
     spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
     with torch.inference_mode():
         batch = spikes.batch(slice(0, len(waveforms)))
-        _, _, delay = encoder._forward(batch)
-        batch.move(centre, delay)
+        batch.move(centre, encoder._first_pass(batch)[1])
         encoder._forward(batch)
     return batch.embedding.numpy()
 

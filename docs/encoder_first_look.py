@@ -44,7 +44,7 @@ def looks(encoder: Encoder, episode: Episode) -> dict[str, np.ndarray]:
     spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
     batch = spikes.batch(slice(0, len(waveforms)))
     found = {"deepest sample": locations[np.arange(len(locations)), deepest], "first look": batch.centre.numpy()}
-    _, centre, delay = encoder._forward(batch)
+    centre, delay = encoder._first_pass(batch)
     batch.move(centre, delay)
     return found | {"first pass": centre.numpy(), "second pass": encoder._forward(batch)[1].numpy()}
 

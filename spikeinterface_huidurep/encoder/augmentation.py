@@ -117,6 +117,12 @@ def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> 
     return factor.clamp(0.6, 1.4) * torch.where(bursting, shrunk, torch.ones(n))
 
 
+def _footprint_weight(size: Tensor, allowed: Tensor) -> Tensor:
+    """Squared sizes of the channels less a tenth of the largest, (n, channels); zero where not allowed."""
+    weight = size.square() * allowed
+    return (weight - 0.1 * weight.amax(dim=1, keepdim=True)).clamp(min=0)
+
+
 def estimated_location(ptp: Tensor, locations: Tensor, allowed: Tensor) -> Tensor:
     """Centre of mass of the squared peak-to-peak amplitudes above a tenth of the largest, (n, 2) um.
 
@@ -124,8 +130,7 @@ def estimated_location(ptp: Tensor, locations: Tensor, allowed: Tensor) -> Tenso
 
     ``ptp`` (n, channels), ``locations`` (channels, 2), ``allowed`` (channels,) or (n, channels) bool.
     """
-    weight = ptp.square() * allowed
-    weight = (weight - 0.1 * weight.amax(dim=1, keepdim=True)).clamp(min=0)
+    weight = _footprint_weight(ptp, allowed)
     return weight @ locations / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
@@ -135,8 +140,7 @@ def trough_time(trough: Tensor, time: Tensor, allowed: Tensor) -> Tensor:
     The largest channel's own time would jump where another one becomes the largest. ``trough`` and ``time``
     (n, channels), ``allowed`` (channels,) bool.
     """
-    weight = trough.square() * allowed
-    weight = (weight - 0.1 * weight.amax(dim=1, keepdim=True)).clamp(min=0)
+    weight = _footprint_weight(trough, allowed)
     return (weight * time).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-12)
 
 

@@ -1,9 +1,9 @@
 """Where the encoder looks first: the channel and the sample around which a spike's trough is the likeliest.
 
-The deepest sample of a noisy window is a poor guide. At an SNR of 3 to 5 it lies more than 25 um from the spike in a
-tenth of the windows, and a network that first looks from there often does not find the spike. A matched filter, whose
-template is a trough that lasts a fraction of a millisecond and spreads over some tens of um, errs that far a quarter as
-often.
+The deepest sample of a noisy window is a poor guide. At an SNR of 3 to 5 it lies more than 60 um from the spike in one
+of fifty windows, and a network that first looks from there often does not find the spike. A matched filter, whose
+template is a trough that lasts a fraction of a millisecond and spreads over some tens of um, errs that far a third as
+often (``docs/encoder_first_look.py``).
 """
 
 from __future__ import annotations

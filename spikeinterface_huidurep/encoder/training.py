@@ -115,7 +115,7 @@ class Trainer:
         centre, delay = self._first_look(view)
         first = view.seen_from(centre, tokens, delay)
         network = self.network.momentum_encoder
-        if network.locate is None:
+        if network.locate is None or bool(stay.all()):
             return first
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
             seen = network.tokens(first.waveforms, first.positions, first.mask)
