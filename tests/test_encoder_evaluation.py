@@ -115,7 +115,8 @@ def test_command_line_evaluates(folder, encoder, tmp_path, capsys):
     assert main([*command, "SNR 4-10"]) == 0
     assert "per-channel SVD" in capsys.readouterr().out
     content = json.loads((tmp_path / "table.json").read_text())
-    assert {row["method"] for row in content["rows"]} >= {"encoder", "encoder with location", "PCA"}
+    methods = {row["method"] for row in content["rows"]}
+    assert methods >= {"encoder", "encoder, shape alone", "as the sorter clusters", "PCA"}
     assert content["denoiser"]["snr"] == 5.0 and content["only"] == ["A"]
     assert (tmp_path / "table.md").read_text().count("\n|") >= 6
     assert main([*command, "tetrode"]) == 2  # its library is not there

@@ -44,7 +44,9 @@ def test_shapes_and_types(encoder, channels):
     assert np.isfinite(result.embedding).all() and np.isfinite(result.location).all()
     clean = encoder.denoise(waveforms, locations, RATE, 30)
     assert clean.shape == waveforms.shape and clean.dtype == np.float32 and np.isfinite(clean).all()
-    np.testing.assert_array_equal(result.embedding, encoder.embed(waveforms, locations, RATE, 30))
+    np.testing.assert_array_equal(result.embedding, encoder.embed(waveforms, locations, RATE, 30, place=False))
+    vectors = encoder.embed(waveforms, locations, RATE, 30)
+    assert vectors.shape == (70, 32) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
 
 
 def test_a_thousand_channels(encoder):
@@ -59,6 +61,43 @@ def test_moving_the_probe_moves_only_the_location(encoder):
     there = encoder.encode(waveforms, locations + np.float32([1000, -512]), RATE, 30)
     np.testing.assert_allclose(here.embedding, there.embedding, atol=2e-3)
     np.testing.assert_allclose(here.location + [1000, -512], there.location, atol=1e-2)
+    moved = encoder.embed(waveforms, locations + np.float32([1000, -512]), RATE, 30)
+    np.testing.assert_allclose(moved, encoder.embed(waveforms, locations, RATE, 30), atol=2e-3)
+
+
+def test_vectors_say_shape_and_place(encoder):
+    """Two spikes of one shape 200 um apart differ in the place alone, by that distance."""
+    waveforms, locations, peak = spikes(1, 32)
+    apart = np.concatenate([np.roll(waveforms, place - peak[0], axis=2) for place in (10, 20)])
+    near = np.abs(np.arange(32) - np.array([[10], [20]])) <= 6
+    apart[~near[:, None].repeat(80, axis=1)] = np.nan  # the same channels exist around both
+    here, there = encoder.embed(apart, locations, RATE, 30)
+    np.testing.assert_allclose(here[:30], there[:30], atol=1e-3)
+    np.testing.assert_allclose(there[30:] - here[30:], [0, 200.0 / 15.0], atol=1e-3)
+    shape_here, shape_there = encoder.embed(apart, locations, RATE, 30, place=False)
+    np.testing.assert_allclose(shape_here, shape_there, atol=1e-3)
+    np.testing.assert_array_equal(shape_here[:30], here[:30])
+
+
+def test_places_are_measured_from_one_origin(encoder):
+    """The middle of the channels whichever way their locations are given, or the origin that was given."""
+    waveforms, locations, peak = spikes(50, 40)
+    whole = encoder.embed(waveforms, locations, RATE, 30)
+    per_spike = np.broadcast_to(locations, (50, 40, 2))
+    np.testing.assert_allclose(encoder.embed(waveforms, per_spike, RATE, 30), whole, atol=1e-3)
+    near = np.argsort(np.abs(np.arange(40) - peak[:, None]), axis=1, kind="stable")[:, :14]
+    windows, places = np.take_along_axis(waveforms, near[:, None], axis=2), locations[near]
+    together = encoder.embed(windows, places, RATE, 30, origin=(0.0, 390.0))
+    parts = [encoder.embed(windows[i : i + 5], places[i : i + 5], RATE, 30, origin=(0, 390)) for i in range(0, 50, 5)]
+    np.testing.assert_allclose(np.concatenate(parts), together, atol=1e-3)
+    np.testing.assert_allclose(together, encoder.embed(windows, places, RATE, 30), atol=1e-3)
+
+
+@pytest.mark.parametrize("origin", [3.0, (1.0, 2.0, 3.0), (np.nan, 0.0)])
+def test_an_origin_is_a_point(encoder, origin):
+    waveforms, locations, _ = spikes(3, 4)
+    with pytest.raises(ValueError, match="origin must be two finite numbers"):
+        encoder.embed(waveforms, locations, RATE, 30, origin=origin)
 
 
 def test_order_of_channels_and_batch_do_not_matter(encoder):
@@ -90,11 +129,14 @@ def test_spike_without_any_channel(encoder):
     result = encoder.encode(waveforms, locations, RATE, 30)
     assert (result.embedding[2] == 0).all() and np.isnan(result.location[2]).all() and result.amplitude[2] == 0
     assert np.isfinite(result.embedding).all() and np.isfinite(np.delete(result.location, 2, axis=0)).all()
+    vectors = encoder.embed(waveforms, locations, RATE, 30)
+    assert np.isfinite(vectors).all() and (vectors[2] == 0).all()
 
 
 def test_no_spikes(encoder):
     result = encoder.encode(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30)
     assert result.embedding.shape == (0, 32) and result.location.shape == (0, 2) and result.amplitude.shape == (0,)
+    assert encoder.embed(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30).shape == (0, 32)
     assert encoder.denoise(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30).shape == (0, 80, 4)
 
 

@@ -12,6 +12,7 @@ from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, View, filter_and_resample
+from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
 from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
 from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, read_checkpoint
@@ -331,13 +332,30 @@ def test_training_goes_on_from_weights_without_footprints(libraries, tmp_path, c
     run.begin_with(load_encoder(old, "cpu").network)
     waveforms = np.random.default_rng(0).standard_normal((6, 70, 4)).astype(np.float32)
     locations = np.array([[0, 0], [0, 20], [20, 0], [20, 20]], dtype=float)
-    new = load_encoder(run.export(tmp_path / "new.safetensors"), "cpu").embed(waveforms, locations, 30_000.0, 25)
+    new = Encoder(run.network.encoder).embed(waveforms, locations, 30_000.0, 25)
     expected = load_encoder(old, "cpu").embed(waveforms, locations, 30_000.0, 25)
     np.testing.assert_allclose(new, expected, atol=1e-5)
     command = ["train", "--libraries", str(libraries), "--output", str(tmp_path / "run"), "--steps", "1"]
     command += ["--no-progress", "--from-weights", str(old), "--set", 'libraries={"still": 1}', "encoder.layers=1"]
     assert main(command) == 2
     assert "of another network" in capsys.readouterr().err
+
+
+def test_exported_vectors_lie_on_principal_axes(libraries, tmp_path):
+    """Their numbers are uncorrelated and fall in variance, and the training does not notice that it was exported."""
+    config = settings()
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    state = run.sampler.generator.get_state()
+    path = run.export(tmp_path / "turned.safetensors")
+    assert torch.equal(state, run.sampler.generator.get_state())
+    before = run._representations()
+    run.network.encoder = load_encoder(path, "cpu").network
+    covariance = run._representations().double().T.cov()
+    variance = covariance.diagonal()
+    torch.testing.assert_close(covariance, variance.diag(), atol=1e-3, rtol=0)
+    assert (variance.diff() < 1e-3).all() and variance.mean() == pytest.approx(1, rel=1e-3)
+    distance = torch.cdist(before, before)
+    assert torch.corrcoef(torch.stack([distance, torch.cdist(*2 * [run._representations()])]).flatten(1))[0, 1] > 0.999
 
 
 def test_one_loss_alone(libraries, tmp_path):

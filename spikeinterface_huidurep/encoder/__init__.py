@@ -9,12 +9,13 @@ from .library import load_library
 
 if TYPE_CHECKING:
     from .adaptation import adapt_encoder
-    from .inference import EncodedSpikes, Encoder
+    from .encoded_spikes import EncodedSpikes
+    from .inference import Encoder
     from .weights import load_encoder, save_encoder
 
 _LAZY = {
     "Encoder": ".inference",
-    "EncodedSpikes": ".inference",
+    "EncodedSpikes": ".encoded_spikes",
     "adapt_encoder": ".adaptation",
     "load_encoder": ".weights",
     "save_encoder": ".weights",

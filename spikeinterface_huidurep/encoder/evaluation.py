@@ -84,17 +84,18 @@ def _svd(window: np.ndarray) -> np.ndarray:
 
 
 def encoder_features(encoder: Encoder) -> Features:
-    """The encoder's vectors; the encoder sees the 20 channels nearest to each spike's detected channel."""
-    return _encoder_methods(encoder)["encoder"]
+    """The encoder's vectors without the place; it sees the 20 channels nearest to each spike's detected channel."""
+    return _encoder_methods(encoder)["encoder, shape alone"]
 
 
 def located_features(encoder: Encoder) -> Features:
     """What the sorter clusters: ten principal components of the vectors beside the location in units of 20 um."""
-    return _encoder_methods(encoder)["encoder with location"]
+    return _encoder_methods(encoder)["as the sorter clusters"]
 
 
 def _encoder_methods(encoder: Encoder) -> dict[str, Features]:
-    """Both, of one pass of the encoder over an episode."""
+    """All, of one pass of the encoder over an episode: what ``embed`` returns, the same without the place, and the
+    sorter's space."""
 
     @lru_cache(maxsize=1)
     def encode(episode: Episode) -> EncodedSpikes:
@@ -102,8 +103,9 @@ def _encoder_methods(encoder: Encoder) -> dict[str, Features]:
         return encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
 
     return {
-        "encoder": lambda episode: encode(episode).embedding,
-        "encoder with location": lambda episode: cluster_space(encode(episode)),
+        "encoder": lambda episode: encode(episode).placed(episode.channel_locations.mean(axis=0)),
+        "encoder, shape alone": lambda episode: encode(episode).embedding,
+        "as the sorter clusters": lambda episode: cluster_space(encode(episode)),
     }
 
 

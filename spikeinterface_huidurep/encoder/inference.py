@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .encoded_spikes import EncodedSpikes, middle
 from .first_look import likeliest_trough, shifted, trough_filter
 from .network import EncoderConfig, SpikeEncoder, as_place
 from .resampling import required_samples, return_matrix, window_matrix
@@ -18,25 +19,6 @@ _TROUGH_MS = 0.1
 _LOCATION_THRESHOLD = 0.1
 _LARGEST_AMPLITUDE = 28.0
 _TIE_BREAK_UM = (0.011, 0.017)
-
-
-@dataclass(frozen=True)
-class EncodedSpikes:
-    """What the encoder knows of n spikes.
-
-    Attributes
-    ----------
-    embedding : ndarray, (n, dimensions) float32
-    location : ndarray, (n, 2) float32
-        um in the probe's coordinates: the network's estimate of the centre of mass of the clean spike's squared
-        peak-to-peak amplitudes. NaN for a spike without any channel.
-    amplitude : ndarray, (n,) float32
-        Depth of the denoised trough in noise units.
-    """
-
-    embedding: np.ndarray
-    location: np.ndarray
-    amplitude: np.ndarray
 
 
 @dataclass
@@ -85,17 +67,47 @@ class Encoder:
         return required_samples(sampling_frequency, config.sampling_frequency, config.nbefore, config.samples)
 
     def embed(
-        self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
+        self,
+        waveforms: np.ndarray,
+        channel_locations: np.ndarray,
+        sampling_frequency: float,
+        nbefore: int,
+        *,
+        place: bool = True,
+        origin: Sequence[float] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Vectors that lie together for spikes of one neuron.
 
-        Parameters are :meth:`encode`'s.
+        Parameters
+        ----------
+        waveforms, channel_locations, sampling_frequency, nbefore
+            As for :meth:`encode`.
+        place : bool
+            Whether the last two numbers say where the spike is, 1 for ``PLACE_UM`` = 15 um, in place of the two of the
+            shape that vary least (``EncodedSpikes.placed``). Two neurons of one shape at different places are then
+            told apart, which is what counts within a recording. Without it the vector says nothing of the place:
+            to compare recordings between which the probe may have moved.
+        origin : (2,) floats, optional
+            The point of the probe (um) from which places are measured; by default the middle of ``channel_locations``.
+            Give it where windows with their own channels, (n, channels, 2), are embedded in several calls whose
+            vectors are compared.
 
         Returns
         -------
         ndarray, (n, dimensions) float32
+            Zeros for a spike without any channel.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`encode`, or if ``origin`` is no point.
         """
-        return self.encode(waveforms, channel_locations, sampling_frequency, nbefore).embedding
+        if origin is not None and (np.shape(origin) != (2,) or not np.isfinite(origin).all()):
+            raise ValueError(f"origin must be two finite numbers (um), not {origin!r}")
+        spikes = self.encode(waveforms, channel_locations, sampling_frequency, nbefore)
+        if not place:
+            return spikes.embedding
+        return spikes.placed(middle(channel_locations) if origin is None else np.asarray(origin))
 
     def encode(
         self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int

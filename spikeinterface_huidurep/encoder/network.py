@@ -283,6 +283,14 @@ class SpikeEncoder(nn.Module):
         represented = self.represent(tokens[:, 0])
         return represented if self.gather is None else represented + self.gather(tokens[:, 1:], positions, mask)
 
+    @torch.no_grad()
+    def turn(self, mean: Tensor, axes: Tensor) -> None:
+        """Express the representation in other coordinates from now on: ``(representation - mean) @ axes``."""
+        self.represent.bias.copy_((self.represent.bias - mean) @ axes)
+        self.represent.weight.copy_(axes.T @ self.represent.weight)
+        if self.gather is not None:
+            self.gather.out.weight.copy_(axes.T @ self.gather.out.weight)
+
     def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
         """Offset of the spike from the window's centre, in place and time (``Encoded``), from the last tokens."""
         if self.locate is None:

@@ -30,7 +30,7 @@ class PublishedEncoder(SpikeEncoder):
         nn.Module.__init__(self)
         self.config = config
         width = config.width
-        self.locate = None  # the published network has no location
+        self.locate = self.gather = None  # the published network has no location
         self.first = nn.Conv1d(config.channels, width, 5, padding=2)
         self.second = nn.Conv1d(width, width, 3, padding=1)
         self.encoder = self._transformer(config, config.layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import logging
@@ -27,6 +28,7 @@ _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
+_AXES_SPIKES = 4096  # of which the principal axes are measured
 CHECKPOINT_VERSION = 1
 
 
@@ -255,8 +257,14 @@ class Trainer:
         partial.replace(self.checkpoint_path)
 
     def export(self, path: str | Path, facts: dict[str, Any] | None = None) -> Path:
-        """Write the trained encoder without the heads and momentum copies that only training needs."""
+        """Write the trained encoder without the heads and momentum copies that only training needs.
+
+        Its representation is turned to principal axes on the way: the first numbers vary most over training spikes.
+        """
         from .weights import save_encoder
+
+        encoder = copy.deepcopy(self.network.encoder)
+        encoder.turn(*principal_axes(self._representations()))
 
         made = {
             "steps": self.step,
@@ -264,7 +272,19 @@ class Trainer:
             "date": time.strftime("%Y-%m-%d"),
             "config": asdict(self.config),
         }
-        return save_encoder(path, self.network.encoder, {**made, **(facts or {})})
+        return save_encoder(path, encoder, {**made, **(facts or {})})
+
+    @torch.no_grad()
+    def _representations(self) -> Tensor:
+        """Of some thousand views as the second pass sees them, (n, dimensions). The training's own draws stay."""
+        encoder, generator = copy.deepcopy(self.network.encoder).eval(), self.sampler.generator
+        state, rows = generator.get_state(), []
+        for _ in range(-(-_AXES_SPIKES // self.config.batch_size)):
+            view, _, units, tokens = self.sampler.draw(self.config.batch_size)
+            moved = self.located(view.to(self.device), tokens, torch.zeros_like(units, dtype=torch.bool))
+            rows.append(encoder.embed(moved.waveforms, moved.positions, moved.mask).float())
+        generator.set_state(state)
+        return torch.cat(rows)
 
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
@@ -275,6 +295,17 @@ class Trainer:
         self.step, self.seconds = content["step"], content["seconds"]
         self._trim_log()
         logger.info("resumed at step %d", self.step)
+
+
+def principal_axes(representation: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and principal axes (d, d) of vectors (n, d), for :meth:`SpikeEncoder.turn`.
+
+    By falling variance, and scaled, all alike, to a mean variance of 1.
+    """
+    mean = representation.mean(dim=0)
+    variance, axes = torch.linalg.eigh((representation - mean).T.double().cov())
+    scale = variance.mean().clamp(min=1e-12).sqrt()
+    return mean, (axes.flip(1) / scale).to(mean.dtype)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
