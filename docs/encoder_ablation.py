@@ -22,7 +22,7 @@ from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.episodes import TABLE
 from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denoiser
 from spikeinterface_huidurep.encoder.inference import Encoder
-from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, principal_axes
 
 _PUBLISHED = {"architecture": "samples", "layers": 15, "width": 64, "feed_forward": 128, "aligned": False}
 RUNS: dict[str, dict[str, Any]] = {
@@ -62,6 +62,21 @@ class OnePass(Encoder):
         return self._forward(batch)[:2]
 
 
+def read_tokens(encoder: Encoder, arguments: argparse.Namespace) -> None:
+    """Represent spikes by principal components of the mean of their channel tokens.
+
+    Without the contrastive loss nothing trains what makes the representation, and it would be a random projection.
+    """
+    network, config = encoder.network, TrainingConfig(seed=arguments.seed, encoder=encoder.config)
+    view, _, _, tokens = build_sampler(config, arguments.libraries).draw(4096)
+    seen = view.seen_from(view.offset, tokens, view.delay.round().long())
+    with torch.no_grad():
+        mean = network.tokens(seen.waveforms, seen.positions, seen.mask)[:, 1:].mean(dim=1)
+    centre, axes = principal_axes(mean)
+    axes = axes[:, : encoder.dimensions]
+    network.representation = lambda tokens, positions, mask: (tokens[:, 1:].mean(dim=1) - centre) @ axes
+
+
 def train(name: str, folder: Path, arguments: argparse.Namespace) -> Path:
     """The weights of a run, trained as far as it still has to be."""
     weights = folder / "encoder.safetensors"
@@ -86,6 +101,8 @@ def scores(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     encoder = load_encoder("default" if name == _SHIPPED else train(name, folder, arguments), "cpu")
     if encoder.config.architecture == "samples" or not RUNS.get(name, {}).get("views", {}).get("locate", True):
         encoder = OnePass(encoder.network, encoder.device, encoder.facts)
+    if RUNS.get(name, {}).get("contrastive_weight") == 0:
+        read_tokens(encoder, arguments)
     table = {row: TABLE[row] for row in ROWS}
     rows = evaluate(
         encoder, arguments.heldout, episodes=arguments.episodes, table=table, baselines=name == _SHIPPED, hdbscan=False
