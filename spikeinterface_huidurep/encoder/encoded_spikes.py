@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PLACE_UM = 20.0
+PLACE_UM = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,14 @@ class EncodedSpikes:
     location: np.ndarray
     amplitude: np.ndarray
 
-    def placed(self, origin: np.ndarray) -> np.ndarray:
-        """What :meth:`Encoder.embed` returns, measured from ``origin`` (2,) um: (n, dimensions) float32."""
-        place = (self.location - np.asarray(origin, dtype=np.float32)) / PLACE_UM
+    def placed(self, origin: np.ndarray, place_um: float = PLACE_UM) -> np.ndarray:
+        """Shape and place in one vector, as :meth:`Encoder.embed` returns it, (n, dimensions) float32.
+
+        The place is measured from ``origin`` (2,) um in units of ``place_um``, and takes the room of the two numbers of
+        the shape that vary least, the last ones. With a smaller unit HDBSCAN parts more neurons of a still probe, and a
+        mixture fewer of a drifting one (``docs/encoder_place.py``).
+        """
+        place = (self.location - np.asarray(origin, dtype=np.float32)) / place_um
         return np.concatenate([self.embedding[:, : -place.shape[1]], np.nan_to_num(place)], axis=1)
 
 

@@ -21,7 +21,7 @@ def inseparable_pairs(
     noise: NoiseModel,
     *,
     merge_threshold: float = 3.4,
-    furthest: float = 4.25,
+    furthest: float = 5.95,
     max_lag: int = 10,
     min_size: int = 10,
     amplitude_std: float = 0.12,
