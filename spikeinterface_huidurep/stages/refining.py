@@ -40,8 +40,8 @@ SAME = 0.7
 LEAST_AMPLITUDE = 1.5
 # the units were told apart before: they are one only if refining has made them so, nearer than what was merged then
 SAME_AGAIN = 0.75
-# units up to so many times as far apart as what is merged are one where their spikes have one source: two templates that
-# share one neuron's spikes keep the differences of what they were made of
+# units up to so many times as far apart as what is merged are one where their spikes have one source: two templates
+# that share one neuron's spikes keep the differences of what they were made of
 FURTHEST = 1.75
 # a spike is alone where no other is within this of it: the middle of its waveform is its own
 ALONE_MS = 1.2
