@@ -202,8 +202,22 @@ def test_importing_the_package_leaves_torch_alone():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_threads_change_nothing(encoder):
+    """Not a digit, and torch has as many threads afterwards as before."""
+    waveforms, locations, _ = spikes(300, 16)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            results.append(encoder.embed(waveforms, locations, RATE, 30))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*results)
+
+
 def test_too_little_memory_makes_smaller_batches(encoder, monkeypatch):
-    waveforms, locations, _ = spikes(70, 8)
+    waveforms, locations, _ = spikes(64, 8)
     whole = encoder.encode(waveforms, locations, RATE, 30)
     small = Encoder(encoder.network, batch_size=64)
     forward, sizes = small.network.forward, []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from .encoded_spikes import EncodedSpikes, middle
 from .first_look import likeliest_trough, shifted, trough_filter
 from .network import EncoderConfig, SpikeEncoder, as_place
 from .resampling import required_samples, return_matrix, window_matrix
+from .threads import one_torch_thread
 
 _TROUGH_MS = 0.1
 _LOCATION_THRESHOLD = 0.1
@@ -189,21 +192,35 @@ class Encoder:
         self._in_batches(n, denoise_rows)
         return out
 
-    @torch.inference_mode()
     def _in_batches(self, n: int, work: Callable[[slice], None]) -> None:
-        """Do the work on all rows; where a GPU's memory is too short for a batch, with smaller ones from then on."""
-        first = 0
-        while first < n:
-            rows = slice(first, min(n, first + self.batch_size))
+        """Do the work on all rows.
+
+        On a CPU torch's threads take a batch each, and none is shared among them: that is faster, does not stall
+        where other programs hold a core, and gives the same numbers however many threads there are.
+        """
+        if self.device.type != "cpu":
+            self._one_after_another(slice(0, n), work)
+            return
+        batches = [slice(first, min(n, first + self.batch_size)) for first in range(0, n, self.batch_size)]
+        workers = max(1, min(torch.get_num_threads(), len(batches)))
+        with one_torch_thread(), ThreadPoolExecutor(workers) as pool:
+            list(pool.map(self._one_after_another, batches, repeat(work)))
+
+    @torch.inference_mode()  # which is a thread's own
+    def _one_after_another(self, rows: slice, work: Callable[[slice], None]) -> None:
+        """Do the work on some rows; where a GPU's memory is too short for a batch, with smaller ones from then on."""
+        first = rows.start
+        while first < rows.stop:
+            batch = slice(first, min(rows.stop, first + self.batch_size))
             try:
-                work(rows)
+                work(batch)
             except torch.cuda.OutOfMemoryError:
                 if self.batch_size == 1:
                     raise
                 self.batch_size = max(self.batch_size // 2, 1)
                 torch.cuda.empty_cache()
                 continue
-            first = rows.stop
+            first = batch.stop
 
     def _second_pass(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
+
+from ..encoder.threads import one_torch_thread
 
 
 class SpikeFeatures(NamedTuple):
@@ -59,30 +59,17 @@ def embed_peaks(
     if adaptation_steps:
         from .adapting import adapt_to_peaks
 
-        with _one_torch_thread():
+        with one_torch_thread():
             encoder = adapt_to_peaks(
                 recording, peaks, encoder, steps=adaptation_steps, seed=seed, job_kwargs=job_kwargs
             )
     retriever = PeakRetriever(recording, peaks)
     node = EncodeSpikes(recording, encoder, n_channels=n_channels, parents=[retriever])
-    with _one_torch_thread():
+    with one_torch_thread():
         outputs = run_node_pipeline(
             recording, [retriever, node], job_kwargs or {}, job_name="embed spikes", squeeze_output=False
         )
     return SpikeFeatures(*outputs)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Parallelism comes from the jobs: torch's own threads would multiply them, and change sums with their number."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class EncodeSpikes(PipelineNode):
