@@ -160,11 +160,12 @@ def _watch(process: subprocess.Popen, time_limit_s: float) -> tuple[int, bool]:
     peak, started = 0, time.perf_counter()
     while True:
         peak = max(peak, _memory_bytes(process.pid))
+        left = time_limit_s - (time.perf_counter() - started)
         try:
-            process.wait(timeout=POLL_S)
+            process.wait(timeout=min(POLL_S, max(left, 0.0)))
             return peak, False
         except subprocess.TimeoutExpired:
-            if time.perf_counter() - started > time_limit_s:
+            if time.perf_counter() - started >= time_limit_s:
                 return peak, True
 
 
