@@ -23,7 +23,8 @@ import torch
 
 from spikeinterface_huidurep.encoder import adaptation, load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, filter_and_resample
+from spikeinterface_huidurep.encoder.bandpass import BandPass, filter_and_resample
+from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
 from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, make_episode
 from spikeinterface_huidurep.encoder.evaluation import encoder_features, score
 from spikeinterface_huidurep.encoder.inference import Encoder

@@ -28,7 +28,8 @@ from sklearn.model_selection import cross_val_predict
 
 from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank
+from spikeinterface_huidurep.encoder.bandpass import BandPass
+from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
 from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
 from spikeinterface_huidurep.encoder.evaluation import located_features, neighbourhoods, principal_components
 from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes

@@ -18,7 +18,8 @@ import torch
 
 from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN, estimated_location
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank
+from spikeinterface_huidurep.encoder.bandpass import BandPass
+from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
 from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
 from spikeinterface_huidurep.encoder.evaluation import neighbourhoods
 from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes

@@ -8,38 +8,34 @@ Give the libraries of the training models, so that nothing is chosen on what the
 from __future__ import annotations
 
 import argparse
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from spikeinterface_huidurep.encoder import load_encoder
-from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import TABLE, make_episode
-from spikeinterface_huidurep.encoder.evaluation import neighbourhoods, score
+from spikeinterface_huidurep.encoder.encoded_spikes import EncodedSpikes
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode
+from spikeinterface_huidurep.encoder.evaluation import Features, evaluate, neighbourhoods
 from spikeinterface_huidurep.encoder.inference import Encoder
 
 ROWS = tuple(f"{row}{noise}" for row in ("two-column, SNR 4-10", "two-column, SNR 3-5", "two-column, drift +-30 um")
              for noise in ("", ", plain noise"))  # fmt: skip
-UNITS_UM = (10.0, 15.0, 20.0, 30.0, 45.0, 1e6)
+UNITS_UM = {f"{unit:.0f} um": unit for unit in (10.0, 15.0, 20.0, 30.0, 45.0)} | {"shape alone": 1e6}
 
 
-def scores(encoder: Encoder, row: str, arguments: argparse.Namespace) -> np.ndarray:
-    """Mean ARI of a mixture with the true number of units and of HDBSCAN, (units of the place, 2)."""
-    config = TABLE[row]
-    bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
-    results = []
-    for _ in range(arguments.episodes):
-        episode = make_episode(bank, noise, config, generator)
+def placed_features(encoder: Encoder) -> dict[str, Features]:
+    """The vectors with each unit of the place, of one pass over an episode."""
+
+    @lru_cache(maxsize=1)
+    def encode(episode: Episode) -> EncodedSpikes:
         waveforms, locations = neighbourhoods(episode)
-        spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-        origin = episode.channel_locations.mean(axis=0)
-        found = [score(spikes.placed(origin, unit), episode.labels) for unit in UNITS_UM]
-        results.append([(max(one.ari, one.ari_principal), one.ari_hdbscan) for one in found])
-    return np.mean(results, axis=0)
+        return encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+
+    def placed(episode: Episode, unit_um: float) -> np.ndarray:
+        return encode(episode).placed(episode.channel_locations.mean(axis=0), unit_um)
+
+    return {name: partial(placed, unit_um=unit) for name, unit in UNITS_UM.items()}
 
 
 def main() -> None:
@@ -51,10 +47,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.weights, "cpu")
-    names = [f"{unit:.0f} um" for unit in UNITS_UM[:-1]] + ["shape alone"]
-    print("| episodes | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    print("| episodes | " + " | ".join(UNITS_UM) + " |\n|---|" + "---|" * len(UNITS_UM))
     for row in ROWS:
-        cells = [f"{ari:.3f} / {density:.3f}" for ari, density in scores(encoder, row, arguments)]
+        scores = evaluate(
+            encoder, arguments.libraries, episodes=arguments.episodes, table={row: TABLE[row]},
+            extra=placed_features(encoder), baselines=False, seed=arguments.seed,
+        )  # fmt: skip
+        found = {score["method"]: score for score in scores}
+        cells = [f"{max(one['ari'], one['ari_principal']):.3f} / {one['ari_hdbscan']:.3f}"
+                 for one in (found[name] for name in UNITS_UM)]  # fmt: skip
         print(f"| {row} | " + " | ".join(cells) + " |", flush=True)
 
 

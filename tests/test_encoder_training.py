@@ -11,7 +11,8 @@ from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.data import BandPass, NoisePool, TemplateBank, View, filter_and_resample
+from spikeinterface_huidurep.encoder.bandpass import BandPass, filter_and_resample
+from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank, View
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
 from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
@@ -78,6 +79,7 @@ def settings(**changes):
         "steps": 12,
         "batch_size": 24,
         "warmup_steps": 2,
+        "generated": 0,
         "encoder": SMALL,
     }
     return TrainingConfig.from_dict(values | changes)
@@ -348,14 +350,14 @@ def test_exported_vectors_lie_on_principal_axes(libraries, tmp_path):
     state = run.sampler.generator.get_state()
     path = run.export(tmp_path / "turned.safetensors")
     assert torch.equal(state, run.sampler.generator.get_state())
-    before = run._representations()
-    run.network.encoder = load_encoder(path, "cpu").network
-    covariance = run._representations().double().T.cov()
+    before = run.representations(run.network.encoder)
+    after = run.representations(load_encoder(path, "cpu").network)
+    covariance = after.double().T.cov()
     variance = covariance.diagonal()
     torch.testing.assert_close(covariance, variance.diag(), atol=1e-3, rtol=0)
     assert (variance.diff() < 1e-3).all() and variance.mean() == pytest.approx(1, rel=1e-3)
-    distance = torch.cdist(before, before)
-    assert torch.corrcoef(torch.stack([distance, torch.cdist(*2 * [run._representations()])]).flatten(1))[0, 1] > 0.999
+    distances = torch.stack([torch.cdist(vectors, vectors) for vectors in (before, after)])
+    assert torch.corrcoef(distances.flatten(1))[0, 1] > 0.999
 
 
 def test_one_loss_alone(libraries, tmp_path):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from .augmentation import MARGIN
-from .data import BandPass, NoisePool, TemplateBank
+from .bandpass import BandPass
+from .data import NoisePool, TemplateBank
 from .episodes import EpisodeConfig, make_episode
 from .evaluation import cluster_space, encoder_features, score
 from .inference import Encoder
@@ -283,6 +284,7 @@ def _fine_tune(
         learning_rate=config.learning_rate,
         warmup_steps=20,
         temperature=0.1,
+        generated=0.0,
         seed=config.seed,
         encoder=encoder.config,
     )

@@ -63,6 +63,8 @@ class ViewConfig:
         Share of batches with broken channels.
     thin : float
         Share of batches in which a part of a dense probe's channels is used.
+    cut : float
+        Share of a shank's batches in which it is cut into pieces, and many neurons lie at an end.
     random_probe : float
         Share of dense-grid batches that are seen by a random probe, interpolated from the grid.
     symmetry : bool
@@ -87,6 +89,7 @@ class ViewConfig:
     locate: bool = True
     missing: float = 0.2
     thin: float = 0.25
+    cut: float = 0.35
     random_probe: float = 0.35
     symmetry: bool = True
     gain: float = 0.08
@@ -264,6 +267,15 @@ def thin_channels(locations: Tensor, generator: torch.Generator) -> Tensor:
     if kind == 2:
         return (rows + columns) % 2 == int(torch.randint(2, (), generator=generator))
     return torch.rand(len(locations), generator=generator) < 0.67
+
+
+def cut_shank(locations: Tensor, generator: torch.Generator) -> Tensor:
+    """Pieces of 150-300 um with 100-140 um between them, (channels,) bool: near an end a neuron shows half of its
+    footprint, and another half when the probe has moved, which few neurons of a whole shank teach."""
+    piece = float(uniform(150.0, 300.0, generator=generator))
+    period = piece + float(uniform(100.0, 140.0, generator=generator))
+    begin = float(uniform(0.0, period, generator=generator))
+    return (locations[:, 1] - locations[:, 1].min() + begin) % period < piece
 
 
 def break_channels(allowed: Tensor, generator: torch.Generator) -> Tensor:

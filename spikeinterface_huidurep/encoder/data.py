@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import butter, sosfreqz
 from torch import Tensor
 
 from . import augmentation as views
 from .augmentation import MARGIN
+from .bandpass import BandPass, filter_and_resample
 from .first_look import shifted
 from .library import load_factors
 from .network import EncoderConfig
@@ -25,62 +25,9 @@ from .network import EncoderConfig
 _PAD_MS = (1.5, 2.0)
 _TROUGH_SEARCH = 12
 _MIN_STEP_AMPLITUDE = 0.3
-
-
-@dataclass(frozen=True)
-class BandPass:
-    """A zero-phase Butterworth band-pass; the sorter's default is 300-6000 Hz, order 5."""
-
-    low_hz: float = 300.0
-    high_hz: float = 6000.0
-    order: int = 5
-
-    def response(self, frequencies: np.ndarray, sampling_frequency: float) -> np.ndarray:
-        """Gain at ``frequencies`` in Hz: the squared magnitude, since it runs forwards and backwards."""
-        high = min(self.high_hz, 0.49 * sampling_frequency)
-        sos = butter(self.order, (self.low_hz, high), "bandpass", fs=sampling_frequency, output="sos")
-        clipped = np.minimum(frequencies, 0.5 * sampling_frequency)
-        return np.abs(sosfreqz(sos, clipped, fs=sampling_frequency)[1]) ** 2
-
-
-def filter_and_resample(
-    waveforms: np.ndarray,
-    band: BandPass | None,
-    sampling_frequency: float,
-    nbefore: float,
-    target_frequency: float,
-    target_nbefore: int,
-    samples: int,
-) -> np.ndarray:
-    """Band-pass (unless ``band`` is None) and resample waveforms that start and end at zero, in the frequency domain.
-
-    Parameters
-    ----------
-    waveforms : ndarray, (..., samples_in)
-    sampling_frequency, nbefore : float
-        Of the input, Hz and samples.
-    target_frequency, target_nbefore, samples :
-        Of the output.
-
-    Returns
-    -------
-    ndarray, (..., samples) float32
-    """
-    step = int(round(sampling_frequency / np.gcd(int(round(sampling_frequency)), int(round(target_frequency)))))
-    length = -(-max(1024, 2 * waveforms.shape[-1]) // step) * step
-    length_out = int(round(length * target_frequency / sampling_frequency))
-    frequencies = np.fft.rfftfreq(length, 1 / sampling_frequency)
-    start = nbefore / sampling_frequency - target_nbefore / target_frequency
-    gain = np.exp(2j * np.pi * frequencies * start)
-    if band is not None:
-        gain = gain * band.response(frequencies, sampling_frequency)
-    gain = (gain * (length_out / length)).astype(np.complex64)
-    flat = waveforms.reshape(-1, waveforms.shape[-1])
-    out = np.empty((len(flat), samples), dtype=np.float32)
-    for first in range(0, len(flat), 8192):
-        spectrum = np.fft.rfft(flat[first : first + 8192], n=length)
-        out[first : first + 8192] = np.fft.irfft((spectrum * gain)[:, : length_out // 2 + 1], n=length_out)[:, :samples]
-    return out.reshape(*waveforms.shape[:-1], samples)
+_NEAR_THE_END_UM = 40.0
+_SHANK_UM = 200.0
+_FURTHEST_BEYOND_UM = 60.0
 
 
 @dataclass
@@ -94,6 +41,8 @@ class Footprints:
         Peak-to-peak amplitude and depth of the trough, in parts of the unit's trough.
     trough_time : Tensor, (n, channels), int64
         Sample of the trough after the nominal one.
+    unseen : Tensor, (n, 2), um
+        From the centre of mass of the footprint to the neuron's location, where it lies beyond the probe's end.
     gather : callable
         (n, k) channel indices to templates (n, k, W).
     """
@@ -102,10 +51,11 @@ class Footprints:
     ptp: Tensor
     trough: Tensor
     trough_time: Tensor
+    unseen: Tensor
     gather: Callable[[Tensor], Tensor]
 
 
-def _at_network_rate(
+def at_network_rate(
     waveforms: np.ndarray, rate: float, nbefore: float, config: EncoderConfig, band: BandPass | None
 ) -> np.ndarray:
     """Waveforms (..., samples) filtered and resampled to the network's window with its margins."""
@@ -143,8 +93,8 @@ class TemplateBank:
     config : EncoderConfig
     name : str
     cell_model : ndarray of str, (units,), optional
-    displacement : ndarray, (steps,), um, optional
-        3.3 um a step where it is not given.
+    places : ndarray, (units, steps, 2), um, optional
+        Where each neuron is at its displacements.
     """
 
     def __init__(
@@ -154,7 +104,7 @@ class TemplateBank:
         config: EncoderConfig,
         name: str = "",
         cell_model: np.ndarray | None = None,
-        displacement: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> None:
         self.name, self.cell_model = name, cell_model
         self.nominal = config.nbefore + MARGIN
@@ -164,10 +114,12 @@ class TemplateBank:
         self.templates, self.ptp, self.trough, self.trough_time, self.peak = (
             torch.stack(parts) for parts in zip(*units, strict=True)
         )
-        self.step_um = 10 / 3 if displacement is None else float(np.diff(displacement).mean())
-        middle = self.templates.shape[1] // 2
+        moves = torch.zeros(0) if places is None else torch.from_numpy(places).diff(dim=1)
+        self.step_um = float(moves.norm(dim=2).mean()) if moves.numel() else 10 / 3
         everywhere = torch.ones(len(self.locations), dtype=torch.bool)
-        self.location = views.estimated_location(self.ptp[:, middle], self.locations, everywhere)
+        seen = torch.stack([views.estimated_location(ptp, self.locations, everywhere) for ptp in self.ptp])
+        self.location = seen[:, self.steps // 2]
+        self.unseen = torch.zeros_like(seen) if places is None else self._unseen(seen, torch.from_numpy(places))
         self.neighbours = self._neighbours()
 
     @classmethod
@@ -200,13 +152,14 @@ class TemplateBank:
         if not keep.any():
             raise ValueError(f"no unit of {path} is left after leaving out cell models")
         rate, nbefore = factors.facts["sampling_frequency"], factors.facts["nbefore"]
-        filtered = _at_network_rate(factors.temporal[keep], rate, nbefore, config, band or BandPass())
+        filtered = at_network_rate(factors.temporal[keep], rate, nbefore, config, band or BandPass())
         if factors.spatial is None:
             blocks: Iterable[np.ndarray] = (block[None] for block in filtered)
         else:
             blocks = (space @ time for space, time in zip(factors.spatial[keep], filtered, strict=True))
-        displacement = factors.facts.get("displacement")
-        return cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], displacement)
+        places = factors.planar_places()
+        places = None if places is None else places[keep]
+        return cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], places)
 
     @classmethod
     def from_templates(
@@ -220,7 +173,7 @@ class TemplateBank:
         """A bank of a recording's own unit templates (units, samples, channels), band-passed as the recording is."""
         size = int(round(1e-3 * sampling_frequency))
         padded = _fall_to_zero(templates.transpose(0, 2, 1).astype(np.float32), size)
-        resampled = _at_network_rate(padded, sampling_frequency, nbefore + size, config, None)
+        resampled = at_network_rate(padded, sampling_frequency, nbefore + size, config, None)
         return cls((block[None] for block in resampled), channel_locations, config, "recording")
 
     def _unit(self, block: Tensor) -> tuple[Tensor, ...]:
@@ -229,6 +182,31 @@ class TemplateBank:
         peak = trough[len(trough) // 2].max().clamp(min=1e-6)
         block = block / peak
         return block.half(), *footprint_statistics(block, self.nominal), peak
+
+    @property
+    def shank(self) -> bool:
+        """Whether the probe is so long that most neurons do not lie at its ends."""
+        depth = self.locations[:, 1]
+        return bool(depth.max() - depth.min() > _SHANK_UM)
+
+    def _unseen(self, seen: Tensor, places: Tensor) -> Tensor:
+        """How far each neuron's location lies from the centre of mass ``seen`` (units, steps, 2), same shape.
+
+        Beyond the end of a shank the centre of mass stays behind the neuron, and so it does, by a few um, between the
+        rows. A drifting unit's location is what it is inside the shank, and moves as the neuron does. A still one's is
+        its soma where it is near the end.
+        """
+        if not self.shank:
+            return torch.zeros_like(seen)
+        low, high = self.locations[:, 1].min(), self.locations[:, 1].max()
+        depth = torch.minimum(seen[..., 1] - low, high - seen[..., 1])
+        if self.steps == 1:
+            beyond = (places - seen) * torch.tensor([0.0, 1.0]) * (depth < _NEAR_THE_END_UM)[..., None]
+        else:
+            inside = depth >= depth.amax(dim=1, keepdim=True).clamp(max=_NEAR_THE_END_UM)
+            usual = (seen - places).masked_fill(~inside[..., None], float("nan")).nanmedian(dim=1, keepdim=True).values
+            beyond = places + usual - seen
+        return beyond.clamp(-_FURTHEST_BEYOND_UM, _FURTHEST_BEYOND_UM)
 
     def _neighbours(self, radius_um: float = 80.0, count: int = 32) -> Tensor:
         """For each unit, ``count`` others within ``radius_um`` (with repeats where there are fewer)."""
@@ -254,6 +232,7 @@ class TemplateBank:
             self.ptp[units, steps],
             self.trough[units, steps],
             self.trough_time[units, steps],
+            self.unseen[units, steps],
             lambda channels: self.templates[units[:, None], steps[:, None], channels].float(),
         )
 
@@ -268,7 +247,7 @@ class TemplateBank:
         templates = weight @ self.templates[units, self.steps // 2].float()
         statistics = footprint_statistics(templates, self.nominal)
         rows = torch.arange(len(units))[:, None]
-        return Footprints(sites, *statistics, lambda channels: templates[rows, channels])
+        return Footprints(sites, *statistics, torch.zeros(len(units), 2), lambda channels: templates[rows, channels])
 
 
 class NoisePool:

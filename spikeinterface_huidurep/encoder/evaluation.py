@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from .augmentation import MARGIN
-from .data import BandPass, NoisePool, TemplateBank
+from .bandpass import BandPass
+from .data import NoisePool, TemplateBank
 from .episodes import TABLE, Episode, EpisodeConfig, make_episode
 from .inference import EncodedSpikes, Encoder
 from .network import EncoderConfig

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -66,12 +66,34 @@ class TemplateFactors:
 
     def planar_locations(self) -> np.ndarray:
         """Channel locations in the probe's plane, (channels, 2) float32, um, the longer side second."""
+        return self._planar(np.asarray(self.facts["channel_positions"]))
+
+    def planar_places(self) -> np.ndarray | None:
+        """Where each neuron's soma is, (units, steps, 2) float32, um, in the same plane; of drifting neurons at least
+        how they move. None where the file does not say it."""
+        units, steps = len(self.cell_model), 1 if self.spatial is None else self.spatial.shape[1]
+        places, moves = self.facts.get("location"), self.facts.get("displacement")
+        if _holds(places, (units, steps, 3)) or (steps == 1 and _holds(places, (units, 3))):
+            return self._planar(places.reshape(units, steps, 3))
+        if not _holds(moves, (steps,)):
+            return None
+        along = np.broadcast_to(moves.astype(np.float32), (units, steps))
+        return np.stack([np.zeros_like(along), along], axis=-1)
+
+    def _planar(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2 or 3) in the probe's plane, (..., 2)."""
         positions = np.asarray(self.facts["channel_positions"], dtype=np.float64)
-        if positions.shape[1] == 3:
-            positions = np.delete(positions, np.argmin(np.ptp(positions, axis=0)), axis=1)
-        if np.ptp(positions[:, 0]) > np.ptp(positions[:, 1]):
-            positions = positions[:, ::-1]
-        return np.ascontiguousarray(positions, dtype=np.float32)
+        axes = list(range(positions.shape[1]))
+        if len(axes) == 3:
+            axes.remove(int(np.argmin(np.ptp(positions, axis=0))))
+        if np.ptp(positions[:, axes[0]]) > np.ptp(positions[:, axes[1]]):
+            axes.reverse()
+        return np.ascontiguousarray(points[..., axes], dtype=np.float32)
+
+
+def _holds(array: Any, shape: tuple[int, ...]) -> TypeGuard[np.ndarray]:
+    """Whether an entry of a file is there, of that shape and all numbers."""
+    return array is not None and array.shape == shape and array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
 
 
 def _read(path: str | Path, units: Iterable[int] | None) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class _Scene:
     step: Tensor
     snr: Tensor
     allowed: Tensor
+    whole: Tensor
     sites: Tensor | None
     matrices: Tensor
     turn: Tensor
@@ -118,6 +119,10 @@ class ViewSampler:
             allowed = views.break_channels(allowed, g)
         if int(allowed.sum()) < 4:
             allowed = torch.ones_like(allowed)
+        whole = allowed
+        if sites is None and bank.shank and views.chance(config.cut, g):
+            allowed = allowed & views.cut_shank(locations, g)
+            allowed = allowed if int(allowed.sum()) >= 4 else whole
         tokens = min(self.config.channels, int(allowed.sum()))
         if tokens > 4 and views.chance(0.15, g):
             tokens = self._pick(4, tokens)
@@ -128,6 +133,7 @@ class ViewSampler:
             step,
             views.choose_snr(len(units), config, g),
             allowed,
+            whole,
             sites,
             self.matrices[self._pick(0, len(self.matrices))],
             views.symmetry_matrix(g) if config.symmetry else torch.eye(2),
@@ -163,7 +169,7 @@ class ViewSampler:
         n = len(factor)
         detected = views.choose_channel(prints.trough, scene.allowed, g)
         centre = prints.locations[detected]
-        location = views.estimated_location(prints.ptp, prints.locations, scene.allowed)
+        location = views.estimated_location(prints.ptp, prints.locations, scene.whole) + prints.unseen
         count = min(scene.tokens + _SPARE_CHANNELS, int(scene.allowed.sum()))
         channels = views.nearest_channels(centre, prints.locations, scene.allowed, count)
         late = prints.trough_time.gather(1, detected[:, None])[:, 0].clamp(-5, 5)

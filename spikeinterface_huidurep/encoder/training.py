@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data import BandPass, NoisePool, TemplateBank, View
+from .bandpass import BandPass
+from .data import NoisePool, TemplateBank, View
 from .first_look import likeliest_trough, trough_filter
+from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
 from .network import DELAY_UNIT, LOCATION_UNIT_UM, ContrastiveNetwork, SpikeEncoder, as_place
 from .sampler import Source, ViewSampler
@@ -52,6 +54,11 @@ def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
                 sources.append(Source(other, noise[band], 0.15 * weight))
     if not sources:
         raise FileNotFoundError(f"{folder} holds none of the libraries {', '.join(config.libraries)}")
+    if config.generated > 0:
+        probes = {tuple(source.bank.locations.flatten().tolist()): source.bank.locations for source in sources}
+        for number, locations in enumerate(probes.values()):
+            bank = generated_bank(locations.numpy(), config.encoder, config.seed + number, config.generated_units)
+            sources.append(Source(bank, noise[default], config.generated / len(probes)))
     return ViewSampler(sources, config.encoder, config.views, generator)
 
 
@@ -263,9 +270,8 @@ class Trainer:
         """
         from .weights import save_encoder
 
-        encoder = copy.deepcopy(self.network.encoder)
-        encoder.turn(*principal_axes(self._representations()))
-
+        encoder = copy.deepcopy(self.network.encoder).eval()
+        encoder.turn(*principal_axes(self.representations(encoder)))
         made = {
             "steps": self.step,
             "seconds": round(self.seconds),
@@ -275,9 +281,10 @@ class Trainer:
         return save_encoder(path, encoder, {**made, **(facts or {})})
 
     @torch.no_grad()
-    def _representations(self) -> Tensor:
-        """Of some thousand views as the second pass sees them, (n, dimensions). The training's own draws stay."""
-        encoder, generator = copy.deepcopy(self.network.encoder).eval(), self.sampler.generator
+    def representations(self, encoder: SpikeEncoder) -> Tensor:
+        """An encoder's vectors (n, dimensions) of some thousand views as the second pass sees them. The training's own
+        draws stay as they would be."""
+        generator = self.sampler.generator
         state, rows = generator.get_state(), []
         for _ in range(-(-_AXES_SPIKES // self.config.batch_size)):
             view, _, units, tokens = self.sampler.draw(self.config.batch_size)

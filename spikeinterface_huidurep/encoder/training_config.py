@@ -30,6 +30,11 @@ class TrainingConfig:
     ----------
     libraries : dict of str to float
         File stems in the library folder and how often each is drawn.
+    generated : float
+        How often neurons of SpikeInterface's template generator are drawn (``generated``), on all of the libraries'
+        probes together; 0 for none.
+    generated_units : int
+        How many of them a probe.
     exclude : tuple of str
         Cell models (or parts of their names) left out, to evaluate on them.
     steps, batch_size, warmup_steps : int
@@ -52,6 +57,8 @@ class TrainingConfig:
     """
 
     libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
+    generated: float = 5.0
+    generated_units: int = 300
     exclude: tuple[str, ...] = ()
     steps: int = 8_500
     batch_size: int = 384
