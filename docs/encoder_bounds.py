@@ -5,8 +5,9 @@
 For each row of the table, the distance of an episode's two most similar units in standard deviations of the noise
 (*nearest pair*, true templates at their best shift and amplitude), and the mean adjusted Rand index of
 
-- *template matching*: each spike to the unit whose true template is the likeliest (any sub-sample shift, amplitude
-  within the unit's spread, noise covariance measured on the episode's noise): what the waveforms hold;
+- *template matching*: each spike to the unit whose true template is the likeliest (any sub-sample shift and any of the
+  row's displacements, amplitude within the unit's spread, noise covariance measured on the episode's noise): what the
+  waveforms hold;
 - *trained classifier*: quadratic discriminant analysis on the features, five-fold: what the features hold;
 - *mixture from the truth*: the Gaussian mixture started at the true units: what its local optima cost;
 - *mixture*: what the table gives;
@@ -30,14 +31,17 @@ from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.bandpass import BandPass
 from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, make_episode
 from spikeinterface_huidurep.encoder.evaluation import located_features, neighbourhoods, principal_components
 from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
 
 _CHANNELS = 24
 _SHIFTS = range(-5, 6)
 _PARTS = np.arange(-4, 4) / 8
-_ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5", "tetrode, 4 units")
+_ROWS = (
+    "two-column, SNR 4-10", "two-column, SNR 3-5", "tetrode, 4 units", "tetrode, 4 units, plain noise",
+    "two-column, drift +-30 um, plain noise",
+)  # fmt: skip
 _NAMES = (
     "nearest pair", "template matching", "trained classifier", "mixture from the truth", "mixture", "true location"
 )  # fmt: skip
@@ -63,9 +67,13 @@ def shifted_templates(template: torch.Tensor, samples: int, start: int) -> np.nd
     return np.array(out)
 
 
-def whitened(episode: Episode, bank: TemplateBank) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Spikes (n, features), and each unit's true template at every shift (shifts, features), in white noise."""
-    channels = bank.ptp[episode.units, 0].amax(dim=0).argsort(descending=True)[:_CHANNELS].numpy()
+def whitened(episode: Episode, bank: TemplateBank, drift_um: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spikes (n, features) and each unit's true template at every displacement and shift (steps x shifts, features),
+    in white noise."""
+    middle = bank.steps // 2
+    reach = int(drift_um / bank.step_um) if bank.steps > 1 else 0
+    steps = range(middle - reach, middle + reach + 1)
+    channels = bank.ptp[episode.units][:, steps].amax(dim=(0, 1)).argsort(descending=True)[:_CHANNELS].numpy()
     across, along = noise_whitening((episode.waveforms - episode.clean)[:, :, channels])
 
     def whiten(waveforms: np.ndarray) -> np.ndarray:
@@ -73,10 +81,14 @@ def whitened(episode: Episode, bank: TemplateBank) -> tuple[np.ndarray, list[np.
 
     shapes = []
     for label, unit in enumerate(episode.units):
-        size = float(np.median(-episode.clean[episode.labels == label].min(axis=(1, 2))))
-        template = bank.templates[unit, 0][torch.from_numpy(channels)].float() * size / bank.trough[unit, 0].amax()
+        depth = bank.trough[unit, steps].amax(dim=1)
+        depth = depth[depth >= 0.5 * depth[reach]].median()  # of the displacements at which it is detected
+        size = float(np.median(-episode.clean[episode.labels == label].min(axis=(1, 2)))) / float(depth)
         start = bank.nominal - episode.nbefore
-        shapes.append(whiten(shifted_templates(template, episode.waveforms.shape[1], start)))
+        moved = (bank.templates[unit, step][torch.from_numpy(channels)].float() * size for step in steps)
+        shapes.append(
+            np.concatenate([whiten(shifted_templates(one, episode.waveforms.shape[1], start)) for one in moved])
+        )
     return whiten(episode.waveforms[:, :, channels]), shapes
 
 
@@ -88,14 +100,15 @@ def likelihood(spikes: np.ndarray, shapes: np.ndarray, spread: float) -> np.ndar
 
 
 def match_templates(spikes: np.ndarray, shapes: list[np.ndarray], spread: float) -> np.ndarray:
-    """The likeliest unit of each spike of a still episode, (n,)."""
+    """The likeliest unit of each spike, (n,)."""
     return np.stack([likelihood(spikes, unit, spread) for unit in shapes], axis=1).argmax(axis=1)
 
 
 def nearest_pair(shapes: list[np.ndarray], spread: float) -> float:
-    """Distance of the two most similar units in standard deviations of white noise: of a template, unshifted, from the
-    other unit at the shift and amplitude that fit it best."""
-    middle = len(_PARTS) // 2 * len(_SHIFTS) + len(_SHIFTS) // 2
+    """Distance of the two most similar units in standard deviations of white noise: of a template, unshifted and not
+    displaced, from the other unit at the displacement, shift and amplitude that fit it best."""
+    shifts = len(_PARTS) * len(_SHIFTS)
+    middle = len(shapes[0]) // shifts // 2 * shifts + len(_PARTS) // 2 * len(_SHIFTS) + len(_SHIFTS) // 2
     distances = []
     for one, shape in enumerate(shapes):
         own = shape[middle : middle + 1]
@@ -163,22 +176,23 @@ def main() -> None:
         config = TABLE[row]
         bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
         generator = torch.Generator().manual_seed(1)
-        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
+        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
         scores = []
         for number in range(arguments.episodes):
             episode = make_episode(bank, noise, config, generator)
-            scores.append(bounds(episode, bank, encoder, config.amplitude_jitter))
+            scores.append(bounds(episode, bank, encoder, config))
             if arguments.each:
                 print(_line(f"{row}, episode {number}", scores[-1]), flush=True)
         print(_line(row, np.mean(scores, axis=0)), flush=True)
 
 
-def bounds(episode: Episode, bank: TemplateBank, encoder: Encoder, spread: float) -> list[float]:
+def bounds(episode: Episode, bank: TemplateBank, encoder: Encoder, config: EpisodeConfig) -> list[float]:
     """The figures of one episode, in the order of ``_NAMES``."""
     labels, located = episode.labels, located_features(encoder)(episode).astype(np.float64)
     located = (located - located.mean(axis=0)) / located.std()
     guessed = cross_val_predict(QuadraticDiscriminantAnalysis(reg_param=1e-3), located, labels, cv=5)
-    spikes, shapes = whitened(episode, bank)
+    spikes, shapes = whitened(episode, bank, config.drift_um)
+    spread = config.amplitude_jitter
     return [
         nearest_pair(shapes, spread),
         adjusted_rand_score(labels, match_templates(spikes, shapes, spread)),

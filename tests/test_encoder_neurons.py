@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_encoder_training import settings, write_library
 
+from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.generated import generated_bank
@@ -71,6 +72,34 @@ def test_a_drifting_neuron_is_where_it_is_beyond_the_probes_end(shank):
         np.testing.assert_allclose(located[:, 1].diff(), 5.0, atol=0.01)
         assert (located - torch.from_numpy(places[unit])).abs().max() < 6
     assert (seen[:, 1] - torch.from_numpy(places[2, :, 1])).max() > 20  # which the centre of mass alone would be off
+
+
+def test_a_cut_shank_has_pieces_between_gaps():
+    depth = torch.arange(0.0, 2000.0, 10.0)
+    locations = torch.stack([torch.zeros(200), depth], dim=1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        edges = depth[1:][views.cut_shank(locations, generator).diff()]
+        lengths = edges.diff()
+        assert len(edges) >= 7  # of about ten ends of pieces
+        gaps, pieces = lengths[lengths < 145], lengths[lengths >= 145]
+        assert (gaps >= 90).all() and (pieces <= 310).all() and abs(len(gaps) - len(pieces)) <= 1
+
+
+def test_views_of_a_cut_shank_say_where_the_neuron_is(tmp_path):
+    """Its location is that on the whole probe, whichever channels are left."""
+    write_library(tmp_path / "still.npz", channels=40)
+    views_off = dict(thin=0.0, missing=0.0, symmetry=False, cut=1.0)
+    sampler = build_sampler(settings(views=views_off, libraries={"still": 1}), tmp_path)
+    bank = sampler.sources[0].bank
+    assert bank.shank
+    for _ in range(4):
+        first, second, units, _ = sampler.draw(24)
+        for view in (first, second):
+            nearest = view.positions[:, :, None] + bank.location[units][:, None, None] - view.offset[:, None, None]
+            assert (nearest - bank.locations).norm(dim=-1).amin(
+                dim=-1
+            ).max() < 0.5  # every token is one of its channels
 
 
 def test_a_still_neuron_near_the_end_is_at_its_soma(shank):

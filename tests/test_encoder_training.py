@@ -350,7 +350,7 @@ def test_exported_vectors_lie_on_principal_axes(libraries, tmp_path):
     state = run.sampler.generator.get_state()
     path = run.export(tmp_path / "turned.safetensors")
     assert torch.equal(state, run.sampler.generator.get_state())
-    before = run.representations(run.network.encoder)
+    before = run.representations(run.network.momentum_encoder)
     after = run.representations(load_encoder(path, "cpu").network)
     covariance = after.double().T.cov()
     variance = covariance.diagonal()
@@ -358,6 +358,16 @@ def test_exported_vectors_lie_on_principal_axes(libraries, tmp_path):
     assert (variance.diff() < 1e-3).all() and variance.mean() == pytest.approx(1, rel=1e-3)
     distances = torch.stack([torch.cdist(vectors, vectors) for vectors in (before, after)])
     assert torch.corrcoef(distances.flatten(1))[0, 1] > 0.999
+
+
+def test_the_average_of_the_last_steps_is_exported(libraries, tmp_path):
+    config = settings()
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    for _ in range(3):
+        run.train_step()
+    exported = load_encoder(run.export(tmp_path / "out.safetensors"), "cpu").network.decode.weight
+    torch.testing.assert_close(exported, run.network.momentum_encoder.decode.weight)
+    assert not torch.equal(exported, run.network.encoder.decode.weight)
 
 
 def test_one_loss_alone(libraries, tmp_path):

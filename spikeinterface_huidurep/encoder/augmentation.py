@@ -89,7 +89,7 @@ class ViewConfig:
     locate: bool = True
     missing: float = 0.2
     thin: float = 0.25
-    cut: float = 0.35
+    cut: float = 0.0
     random_probe: float = 0.35
     symmetry: bool = True
     gain: float = 0.08

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PLACE_UM = 30.0
+PLACE_UM = 15.0
 
 
 @dataclass(frozen=True)

@@ -264,13 +264,15 @@ class Trainer:
         partial.replace(self.checkpoint_path)
 
     def export(self, path: str | Path, facts: dict[str, Any] | None = None) -> Path:
-        """Write the trained encoder without the heads and momentum copies that only training needs.
+        """Write the trained encoder without the heads that only training needs.
 
-        Its representation is turned to principal axes on the way: the first numbers vary most over training spikes.
+        It is the momentum copy, an average over the last steps, whose vectors of one unit lie closer to a Gaussian than
+        those of the weights that the last step left. Its representation is turned to principal axes on the way: the
+        first numbers vary most over training spikes.
         """
         from .weights import save_encoder
 
-        encoder = copy.deepcopy(self.network.encoder).eval()
+        encoder = copy.deepcopy(self.network.momentum_encoder).eval()
         encoder.turn(*principal_axes(self.representations(encoder)))
         made = {
             "steps": self.step,
