@@ -168,11 +168,12 @@ def main() -> None:
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--only", nargs="+", metavar="ROW", default=_ROWS, help="only these rows of the table")
     parser.add_argument("--each", action="store_true", help="a line for every episode as well")
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.weights, "cpu")
     print("| episodes | " + " | ".join(_NAMES) + " |\n|---|" + "---|" * len(_NAMES))
-    for row in _ROWS:
+    for row in arguments.only:
         config = TABLE[row]
         bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
         generator = torch.Generator().manual_seed(1)
