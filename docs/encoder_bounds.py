@@ -71,7 +71,7 @@ def whitened(episode: Episode, bank: TemplateBank, drift_um: float) -> tuple[np.
     """Spikes (n, features) and each unit's true template at every displacement and shift (steps x shifts, features),
     in white noise."""
     middle = bank.steps // 2
-    reach = int(drift_um / bank.step_um) if bank.steps > 1 else 0
+    reach = int(drift_um / bank.step_um + 1e-3) if bank.steps > 1 else 0
     steps = range(middle - reach, middle + reach + 1)
     channels = bank.ptp[episode.units][:, steps].amax(dim=(0, 1)).argsort(descending=True)[:_CHANNELS].numpy()
     across, along = noise_whitening((episode.waveforms - episode.clean)[:, :, channels])

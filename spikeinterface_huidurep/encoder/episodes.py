@@ -117,7 +117,7 @@ def _neighbours(bank: TemplateBank, config: EpisodeConfig, generator: torch.Gene
 
 def _displacement_steps(bank: TemplateBank, units: Tensor, drift_um: float, generator: torch.Generator) -> Tensor:
     n, middle = len(units), bank.steps // 2
-    reach = min(middle, int(drift_um / bank.step_um)) if bank.steps > 1 else 0
+    reach = min(middle, int(drift_um / bank.step_um + 1e-3)) if bank.steps > 1 else 0
     steps = middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
     # of a neuron that drifted beyond the probe's end nothing is detected
     trough = bank.trough.amax(dim=2)

@@ -266,9 +266,9 @@ class Trainer:
     def export(self, path: str | Path, facts: dict[str, Any] | None = None) -> Path:
         """Write the trained encoder without the heads that only training needs.
 
-        It is the momentum copy, an average over the last steps, whose vectors of one unit lie closer to a Gaussian than
-        those of the weights that the last step left. Its representation is turned to principal axes on the way: the
-        first numbers vary most over training spikes.
+        It is the momentum copy, an average over the last steps: a mixture finds units in its vectors better than in
+        those of the weights that the last step left (docs/encoder.md). Its representation is turned to principal axes:
+        the first numbers vary most over training spikes.
         """
         from .weights import save_encoder
 
