@@ -24,8 +24,8 @@ import torch
 from spikeinterface_huidurep.encoder import adaptation, load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.bandpass import BandPass, filter_and_resample
-from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, make_episode
+from spikeinterface_huidurep.encoder.data import TemplateBank
+from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import encoder_features, score
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig
@@ -54,21 +54,16 @@ def generated_units(folder: Path, config: EncoderConfig, seed: int) -> TemplateB
 
 def accuracy(encoder: Encoder, bank: TemplateBank, seed: int) -> float:
     """Mean adjusted Rand index over episodes of six neighbours among the bank's units."""
-    generator = torch.Generator().manual_seed(1000 + seed)
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
     features, scores = encoder_features(encoder), []
-    for _ in range(_EPISODES):
-        episode = make_episode(bank, noise, EpisodeConfig(snr=(4.0, 8.0)), generator)
+    for episode in draw_episodes(bank, EpisodeConfig(snr=(4.0, 8.0)), encoder.config, _EPISODES, 1000 + seed):
         scores.append(score(features(episode), episode.labels, hdbscan=False).ari_principal)
     return float(np.mean(scores))
 
 
 def adapt_both_ways(encoder: Encoder, bank: TemplateBank, seed: int, steps: int) -> tuple[Encoder, Encoder]:
     """The adapted encoder whatever its check says, and the one that ``adapt_encoder`` returns."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
     config = EpisodeConfig(units=_UNITS, spikes=_SPIKES, radius_um=1e4, snr=(5.0, 15.0))
-    spikes = make_episode(bank, noise, config, generator)
+    (spikes,) = draw_episodes(bank, config, encoder.config, 1, seed)
     tuned: list = []
     original = adaptation._fine_tune
 

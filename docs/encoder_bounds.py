@@ -28,10 +28,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import cross_val_predict
 
 from spikeinterface_huidurep.encoder import load_encoder
-from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.bandpass import BandPass
-from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, make_episode
+from spikeinterface_huidurep.encoder.data import TemplateBank
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import located_features, neighbourhoods, principal_components
 from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
 
@@ -71,7 +69,7 @@ def whitened(episode: Episode, bank: TemplateBank, drift_um: float) -> tuple[np.
     """Spikes (n, features) and each unit's true template at every displacement and shift (steps x shifts, features),
     in white noise."""
     middle = bank.steps // 2
-    reach = int(drift_um / bank.step_um + 1e-3) if bank.steps > 1 else 0
+    reach = bank.steps_within(drift_um)
     steps = range(middle - reach, middle + reach + 1)
     channels = bank.ptp[episode.units][:, steps].amax(dim=(0, 1)).argsort(descending=True)[:_CHANNELS].numpy()
     across, along = noise_whitening((episode.waveforms - episode.clean)[:, :, channels])
@@ -176,11 +174,9 @@ def main() -> None:
     for row in arguments.only:
         config = TABLE[row]
         bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
-        generator = torch.Generator().manual_seed(1)
-        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
         scores = []
-        for number in range(arguments.episodes):
-            episode = make_episode(bank, noise, config, generator)
+        drawn = draw_episodes(bank, config, encoder.config, arguments.episodes, seed=1)
+        for number, episode in enumerate(drawn):
             scores.append(bounds(episode, bank, encoder, config))
             if arguments.each:
                 print(_line(f"{row}, episode {number}", scores[-1]), flush=True)

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 
 from spikeinterface_huidurep.encoder import load_encoder
-from spikeinterface_huidurep.encoder.augmentation import MARGIN, estimated_location
-from spikeinterface_huidurep.encoder.bandpass import BandPass
-from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, make_episode
+from spikeinterface_huidurep.encoder.augmentation import estimated_location
+from spikeinterface_huidurep.encoder.data import TemplateBank
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import neighbourhoods
 from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
 
@@ -63,11 +62,8 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(_LIMITS_UM))
     for row in ROWS:
         bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", encoder.config)
-        generator = torch.Generator().manual_seed(arguments.seed)
-        noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
         errors: dict[str, list[np.ndarray]] = {}
-        for _ in range(arguments.episodes):
-            episode = make_episode(bank, noise, TABLE[row], generator)
+        for episode in draw_episodes(bank, TABLE[row], encoder.config, arguments.episodes, arguments.seed):
             for name, place in looks(encoder, episode).items():
                 error = place - true_location(episode)
                 if "pass" in name:

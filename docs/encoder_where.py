@@ -10,17 +10,14 @@ better one of 32 numbers and 10 components of what ``embed`` returns, of the sam
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from spikeinterface_huidurep.encoder import load_encoder
-from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.bandpass import BandPass
-from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
-from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, make_episode
+from spikeinterface_huidurep.encoder.data import TemplateBank
+from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import neighbourhoods, score
 from spikeinterface_huidurep.encoder.generated import generated_bank
 from spikeinterface_huidurep.encoder.inference import Encoder
@@ -34,15 +31,6 @@ _GENERATED = {
     "generated, drift +-30 um": EpisodeConfig(drift_um=30.0),
     "generated, drift +-30 um, plain noise": EpisodeConfig(drift_um=30.0, plain=True),
 }
-
-
-def draw(bank: TemplateBank, config: EpisodeConfig, encoder: Encoder, episodes: int) -> Iterator[Episode]:
-    """The episodes of a row, the same for every encoder."""
-    generator = torch.Generator().manual_seed(_SEED)
-    samples = bank.samples + 2 * MARGIN
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=samples, plain=config.plain)
-    for _ in range(episodes):
-        yield make_episode(bank, noise, config, generator)
 
 
 def scored(encoder: Encoder, episode: Episode) -> tuple[float, float, float]:
@@ -81,13 +69,16 @@ def main() -> None:
         print(f"\n{weights}\n\n| episodes | number | ARI | ARI, shape alone | purity |\n|---|---|---|---|---|")
         for row in _DRIFT:
             bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", encoder.config)
-            drawn = list(draw(bank, TABLE[row], encoder, arguments.episodes))
+            drawn = list(draw_episodes(bank, TABLE[row], encoder.config, arguments.episodes, _SEED))
             for name, end in (("inside", False), ("at an end", True)):
                 rows = [scored(encoder, episode) for episode in drawn if at_an_end(bank, episode) == end]
                 print(line(f"{row}, {name}", rows), flush=True)
         bank = generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, _NEURONS)
         for name, config in _GENERATED.items():
-            rows = [scored(encoder, episode) for episode in draw(bank, config, encoder, arguments.episodes)]
+            rows = [
+                scored(encoder, episode)
+                for episode in draw_episodes(bank, config, encoder.config, arguments.episodes, _SEED)
+            ]
             print(line(name, rows), flush=True)
 
 

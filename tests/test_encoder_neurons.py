@@ -65,9 +65,7 @@ def test_a_drifting_neuron_is_where_it_is_beyond_the_probes_end(shank):
     everywhere = torch.ones(28, dtype=torch.bool)
     for unit in range(3):
         prints = bank.footprints(torch.full((13,), unit), steps)
-        weight = prints.ptp.square()
-        weight = (weight - 0.1 * weight.amax(dim=1, keepdim=True)).clamp(min=0) * everywhere
-        seen = weight @ prints.locations / weight.sum(dim=1, keepdim=True)
+        seen = views.estimated_location(prints.ptp, prints.locations, everywhere)
         located = seen + prints.unseen
         np.testing.assert_allclose(located[:, 1].diff(), 5.0, atol=0.01)
         assert (located - torch.from_numpy(places[unit])).abs().max() < 6

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .augmentation import MARGIN
 from .bandpass import BandPass
 from .data import NoisePool, TemplateBank
-from .episodes import EpisodeConfig, make_episode
+from .episodes import EpisodeConfig, draw_episodes
 from .evaluation import cluster_space, encoder_features, score
 from .inference import Encoder
 from .network import SpikeEncoder
@@ -264,13 +263,10 @@ def _split(units: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _accuracy(encoder: Encoder, bank: TemplateBank, config: AdaptationConfig) -> np.ndarray:
     """ARI of episodes of neighbouring units, (episodes,), the same ones for each encoder."""
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
     episode = EpisodeConfig(units=min(6, len(bank)), snr=(4.0, 8.0))
     features = encoder_features(encoder)
     scores = []
-    for _ in range(config.episodes):
-        drawn = make_episode(bank, noise, episode, generator)
+    for drawn in draw_episodes(bank, episode, encoder.config, config.episodes, config.seed + 1):
         scores.append(score(features(drawn), drawn.labels, hdbscan=False).ari_principal)
     return np.array(scores)
 

@@ -225,6 +225,10 @@ class TemplateBank:
         """Number of displacements, 1 for still units."""
         return self.templates.shape[1]
 
+    def steps_within(self, drift_um: float) -> int:
+        """How many displacements lie within ``drift_um`` on either side of the middle one."""
+        return min(self.steps // 2, int(drift_um / self.step_um + 1e-3))
+
     def footprints(self, units: Tensor, steps: Tensor) -> Footprints:
         """The given units, each at a displacement step."""
         return Footprints(

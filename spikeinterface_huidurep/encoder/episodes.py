@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from . import augmentation as views
 from .augmentation import MARGIN
+from .bandpass import BandPass
 from .data import Footprints, NoisePool, TemplateBank
+from .network import EncoderConfig
 
 _SPARE = 6  # samples beyond the network's window on both sides, so that the trough can be found again
 _SEARCH = 6
@@ -117,11 +120,22 @@ def _neighbours(bank: TemplateBank, config: EpisodeConfig, generator: torch.Gene
 
 def _displacement_steps(bank: TemplateBank, units: Tensor, drift_um: float, generator: torch.Generator) -> Tensor:
     n, middle = len(units), bank.steps // 2
-    reach = min(middle, int(drift_um / bank.step_um + 1e-3)) if bank.steps > 1 else 0
+    reach = bank.steps_within(drift_um)
     steps = middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
     # of a neuron that drifted beyond the probe's end nothing is detected
     trough = bank.trough.amax(dim=2)
     return torch.where(trough[units, steps] >= 0.5 * trough[units, middle], steps, torch.full_like(steps, middle))
+
+
+def draw_episodes(
+    bank: TemplateBank, config: EpisodeConfig, network: EncoderConfig, episodes: int, seed: int
+) -> Iterator[Episode]:
+    """A row's episodes, in noise of their own; the same ones for a seed, whatever is done with them."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = bank.samples + 2 * MARGIN
+    noise = NoisePool(BandPass(), network, generator, samples=samples, plain=config.plain)
+    for _ in range(episodes):
+        yield make_episode(bank, noise, config, generator)
 
 
 def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, generator: torch.Generator) -> Episode:

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from .augmentation import MARGIN
-from .bandpass import BandPass
-from .data import NoisePool, TemplateBank
-from .episodes import TABLE, Episode, EpisodeConfig, make_episode
+from .data import TemplateBank
+from .episodes import TABLE, Episode, EpisodeConfig, draw_episodes
 from .inference import EncodedSpikes, Encoder
 from .network import EncoderConfig
 
@@ -258,11 +255,8 @@ def _run_row(
     seed: int,
 ) -> dict[str, list[Scores]]:
     """Each method's scores on the same episodes of one row."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = NoisePool(BandPass(), network, generator, samples=bank.samples + 2 * MARGIN, plain=config.plain)
     results: dict[str, list[Scores]] = {method: [] for method in methods}
-    for _ in range(episodes):
-        episode = make_episode(bank, noise, config, generator)
+    for episode in draw_episodes(bank, config, network, episodes, seed):
         for method, features in methods.items():
             results[method].append(score(features(episode), episode.labels, hdbscan=hdbscan))
     return results
@@ -291,11 +285,8 @@ def evaluate_denoiser(
     bank = TemplateBank.from_library(
         Path(folder) / f"{config.library}.npz", encoder.config, exclude=tuple(exclude), only=only
     )
-    generator = torch.Generator().manual_seed(seed)
-    noise = NoisePool(BandPass(), encoder.config, generator, samples=bank.samples + 2 * MARGIN)
-    errors = np.array(
-        [denoising_error(encoder, make_episode(bank, noise, config, generator)) for _ in range(episodes)]
-    ).mean(axis=0)
+    drawn = draw_episodes(bank, config, encoder.config, episodes, seed)
+    errors = np.array([denoising_error(encoder, episode) for episode in drawn]).mean(axis=0)
     return {"snr": snr, "denoised": float(errors[0]), "noisy": float(errors[1]), "ratio": float(errors[0] / errors[1])}
 
 

@@ -38,7 +38,6 @@ def generated_bank(
     seed: int,
     units: int = 300,
     displacement: np.ndarray | None = None,
-    band: BandPass | None = None,
 ) -> TemplateBank:
     """Generate neurons around a probe, seen at displacements along its second axis.
 
@@ -50,8 +49,6 @@ def generated_bank(
     units : int
     displacement : ndarray, (steps,), optional
         um, equally spaced; -48 to 48 by default.
-    band : BandPass, optional
-        The sorter's default where none is given.
 
     Returns
     -------
@@ -64,7 +61,7 @@ def generated_bank(
     somata = np.array([_soma(locations, rng) for _ in range(units)])
     places = np.repeat(somata[:, None, :2], len(steps), axis=1)
     places[..., 1] += steps
-    blocks = _neurons(locations, somata, steps, config, band or BandPass(), rng)
+    blocks = _neurons(locations, somata, steps, config, rng)
     return TemplateBank(blocks, channel_locations, config, "generated", None, places.astype(np.float32))
 
 
@@ -79,7 +76,6 @@ def _neurons(
     somata: np.ndarray,
     steps: np.ndarray,
     config: EncoderConfig,
-    band: BandPass,
     rng: np.random.Generator,
 ) -> Iterator[np.ndarray]:
     """One block (steps, channels, W) a neuron."""
@@ -91,7 +87,7 @@ def _neurons(
             strength = rng.uniform(0.1, 0.7) * rng.choice([1.0, 1.0, -1.0])
             late = int(rng.uniform(-0.1, 0.4) * 1e-3 * _RATE)
             templates = templates + strength * np.roll(_source(locations, place, steps, rng), late, axis=1)
-        yield at_network_rate(templates.transpose(0, 2, 1), _RATE, nbefore, config, band)
+        yield at_network_rate(templates.transpose(0, 2, 1), _RATE, nbefore, config, BandPass())
 
 
 def _source(locations: np.ndarray, place: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
