@@ -1,10 +1,15 @@
-"""Where the encoder does better and worse: at a probe's ends under drift, and on neurons of another simulator.
+"""Where the encoder does better and worse: at a probe's ends under drift, on neurons of another simulator, between
+neurons of one cell model.
 
     python docs/encoder_where.py HELDOUT --episodes 40
 
 *Inside* and *at an end* are the episodes of the rows with drift, the latter with at least two units within 40 um of the
-shank's end. *Generated* neurons are those of ``encoder/generated.py``, others than a training draws. Cells: ARI of the
-better one of 32 numbers and 10 components of what ``embed`` returns, of the same without the place, and the purity.
+shank's end. *Generated* neurons are those of ``encoder/generated.py``, others than a training draws; *default* neurons
+those of the generator's own settings, on a linear probe, which no training sees. Cells: ARI of the better one of 32
+numbers and 10 components of what ``embed`` returns, of the same without the place, and the purity.
+
+Below: of two units of an episode, how many of the ten nearest neighbours of one's spikes are the other's, by whether
+both are of one cell model.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from encoder_adaptation import generated_units
+from sklearn.neighbors import NearestNeighbors
 
 from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.data import TemplateBank
@@ -23,8 +30,14 @@ from spikeinterface_huidurep.encoder.generated import generated_bank
 from spikeinterface_huidurep.encoder.inference import Encoder
 
 _END_UM = 40.0
-_SEED, _NEURONS_SEED, _NEURONS = 21, 99, 150
+_NEIGHBOURS = 10
+_SEED, _NEURONS_SEED, _NEURONS, _DEFAULT_BANKS = 21, 99, 150, 3
 _DRIFT = ("two-column, drift +-30 um, plain noise", "two-column, drift +-30 um")
+_PAIRS = ("two-column, drift +-30 um, plain noise", "two-column, SNR 3-5", "two-column, SNR 4-10", "tetrode, 4 units")
+_DEFAULT = {
+    "default neurons, SNR 4-10": EpisodeConfig(),
+    "default neurons, SNR 4-10, plain noise": EpisodeConfig(plain=True),
+}
 _GENERATED = {
     "generated, SNR 4-10": EpisodeConfig(),
     "generated, SNR 3-5": EpisodeConfig(snr=(3.0, 5.0)),
@@ -47,6 +60,20 @@ def at_an_end(bank: TemplateBank, episode: Episode) -> bool:
     depth = bank.location[torch.from_numpy(episode.units), 1]
     ends = bank.locations[:, 1].min(), bank.locations[:, 1].max()
     return int((torch.minimum(depth - ends[0], ends[1] - depth) < _END_UM).sum()) >= 2
+
+
+def wrong_neighbours(encoder: Encoder, bank: TemplateBank, episode: Episode) -> list[tuple[bool, float]]:
+    """For each pair of the episode's units: whether both are of one cell model, and their wrong neighbours' share."""
+    waveforms, locations = neighbourhoods(episode)
+    spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+    vectors = spikes.placed(episode.channel_locations.mean(axis=0))
+    near = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(vectors).kneighbors(return_distance=False)[:, 1:]
+    found, models, labels = episode.labels[near], bank.cell_model[episode.units], episode.labels
+    return [
+        (models[one] == models[two], float(np.mean([(found[labels == one] == two), (found[labels == two] == one)])))
+        for one in range(len(models))
+        for two in range(one)
+    ]
 
 
 def line(name: str, rows: list[tuple[float, float, float]]) -> str:
@@ -73,13 +100,29 @@ def main() -> None:
             for name, end in (("inside", False), ("at an end", True)):
                 rows = [scored(encoder, episode) for episode in drawn if at_an_end(bank, episode) == end]
                 print(line(f"{row}, {name}", rows), flush=True)
-        bank = generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, _NEURONS)
-        for name, config in _GENERATED.items():
-            rows = [
-                scored(encoder, episode)
-                for episode in draw_episodes(bank, config, encoder.config, arguments.episodes, _SEED)
-            ]
-            print(line(name, rows), flush=True)
+        unlike = [generated_units(arguments.libraries, encoder.config, seed) for seed in range(_DEFAULT_BANKS)]
+        alike = [generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, _NEURONS)]
+        for banks, table in ((alike, _GENERATED), (unlike, _DEFAULT)):
+            for name, config in table.items():
+                rows = [
+                    scored(encoder, episode)
+                    for one in banks
+                    for episode in draw_episodes(one, config, encoder.config, arguments.episodes // len(banks), _SEED)
+                ]
+                print(line(name, rows), flush=True)
+        print("\n| episodes | pairs of one cell model | wrong neighbours | other pairs | wrong neighbours |")
+        print("|---|---|---|---|---|")
+        for row in _PAIRS:
+            print(pair_line(row, arguments.libraries, encoder, arguments.episodes), flush=True)
+
+
+def pair_line(row: str, libraries: Path, encoder: Encoder, episodes: int) -> str:
+    """One line of the second table."""
+    bank = TemplateBank.from_library(libraries / f"{TABLE[row].library}.npz", encoder.config)
+    drawn = draw_episodes(bank, TABLE[row], encoder.config, episodes, _SEED)
+    pairs = [pair for episode in drawn for pair in wrong_neighbours(encoder, bank, episode)]
+    shares = [[share for same, share in pairs if same == of_one] for of_one in (True, False)]
+    return f"| {row} | " + " | ".join(f"{len(kind)} | {np.mean(kind):.4f}" for kind in shares) + " |"
 
 
 if __name__ == "__main__":
