@@ -46,12 +46,16 @@ _GENERATED = {
 }
 
 
-def scored(encoder: Encoder, episode: Episode) -> tuple[float, float, float]:
-    """ARI of ``embed``'s vectors, of the shape alone, and purity."""
+def encoded(encoder: Encoder, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """What ``embed`` returns for an episode's spikes, and the shape alone."""
     waveforms, locations = neighbourhoods(episode)
     spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-    placed = score(spikes.placed(episode.channel_locations.mean(axis=0)), episode.labels, hdbscan=False)
-    shape = score(spikes.embedding, episode.labels, hdbscan=False)
+    return spikes.placed(episode.channel_locations.mean(axis=0)), spikes.embedding
+
+
+def scored(encoder: Encoder, episode: Episode) -> tuple[float, float, float]:
+    """ARI of ``embed``'s vectors, of the shape alone, and purity."""
+    placed, shape = (score(vectors, episode.labels, hdbscan=False) for vectors in encoded(encoder, episode))
     return max(placed.ari, placed.ari_principal), max(shape.ari, shape.ari_principal), placed.purity
 
 
@@ -64,13 +68,11 @@ def at_an_end(bank: TemplateBank, episode: Episode) -> bool:
 
 def wrong_neighbours(encoder: Encoder, bank: TemplateBank, episode: Episode) -> list[tuple[bool, float]]:
     """For each pair of the episode's units: whether both are of one cell model, and their wrong neighbours' share."""
-    waveforms, locations = neighbourhoods(episode)
-    spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-    vectors = spikes.placed(episode.channel_locations.mean(axis=0))
-    near = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(vectors).kneighbors(return_distance=False)[:, 1:]
+    vectors, _ = encoded(encoder, episode)
+    near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(vectors).kneighbors(return_distance=False)  # not itself
     found, models, labels = episode.labels[near], bank.cell_model[episode.units], episode.labels
     return [
-        (models[one] == models[two], float(np.mean([(found[labels == one] == two), (found[labels == two] == one)])))
+        (models[one] == models[two], float(np.mean([found[labels == one] == two, found[labels == two] == one])))
         for one in range(len(models))
         for two in range(one)
     ]
