@@ -19,10 +19,11 @@ from typing import Any
 import torch
 
 from spikeinterface_huidurep.encoder import load_encoder
+from spikeinterface_huidurep.encoder.axes import principal_axes
 from spikeinterface_huidurep.encoder.episodes import TABLE
 from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denoiser
 from spikeinterface_huidurep.encoder.inference import Encoder
-from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler, principal_axes
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
 
 _PUBLISHED = {"architecture": "samples", "layers": 15, "width": 64, "feed_forward": 128, "aligned": False}
 RUNS: dict[str, dict[str, Any]] = {

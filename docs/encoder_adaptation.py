@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -75,7 +76,7 @@ def adapt_both_ways(encoder: Encoder, bank: TemplateBank, seed: int, steps: int)
         kept = adaptation.adapt_encoder(
             encoder, spikes.waveforms, spikes.channel_locations, 30_000.0, spikes.nbefore, steps=steps, seed=seed
         )
-    return Encoder(tuned[0]) if tuned else encoder, kept
+    return replace(encoder, network=tuned[0]) if tuned else encoder, kept
 
 
 def main() -> None:

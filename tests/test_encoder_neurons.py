@@ -84,10 +84,29 @@ def test_a_cut_shank_has_pieces_between_gaps():
         assert (gaps >= 90).all() and (pieces <= 310).all() and abs(len(gaps) - len(pieces)) <= 1
 
 
-def test_views_of_a_cut_shank_say_where_the_neuron_is(tmp_path):
+def test_a_side_is_hidden_beyond_a_line():
+    locations = torch.stack([torch.zeros(200), torch.arange(0.0, 2000.0, 10.0)], dim=1)
+    here = torch.tensor([[3.0, 1000.0]]).expand(400, 2)
+    left = views.hide_side(here, locations, 0.5, torch.Generator().manual_seed(0))
+    lost = ~left.all(dim=1)
+    assert 160 < int(lost.sum()) < 240
+    sides = []
+    for row in left[lost]:
+        kept = locations[row, 1]
+        assert (kept.diff() == 10).all()  # in one piece
+        low, high = kept[0] == 0, kept[-1] == 1990
+        assert low != high  # with one end of the shank
+        edge = float(kept[-1] - 1000 if low else 1000 - kept[0])
+        assert -30 <= edge <= 60
+        sides.append(bool(low))
+    assert 0.3 < sum(sides) / len(sides) < 0.7
+
+
+@pytest.mark.parametrize("lost", ["cut", "hide"])
+def test_views_of_a_part_of_a_shank_say_where_the_neuron_is(tmp_path, lost):
     """Its location is that on the whole probe, whichever channels are left."""
     write_library(tmp_path / "still.npz", channels=40)
-    views_off = dict(thin=0.0, missing=0.0, symmetry=False, cut=1.0)
+    views_off = dict(thin=0.0, missing=0.0, symmetry=False, **{lost: 1.0})
     sampler = build_sampler(settings(views=views_off, libraries={"still": 1}), tmp_path)
     bank = sampler.sources[0].bank
     assert bank.shank

@@ -29,6 +29,27 @@ def test_round_trip(saved):
     assert not path.with_suffix(".partial").exists()
 
 
+def test_axes_beside_the_place_come_along(tmp_path):
+    axes = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0))).Q[:, :30]
+    path = save_encoder(tmp_path / "small.safetensors", SpikeEncoder(SMALL), beside_place=axes)
+    torch.testing.assert_close(load_encoder(path, "cpu").beside_place, axes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (torch.eye(32), "no float32 matrix of 32 x 30"),
+        (torch.eye(32)[:, :30].double(), "no float32 matrix"),
+        (2 * torch.eye(32)[:, :30], "not orthonormal"),
+        (torch.full((32, 30), torch.nan), "not orthonormal"),
+    ],
+)
+def test_axes_that_are_none(tmp_path, axes, message):
+    path = save_encoder(tmp_path / "small.safetensors", SpikeEncoder(SMALL), beside_place=axes)
+    with pytest.raises(ValueError, match=message):
+        load_encoder(path, "cpu")
+
+
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no_such"):
         load_encoder("no_such")

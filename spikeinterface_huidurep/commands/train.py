@@ -102,7 +102,12 @@ def adapt_to_recording(arguments: argparse.Namespace) -> int:
         return 0
     facts = {**encoder.facts, "adapted_to": arguments.recording.name, "ari": [result.before, result.after]}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    path = save_encoder(arguments.export or arguments.output / "adapted.safetensors", result.encoder.network, facts)
+    path = save_encoder(
+        arguments.export or arguments.output / "adapted.safetensors",
+        result.encoder.network,
+        facts,
+        result.encoder.beside_place,
+    )
     print(f"weights: {path}; use them with model={str(path)!r}")
     return 0
 

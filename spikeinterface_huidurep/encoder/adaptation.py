@@ -244,7 +244,7 @@ def adapt(
     )
     before = _accuracy(encoder, bank, config)
     tuned = _fine_tune(encoder, learned, config, libraries)
-    adapted = Encoder(tuned, encoder.device, encoder.facts, encoder.batch_size)
+    adapted = replace(encoder, network=tuned)
     after = _accuracy(adapted, bank, config)
     gain = after - before
     kept = bool(gain.mean() >= config.margin + gain.std() / np.sqrt(len(gain)))

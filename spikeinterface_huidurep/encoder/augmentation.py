@@ -65,6 +65,8 @@ class ViewConfig:
         Share of batches in which a part of a dense probe's channels is used.
     cut : float
         Share of a shank's batches in which it is cut into pieces, and many neurons lie at an end.
+    hide : float
+        Share of a shank's spikes, in each view by itself, of which one side is hidden, as beyond the probe's end.
     random_probe : float
         Share of dense-grid batches that are seen by a random probe, interpolated from the grid.
     symmetry : bool
@@ -90,6 +92,7 @@ class ViewConfig:
     missing: float = 0.2
     thin: float = 0.25
     cut: float = 0.0
+    hide: float = 0.0
     random_probe: float = 0.35
     symmetry: bool = True
     gain: float = 0.08
@@ -276,6 +279,29 @@ def cut_shank(locations: Tensor, generator: torch.Generator) -> Tensor:
     period = piece + float(uniform(100.0, 140.0, generator=generator))
     begin = float(uniform(0.0, period, generator=generator))
     return (locations[:, 1] - locations[:, 1].min() + begin) % period < piece
+
+
+def hide_side(location: Tensor, locations: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The channels that each spike is left with, (n, channels) bool, where a share of the spikes lose one side.
+
+    They lose all channels beyond a line across the shank, from 20 um on this side of the neuron to 60 um on the other.
+
+    Two views of a neuron at the end of a shank lack the same side, so that what is missing marks the neuron. Views that
+    lose a side each by itself say how the vectors move with it.
+
+    Parameters
+    ----------
+    location : Tensor, (n, 2), um
+    locations : Tensor, (channels, 2), um
+    share : float
+    generator : torch.Generator
+    """
+    n = len(location)
+    hidden = torch.rand(n, generator=generator) < share
+    side = 2.0 * torch.randint(0, 2, (n,), generator=generator) - 1
+    line = uniform(-20.0, 60.0, n, generator=generator)
+    beyond = side[:, None] * (locations[None, :, 1] - location[:, 1:]) > line[:, None]
+    return ~(hidden[:, None] & beyond)
 
 
 def break_channels(allowed: Tensor, generator: torch.Generator) -> Tensor:

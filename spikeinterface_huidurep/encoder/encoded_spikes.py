@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PLACE_UM = 15.0
+FEW_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,35 @@ class EncodedSpikes:
         peak-to-peak amplitudes. NaN for a spike without any channel.
     amplitude : ndarray, (n,) float32
         Depth of the denoised trough in noise units.
+    channels : ndarray, (n,) int64
+        How many channels the spike was given with.
+    beside_place : ndarray, (dimensions, dimensions - 2) float32, optional
+        Orthonormal axes of the shape that leave out the two directions in which the end of a shank moves it most.
     """
 
     embedding: np.ndarray
     location: np.ndarray
     amplitude: np.ndarray
+    channels: np.ndarray
+    beside_place: np.ndarray | None = None
 
     def placed(self, origin: np.ndarray, place_um: float = PLACE_UM) -> np.ndarray:
         """Shape and place in one vector, as :meth:`Encoder.embed` returns it, (n, dimensions) float32.
 
-        The place is measured from ``origin`` (2,) um in units of ``place_um``, and takes the room of the two numbers of
-        the shape that vary least, the last ones. With a smaller unit HDBSCAN parts more neurons of a still probe, and a
-        mixture fewer of a drifting one (``docs/encoder_place.py``).
+        The place is measured from ``origin`` (2,) um in units of ``place_um``. It takes the room of what says how a
+        neuron lies to the end of a shank, and changes as it moves (``beside_place``). On probes of up to
+        ``FEW_CHANNELS`` channels every neuron lies at an end, and how is a part of its shape: there, and without such
+        axes, the last two numbers of the shape give way, which vary least.
+
+        With a smaller unit HDBSCAN parts more neurons of a still probe, and a mixture fewer of a drifting one
+        (``docs/encoder_place.py``).
         """
         place = (self.location - np.asarray(origin, dtype=np.float32)) / place_um
-        return np.concatenate([self.embedding[:, : -place.shape[1]], np.nan_to_num(place)], axis=1)
+        shape = self.embedding[:, : -place.shape[1]]
+        if self.beside_place is not None:
+            few = (self.channels <= FEW_CHANNELS)[:, None]
+            shape = np.where(few, shape, self.embedding @ self.beside_place)
+        return np.concatenate([shape, np.nan_to_num(place)], axis=1)
 
 
 def middle(channel_locations: np.ndarray) -> np.ndarray:

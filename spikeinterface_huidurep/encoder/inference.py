@@ -36,12 +36,15 @@ class Encoder:
         Training facts stored beside the weights.
     batch_size : int
         Spikes a forward pass; halved where a GPU has too little memory for so many.
+    beside_place : Tensor, (dimensions, dimensions - 2), optional
+        Axes of the shape in ``embed``'s vectors (``EncodedSpikes.placed``).
     """
 
     network: SpikeEncoder
     device: Any = "cpu"
     facts: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 512
+    beside_place: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)
@@ -87,9 +90,9 @@ class Encoder:
             As for :meth:`encode`.
         place : bool
             Whether the last two numbers say where the spike is, 1 for ``PLACE_UM`` = 15 um, in place of the two of the
-            shape that vary least (``EncodedSpikes.placed``). Two neurons of one shape at different places are then
-            told apart, which is what counts within a recording. Without it the vector says nothing of the place:
-            to compare recordings between which the probe may have moved.
+            shape that change most as a neuron moves past a probe's end (``EncodedSpikes.placed``). Two neurons of one
+            shape at different places are then told apart, which is what counts within a recording. Without it the
+            vector says nothing of the place: to compare recordings between which the probe may have moved.
         origin : (2,) floats, optional
             The point of the probe (um) from which places are measured; by default the middle of ``channel_locations``.
             Give it where windows with their own channels, (n, channels, 2), are embedded in several calls whose
@@ -144,18 +147,21 @@ class Encoder:
         embedding = np.zeros((n, self.dimensions), dtype=np.float32)
         location = np.full((n, 2), np.nan, dtype=np.float32)
         amplitude = np.zeros(n, dtype=np.float32)
+        channels = np.zeros(n, dtype=np.int64)
 
         def encode_rows(rows):
             batch = spikes.batch(rows)
             clean, centre = self._second_pass(batch)
             seen = batch.present.any(dim=1)
+            channels[rows] = batch.present.sum(dim=1).cpu().numpy()
             embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
             location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
             depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
             amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
 
         self._in_batches(n, encode_rows)
-        return EncodedSpikes(embedding, location, amplitude)
+        axes = None if self.beside_place is None else self.beside_place.numpy()
+        return EncodedSpikes(embedding, location, amplitude, channels, axes)
 
     def denoise(
         self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int

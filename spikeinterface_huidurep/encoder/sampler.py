@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ _STRETCH_LEVELS = 5
 _GRID_MARGIN_UM = 20.0
 # channels around the detected one beyond those that become tokens: a window may be centred elsewhere
 _SPARE_CHANNELS = 8
+_FAINTEST = 0.4  # a neuron that drifted out of the detector's reach gives no spikes
 
 
 @dataclass
@@ -86,6 +88,10 @@ class ViewSampler:
         """
         scene = self._scene(batch_size)
         return self._view(scene), self._view(scene), scene.units, scene.tokens
+
+    def of(self, sources: Sequence[Source], **changes: Any) -> ViewSampler:
+        """A sampler of some sources, with the given settings of views changed and a generator of its own."""
+        return ViewSampler(sources, self.config, replace(self.views, **changes), torch.Generator().manual_seed(0))
 
     def choose_stay(self, n: int) -> Tensor:
         """Which windows stay on the detected channel, (n,) bool."""
@@ -158,8 +164,7 @@ class ViewSampler:
         if bank.steps > 1 and self.views.drift_um > 0:
             move = (scene.drift_steps * torch.randn(n, generator=g)).round().long()
             moved = (step + move).clamp(0, bank.steps - 1)
-            # a neuron that drifted out of the detector's reach gives no spikes
-            seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= 0.4 * reference
+            seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= _FAINTEST * reference
             step = torch.where(seen, moved, step)
         return bank.footprints(scene.units, step), scene.snr / reference
 
@@ -167,15 +172,16 @@ class ViewSampler:
         g, config = self.generator, self.views
         prints, factor = self._displaced(scene)
         n = len(factor)
-        detected = views.choose_channel(prints.trough, scene.allowed, g)
-        centre = prints.locations[detected]
         location = views.estimated_location(prints.ptp, prints.locations, scene.whole) + prints.unseen
         count = min(scene.tokens + _SPARE_CHANNELS, int(scene.allowed.sum()))
-        channels = views.nearest_channels(centre, prints.locations, scene.allowed, count)
+        allowed = self._seen(scene, prints, location, count)
+        detected = views.choose_channel(prints.trough, allowed, g)
+        centre = prints.locations[detected]
+        channels = views.nearest_channels(centre, prints.locations, allowed, count)
         late = prints.trough_time.gather(1, detected[:, None])[:, 0].clamp(-5, 5)
         steps = views.choose_shift(scene.snr, config, g) - late * views.SUBSAMPLE_STEPS
         steps = steps.clamp(-views.LARGEST_STEP, views.LARGEST_STEP)
-        delay = steps / views.SUBSAMPLE_STEPS + views.trough_time(prints.trough, prints.trough_time, scene.allowed)
+        delay = steps / views.SUBSAMPLE_STEPS + views.trough_time(prints.trough, prints.trough_time, allowed)
         amplitude = factor * views.amplitude_factor(n, config, g)
         gain = scene.gain[channels][..., None]
         clean = views.apply_shift(prints.gather(channels), steps, scene.matrices) * amplitude[:, None, None] * gain
@@ -191,6 +197,16 @@ class ViewSampler:
         if mask is not None:
             waveforms = waveforms * mask[..., None]
         return View(waveforms, positions @ scene.turn, mask, clean, (location - centre) @ scene.turn, delay)
+
+    def _seen(self, scene: _Scene, prints: Footprints, location: Tensor, count: int) -> Tensor:
+        """The channels that exist for each spike of this view, (n, channels) or (channels,) bool."""
+        if self.views.hide <= 0 or scene.sites is not None or not scene.source.bank.shank:
+            return scene.allowed
+        left = scene.allowed & views.hide_side(location, prints.locations, self.views.hide, self.generator)
+        before = (prints.trough * scene.allowed).amax(dim=1)
+        # enough channels, and a spike that a detector would find
+        sound = (left.sum(dim=1) >= count) & ((prints.trough * left).amax(dim=1) >= _FAINTEST * before)
+        return torch.where(sound[:, None], left, scene.allowed)
 
     def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
         """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .axes import axes_without, hidden_side_axes, principal_axes
 from .bandpass import BandPass
 from .data import NoisePool, TemplateBank, View
 from .first_look import likeliest_trough, trough_filter
@@ -30,7 +31,7 @@ _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
-_AXES_SPIKES = 4096  # of which the principal axes are measured
+_AXES_SPIKES = 4096  # of which the axes of the exported vectors are measured
 CHECKPOINT_VERSION = 1
 
 
@@ -268,32 +269,42 @@ class Trainer:
 
         It is the momentum copy, an average over the last steps: a mixture finds units in its vectors better than in
         those of the weights that the last step left (docs/encoder.md). Its representation is turned to principal axes:
-        the first numbers vary most over training spikes.
+        the first numbers vary most over training spikes. Beside it are the axes to which ``embed`` adds the place.
         """
         from .weights import save_encoder
 
         encoder = copy.deepcopy(self.network.momentum_encoder).eval()
-        encoder.turn(*principal_axes(self.representations(encoder)))
+        state = self.sampler.generator.get_state()
+        encoder.turn(*principal_axes(self.representations(encoder)[0]))
+        beside_place = self.axes_beside_place(encoder)
+        self.sampler.generator.set_state(state)  # the training's own draws stay as they would be
         made = {
             "steps": self.step,
             "seconds": round(self.seconds),
             "date": time.strftime("%Y-%m-%d"),
             "config": asdict(self.config),
         }
-        return save_encoder(path, encoder, {**made, **(facts or {})})
+        return save_encoder(path, encoder, {**made, **(facts or {})}, beside_place)
 
     @torch.no_grad()
-    def representations(self, encoder: SpikeEncoder) -> Tensor:
-        """An encoder's vectors (n, dimensions) of some thousand views as the second pass sees them. The training's own
-        draws stay as they would be."""
-        generator = self.sampler.generator
-        state, rows = generator.get_state(), []
+    def representations(self, encoder: SpikeEncoder, sampler: ViewSampler | None = None) -> tuple[Tensor, Tensor]:
+        """An encoder's vectors (n, dimensions) of both views of some thousand spikes, as the second pass sees them."""
+        pairs: list[tuple[Tensor, ...]] = []
         for _ in range(-(-_AXES_SPIKES // self.config.batch_size)):
-            view, _, units, tokens = self.sampler.draw(self.config.batch_size)
-            moved = self.located(view.to(self.device), tokens, torch.zeros_like(units, dtype=torch.bool))
-            rows.append(encoder.embed(moved.waveforms, moved.positions, moved.mask).float())
-        generator.set_state(state)
-        return torch.cat(rows)
+            *views, units, tokens = (sampler or self.sampler).draw(self.config.batch_size)
+            stay = torch.zeros_like(units, dtype=torch.bool)
+            seen = [self.located(view.to(self.device), tokens, stay) for view in views]
+            pairs.append(tuple(encoder.embed(one.waveforms, one.positions, one.mask).float() for one in seen))
+        first, second = (torch.cat(rows) for rows in zip(*pairs, strict=True))
+        return first, second
+
+    def axes_beside_place(self, encoder: SpikeEncoder) -> Tensor | None:
+        """Axes (d, d - 2) of the shape without what a shank's end moves most; None where no probe is a shank."""
+        shanks = [source for source in self.sampler.sources if source.bank.shank]
+        if not shanks:
+            return None
+        hidden, whole = (self.representations(encoder, self.sampler.of(shanks, hide=share)) for share in (1.0, 0.0))
+        return axes_without(self.representations(encoder)[0], hidden_side_axes(hidden, whole))
 
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
@@ -304,17 +315,6 @@ class Trainer:
         self.step, self.seconds = content["step"], content["seconds"]
         self._trim_log()
         logger.info("resumed at step %d", self.step)
-
-
-def principal_axes(representation: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and principal axes (d, d) of vectors (n, d), for :meth:`SpikeEncoder.turn`.
-
-    By falling variance, and scaled, all alike, to a mean variance of 1.
-    """
-    mean = representation.mean(dim=0)
-    variance, axes = torch.linalg.eigh((representation - mean).T.double().cov())
-    scale = variance.mean().clamp(min=1e-12).sqrt()
-    return mean, (axes.flip(1) / scale).to(mean.dtype)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

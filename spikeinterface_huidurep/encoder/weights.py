@@ -14,11 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .axes import PLACE_AXES
 from .inference import Encoder
 from .network import EncoderConfig, SpikeEncoder, build_network
 
 FORMAT = "huidurep-encoder"
 FORMAT_VERSION = 1
+_BESIDE_PLACE = "beside_place"  # no part of the network
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -54,8 +56,13 @@ def find_weights(name_or_path: str | Path) -> Path:
     raise FileNotFoundError(f"there are no encoder weights {str(name_or_path)!r}: neither a file nor one of: {names}")
 
 
-def save_encoder(path: str | Path, network: SpikeEncoder, facts: dict[str, Any] | None = None) -> Path:
-    """Write an encoder's weights with its configuration and training facts (JSON values).
+def save_encoder(
+    path: str | Path,
+    network: SpikeEncoder,
+    facts: dict[str, Any] | None = None,
+    beside_place: torch.Tensor | None = None,
+) -> Path:
+    """Write an encoder's weights with its configuration, its training facts (JSON values) and ``Encoder.beside_place``.
 
     Returns
     -------
@@ -71,6 +78,8 @@ def save_encoder(path: str | Path, network: SpikeEncoder, facts: dict[str, Any] 
         "training": json.dumps(facts or {}, default=str),
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    if beside_place is not None:
+        tensors[_BESIDE_PLACE] = beside_place.detach().cpu().contiguous()
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=metadata)
     partial.replace(path)
@@ -91,13 +100,13 @@ def _read_metadata(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]
     return tensors, metadata
 
 
-def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
+def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any], torch.Tensor | None]:
     """Build the network of a weights file.
 
     Returns
     -------
-    (SpikeEncoder, dict)
-        The network and its training facts.
+    (SpikeEncoder, dict, Tensor or None)
+        The network, its training facts and ``Encoder.beside_place``.
 
     Raises
     ------
@@ -121,13 +130,26 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any]]:
         if not isinstance(facts, dict):
             raise ValueError("the training facts are no names with values")
         config = EncoderConfig(**values)
+        beside_place = tensors.pop(_BESIDE_PLACE, None)
+        _check_axes(beside_place, config)
         _check_size(config, tensors)
         network = build_network(config)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: the weights do not fit their configuration ({reason})") from error
-    return network, facts
+    return network, facts, beside_place
+
+
+def _check_axes(axes: torch.Tensor | None, config: EncoderConfig) -> None:
+    """Refuse axes beside the place that are no orthonormal directions of the representation."""
+    if axes is None:
+        return
+    wanted = (config.dimensions, config.dimensions - PLACE_AXES)
+    if tuple(axes.shape) != wanted or axes.dtype != torch.float32:
+        raise ValueError(f"{_BESIDE_PLACE} is no float32 matrix of {wanted[0]} x {wanted[1]}")
+    if not torch.allclose(axes.T @ axes, torch.eye(wanted[1]), atol=1e-3):
+        raise ValueError(f"{_BESIDE_PLACE} is not orthonormal")
 
 
 def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor]) -> None:
@@ -180,5 +202,5 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto") -> 
     FileNotFoundError, ValueError
         No such weights, or a file that is not an encoder of this format. No code of the file is ever run.
     """
-    network, facts = read_network(find_weights(name_or_path))
-    return Encoder(network, choose_device(device), facts)
+    network, facts, beside_place = read_network(find_weights(name_or_path))
+    return Encoder(network, choose_device(device), facts, beside_place=beside_place)
