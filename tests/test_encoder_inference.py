@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder
 
@@ -97,24 +96,6 @@ def test_what_gives_way_to_the_place(encoder, channels):
     more = np.concatenate([locations, locations[:1] + np.arange(1000, 1003)[:, None]]).astype(np.float32)
     result = encoder.encode(broken, more, RATE, 30)
     np.testing.assert_array_equal(result.channels, np.full(30, channels))  # those that do not exist do not count
-
-
-def test_a_missing_side_moves_mostly_what_gives_way():
-    """Of the shipped weights: what a footprint loses beyond a probe's end changes the two directions that ``embed``
-    leaves out more than the thirty that it keeps."""
-    encoder = load_encoder("default", "cpu")
-    rng = np.random.default_rng(0)
-    locations = np.stack([np.tile([0.0, 32.0], 16), 15.0 * np.repeat(np.arange(16), 2)], axis=1)
-    soma = np.stack([rng.uniform(-10, 42, 200), rng.uniform(90, 150, 200)], axis=1)
-    distance = np.sqrt(((locations - soma[:, None]) ** 2).sum(axis=2) + 20.0**2)
-    time = np.arange(80) - 30
-    shape = -np.exp(-((time / 4.0) ** 2)) + 0.4 * np.exp(-(((time - 14) / 8.0) ** 2))
-    waveforms = 12 * shape[:, None] * (20.0 / distance[:, None]) ** 1.5 + rng.standard_normal((200, 80, 32))
-    ends = waveforms.copy()
-    ends[np.broadcast_to((locations[:, 1] > soma[:, 1:] + rng.uniform(0, 40, (200, 1)))[:, None], ends.shape)] = np.nan
-    whole, end = (encoder.embed(one, locations, RATE, 30, place=False) for one in (waveforms, ends))
-    kept, all_of_it = (np.square((end - whole) @ axes).sum() for axes in (encoder.beside_place.numpy(), np.eye(32)))
-    assert kept < 0.5 * all_of_it
 
 
 def test_places_are_measured_from_one_origin(encoder):

@@ -11,7 +11,6 @@ from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder import load_encoder, load_library
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.axes import axes_without, hidden_side_axes
 from spikeinterface_huidurep.encoder.bandpass import BandPass, filter_and_resample
 from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank, View
 from spikeinterface_huidurep.encoder.inference import Encoder
@@ -360,47 +359,6 @@ def test_exported_vectors_lie_on_principal_axes(libraries, tmp_path):
     assert (variance.diff() < 1e-3).all() and variance.mean() == pytest.approx(1, rel=1e-3)
     distances = torch.stack([torch.cdist(vectors, vectors) for vectors in (before, after)])
     assert torch.corrcoef(distances.flatten(1))[0, 1] > 0.999
-
-
-def test_of_a_shank_the_axes_beside_the_place_are_exported(tmp_path):
-    """The same ones each time."""
-    write_library(tmp_path / "still.npz", channels=40)
-    config = settings(libraries={"still": 1.0})
-    run = Trainer(config, build_sampler(config, tmp_path), tmp_path)
-    assert run.sampler.sources[0].bank.shank
-    axes, again = (load_encoder(run.export(tmp_path / "exported.safetensors"), "cpu").beside_place for _ in range(2))
-    assert axes.shape == (32, 30) and torch.equal(axes, again)
-
-
-def test_without_a_shank_nothing_is_hidden(tmp_path):
-    write_library(tmp_path / "tetrode.npz", channels=4)
-    config = settings(libraries={"tetrode": 1.0})
-    run = Trainer(config, build_sampler(config, tmp_path), tmp_path)
-    assert load_encoder(run.export(tmp_path / "out.safetensors"), "cpu").beside_place is None
-
-
-def test_axes_of_known_vectors():
-    """What hiding moves is found among noise that moves the vectors more, and left out; the rest is turned only."""
-    rng = torch.Generator().manual_seed(0)
-    directions = torch.linalg.qr(torch.randn(8, 8, generator=rng)).Q
-    spread = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.4])
-
-    def views(hidden):
-        for _ in range(2):
-            noise = torch.randn(4000, 8, generator=rng) * spread
-            moves = torch.randn(4000, 2, generator=rng) * hidden
-            yield noise @ directions.T + moves @ directions[:, [2, 6]].T
-
-    left_out = hidden_side_axes(tuple(views(2.0)), tuple(views(0.0)))
-    inside = (left_out.T.float() @ directions[:, [2, 6]]).square().sum(dim=1)
-    assert left_out.shape == (8, 2) and (inside > 0.95).all()
-    vectors = next(views(0.0))
-    axes = axes_without(vectors, left_out)
-    torch.testing.assert_close(axes.T @ axes, torch.eye(6), atol=1e-5, rtol=0)
-    assert (left_out.T.float() @ axes).abs().max() < 1e-5
-    covariance = (vectors @ axes).T.cov()
-    assert (covariance.diagonal().diff() < 0).all()
-    torch.testing.assert_close(covariance, covariance.diagonal().diag(), atol=1e-3, rtol=0)
 
 
 def test_the_average_of_the_last_steps_is_exported(libraries, tmp_path):

@@ -275,8 +275,11 @@ class Trainer:
 
         encoder = copy.deepcopy(self.network.momentum_encoder).eval()
         state = self.sampler.generator.get_state()
-        encoder.turn(*principal_axes(self.representations(encoder)[0]))
-        beside_place = self.axes_beside_place(encoder)
+        vectors, _ = self.representations(encoder)
+        mean, axes = principal_axes(vectors)
+        encoder.turn(mean, axes)
+        left_out = self._moved_at_ends(encoder)
+        beside_place = None if left_out is None else axes_without((vectors - mean) @ axes, left_out)
         self.sampler.generator.set_state(state)  # the training's own draws stay as they would be
         made = {
             "steps": self.step,
@@ -298,13 +301,13 @@ class Trainer:
         first, second = (torch.cat(rows) for rows in zip(*pairs, strict=True))
         return first, second
 
-    def axes_beside_place(self, encoder: SpikeEncoder) -> Tensor | None:
-        """Axes (d, d - 2) of the shape without what a shank's end moves most; None where no probe is a shank."""
+    def _moved_at_ends(self, encoder: SpikeEncoder) -> Tensor | None:
+        """The directions in which a shank's end moves an encoder's vectors most; None where no probe is a shank."""
         shanks = [source for source in self.sampler.sources if source.bank.shank]
         if not shanks:
             return None
         hidden, whole = (self.representations(encoder, self.sampler.of(shanks, hide=share)) for share in (1.0, 0.0))
-        return axes_without(self.representations(encoder)[0], hidden_side_axes(hidden, whole))
+        return hidden_side_axes(hidden, whole)
 
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
