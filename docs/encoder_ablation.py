@@ -66,9 +66,10 @@ class OnePass(Encoder):
 
 
 def settings(name: str) -> dict[str, Any]:
-    """The settings of a run; without generated neurons and cut shanks, which came last, where it does not name them."""
+    """The settings of a run; without what came last where it does not name it: generated neurons, and more than twelve
+    channels."""
     own = RUNS[name]
-    return {"generated": 0.0, **own, "views": {"cut": 0.0, **own.get("views", {})}}
+    return {"generated": 0.0, **own, "encoder": {"channels": 12, **own.get("encoder", {})}}
 
 
 def read_tokens(encoder: Encoder, arguments: argparse.Namespace) -> None:

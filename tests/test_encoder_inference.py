@@ -35,7 +35,7 @@ def spikes(n, channels, samples=80, seed=0, pitch=20.0):
     return waveforms, locations, peak
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 12, 13, 100])
+@pytest.mark.parametrize("channels", [1, 2, 4, 20, 21, 100])
 def test_shapes_and_types(encoder, channels):
     waveforms, locations, _ = spikes(70, channels)
     result = encoder.encode(waveforms, locations, RATE, 30)
@@ -119,10 +119,32 @@ def test_an_origin_is_a_point(encoder, origin):
         encoder.embed(waveforms, locations, RATE, 30, origin=origin)
 
 
+def test_more_channels_than_the_network_looks_at(encoder):
+    """It looks at those nearest to the spike, and at no others."""
+    waveforms, locations, peak = spikes(60, 40)
+    near = np.abs(np.arange(40) - peak[:, None]) <= 20
+    silent = np.where(near[:, None], waveforms, np.float32(0))
+    result, expected = (encoder.embed(spike, locations, RATE, 30) for spike in (silent, waveforms))
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_few_channels_are_read_alike_however_many_could_be():
+    """Weights that were trained on fewer channels at once go on being what they were."""
+    waveforms, locations, _ = spikes(60, 12)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        many, few = SpikeEncoder(EncoderConfig()), SpikeEncoder(EncoderConfig(channels=12))
+        torch.nn.init.normal_(many.gather.out.weight)  # starts at zero
+        torch.nn.init.normal_(many.enter.out.weight)
+    few.load_state_dict(many.state_dict())
+    result, expected = (Encoder(network).embed(waveforms, locations, RATE, 30) for network in (many, few))
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
 def test_order_of_channels_and_batch_do_not_matter(encoder):
-    waveforms, locations, _ = spikes(100, 16)
+    waveforms, locations, _ = spikes(100, 30)
     result = encoder.embed(waveforms, locations, RATE, 30)
-    order = np.random.default_rng(1).permutation(16)
+    order = np.random.default_rng(1).permutation(30)
     np.testing.assert_allclose(result, encoder.embed(waveforms[:, :, order], locations[order], RATE, 30), atol=1e-4)
     one_by_one = np.concatenate([encoder.embed(waveforms[i : i + 1], locations, RATE, 30) for i in range(100)])
     np.testing.assert_allclose(result, one_by_one, atol=1e-4)

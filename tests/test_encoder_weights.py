@@ -113,3 +113,23 @@ def test_shipped_weights_are_small_and_work():
     spikes = (clean[:, None] * footprint)[None].astype(np.float32)
     denoised = encoder.denoise(spikes + noise, locations, 30_000.0, 25)[:, 3:67]
     assert np.square(denoised - spikes[:, 3:67]).mean() < 0.5 * np.square(noise[:, 3:67]).mean()
+
+
+def test_how_many_channels_it_looks_at():
+    """Those that are nearest: of five, what lies beyond them changes nothing."""
+    rng = np.random.default_rng(0)
+    waveforms = rng.standard_normal((20, 70, 9)).astype(np.float32)
+    waveforms[:, 25, 4] -= 30
+    locations = np.stack([np.zeros(9), 40.0 * np.arange(9)], axis=1)
+    near, far = waveforms.copy(), waveforms.copy()
+    far[:, :, [0, 8]] = 0
+    few, many = load_encoder(device="cpu", channels=5), load_encoder(device="cpu")
+    assert many.config.channels > 9 and few.config.channels == 5
+    np.testing.assert_array_equal(few.embed(near, locations, 30_000.0, 25), few.embed(far, locations, 30_000.0, 25))
+    assert np.abs(many.embed(near, locations, 30_000.0, 25) - many.embed(far, locations, 30_000.0, 25)).max() > 0.01
+
+
+@pytest.mark.parametrize("channels", [0, -3, 2.5, "12"])
+def test_a_number_of_channels_that_is_none(channels):
+    with pytest.raises(ValueError, match="channels must be a whole number"):
+        load_encoder(channels=channels)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 PRINCIPAL = 10
 _BASELINE_CHANNELS = 12
 _SVD_COMPONENTS = 5
-_NEIGHBOURS = 10
+_NEIGHBOURS = 11
 _LOCATION_UM = 20.0
 _FITS, _FLOOR = 10, 1e-2
 _WINDOW = EncoderConfig()  # the baselines get the window of the default network
@@ -82,7 +82,7 @@ def _svd(window: np.ndarray) -> np.ndarray:
 
 
 def encoder_features(encoder: Encoder) -> Features:
-    """The encoder's vectors without the place; it sees the 20 channels nearest to each spike's detected channel."""
+    """The encoder's vectors without the place; it sees the 28 channels nearest to each spike's detected channel."""
     return _encoder_methods(encoder)["encoder, shape alone"]
 
 
@@ -113,7 +113,7 @@ def cluster_space(spikes: EncodedSpikes) -> np.ndarray:
     return np.concatenate([reduced / max(float(reduced.std()), 1e-9), spikes.location / _LOCATION_UM], axis=1)
 
 
-def neighbourhoods(episode: Episode, count: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def neighbourhoods(episode: Episode, count: int = 28) -> tuple[np.ndarray, np.ndarray]:
     """Waveforms (n, samples, count) and locations (n, count, 2) of the channels nearest to the detected one."""
     locations = episode.channel_locations
     distance = ((locations[:, None] - locations[None]) ** 2).sum(axis=2)
@@ -125,7 +125,7 @@ def neighbourhoods(episode: Episode, count: int = 20) -> tuple[np.ndarray, np.nd
 @dataclass(frozen=True)
 class Scores:
     """Scores of one feature set on one episode: ARI of a Gaussian mixture with the true number of units on the features
-    and on their first principal components, ARI of HDBSCAN without that number, and the share of the 10
+    and on their first principal components, ARI of HDBSCAN without that number, and the share of the 11
     nearest neighbours that are of the spike's own unit."""
 
     ari: float
@@ -147,7 +147,7 @@ def score(features: np.ndarray, labels: np.ndarray, seed: int = 0, hdbscan: bool
     full = principal  # of few dimensions nothing is gained by taking fewer, of hundreds a mixture has no estimate
     if 2 * PRINCIPAL < scaled.shape[1] <= 40:
         full = adjusted_rand_score(labels, _mixture(scaled, count, seed))
-    near = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(reduced).kneighbors(return_distance=False)
+    near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(reduced).kneighbors(return_distance=False)
     purity = float((labels[near] == labels[:, None]).mean())
     density = float("nan")
     if hdbscan:

@@ -73,7 +73,7 @@ class EncoderConfig:
     sampling_frequency: float = 30_000.0
     samples: int = 64
     nbefore: int = 22
-    channels: int = 12
+    channels: int = 20
     width: int = 96
     layers: int = 4
     heads: int = 4
@@ -190,13 +190,14 @@ class Footprints(nn.Module):
 
     Such a product of feature and position is the best that can be done with a known shape in noise, and what attention,
     whose weights are positive and sum to one, and a token that adds the two approach only through many layers. It
-    starts at zero, so that what else the network does is found first. It is a sum, not a mean: where a channel is
-    missing, the part of the others stays as it is.
+    starts at zero, so that what else the network does is found first. It is a sum, not a mean, in parts of
+    ``USUAL_CHANNELS``: where a channel is missing, or more are looked at, the part of the others stays as it is.
     """
 
-    def __init__(self, features: int, outputs: int, channels: int, scale_um: float) -> None:
+    USUAL_CHANNELS = 12
+
+    def __init__(self, features: int, outputs: int, scale_um: float) -> None:
         super().__init__()
-        self.channels = channels
         self.weight = PositionEmbedding(features, scale_um)
         self.out = nn.Linear(features, outputs, bias=False)
         nn.init.zeros_(self.out.weight)
@@ -206,7 +207,7 @@ class Footprints(nn.Module):
         weighted = features * self.weight(positions)
         if mask is not None:
             weighted = weighted * mask[..., None]
-        return self.out(weighted.sum(dim=1) / self.channels)
+        return self.out(weighted.sum(dim=1) / self.USUAL_CHANNELS)
 
 
 class SpikeEncoder(nn.Module):
@@ -231,8 +232,8 @@ class SpikeEncoder(nn.Module):
             nn.init.zeros_(self.modulate.layers[-1].weight)
             nn.init.zeros_(self.modulate.layers[-1].bias)
             self.linear = nn.Linear(config.samples, width, bias=False)
-            self.enter = Footprints(width, width, config.channels, scale_um)
-            self.gather = Footprints(width, config.dimensions, config.channels, scale_um)
+            self.enter = Footprints(width, width, scale_um)
+            self.gather = Footprints(width, config.dimensions, scale_um)
         token = torch.empty(1, 1, width)
         # see PositionEmbedding
         self.spike_token = nn.Parameter(token if token.is_meta else nn.init.normal_(token, std=0.02))

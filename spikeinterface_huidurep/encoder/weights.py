@@ -6,10 +6,11 @@ A safetensors file holds tensors and strings, so reading one runs no code, where
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -182,7 +183,7 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def load_encoder(name_or_path: str | Path = "default", device: str = "auto") -> Encoder:
+def load_encoder(name_or_path: str | Path = "default", device: str = "auto", channels: int | None = None) -> Encoder:
     """Load a trained encoder.
 
     Parameters
@@ -191,6 +192,10 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto") -> 
         A name of weights that came with the package (``"default"``), or a ``.safetensors`` file.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    channels : int, optional
+        At how many channels of a spike, the nearest, it looks at most; by default at as many as it was trained with.
+        More of them tell neurons apart better, take longer, and hold more of other neurons' spikes: the sorter looks
+        at 12.
 
     Returns
     -------
@@ -200,7 +205,14 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto") -> 
     Raises
     ------
     FileNotFoundError, ValueError
-        No such weights, or a file that is not an encoder of this format. No code of the file is ever run.
+        No such weights, a file that is not an encoder of this format, or ``channels`` that are no positive number. No
+        code of the file is ever run.
     """
+    if channels is not None and (not isinstance(channels, (int, np.integer)) or channels < 1):
+        raise ValueError(f"channels must be a whole number of 1 or more, not {channels!r}")
     network, facts, beside_place = read_network(find_weights(name_or_path))
+    if channels is not None:
+        if network.config.architecture != "channels":
+            raise ValueError("a network whose tokens are samples looks at as many channels as it was trained with")
+        network.config = replace(network.config, channels=int(channels))
     return Encoder(network, choose_device(device), facts, beside_place=beside_place)
