@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
     )
     recording.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations")
-    recording.add_argument("--weights", default="default", help="the encoder to adapt (default: %(default)s)")
+    recording.add_argument("--weights", default="sorter", help="the encoder to adapt (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

@@ -20,7 +20,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     Parameters
     ----------
-    model : str, default: "default"
+    model : str, default: "sorter"
         Name or file of the encoder, see `spikeinterface_huidurep.load_encoder`.
     device : str, default: "auto"
         "cpu", "cuda" or "auto".
@@ -43,18 +43,18 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     _OUTPUTS = ("embedding", "location", "amplitude")
 
-    def _set_params(self, model: str = "default", device: str = "auto") -> dict[str, Any]:
+    def _set_params(self, model: str = "sorter", device: str = "auto") -> dict[str, Any]:
         return dict(model=str(model), device=str(device))
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
         from ..encoder import load_encoder
-        from ..stages.embedding import LOOKED_AT, embed_peaks
+        from ..stages.embedding import embed_peaks
 
         analyzer = self.sorting_analyzer
         traces = traces_in_noise_units(analyzer.recording)
         spikes = analyzer.get_extension("random_spikes").get_random_spikes()
         peaks = _as_peaks(spikes, _channels_in(traces, analyzer), self._upside_down())
-        encoder = load_encoder(self.params["model"], self.params["device"], channels=LOOKED_AT)
+        encoder = load_encoder(self.params["model"], self.params["device"])
         features = embed_peaks(traces, peaks, encoder, job_kwargs=job_kwargs)
         for name, values in zip(self._OUTPUTS, features, strict=True):
             self.data[name] = values

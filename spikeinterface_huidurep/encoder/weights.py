@@ -189,13 +189,13 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto", cha
     Parameters
     ----------
     name_or_path : str or Path
-        A name of weights that came with the package (``"default"``), or a ``.safetensors`` file.
+        A name of weights that came with the package, or a ``.safetensors`` file. ``"default"`` tells the spikes of
+        neighbouring neurons apart best, looking at up to 20 channels; ``"sorter"``, on up to 12, is what sorts use.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     channels : int, optional
         At how many channels of a spike, the nearest, it looks at most; by default at as many as it was trained with.
-        More of them tell neurons apart better, take longer, and hold more of other neurons' spikes: the sorter looks
-        at 12.
+        More of them tell neurons apart better, take longer, and hold more of other neurons' spikes.
 
     Returns
     -------

@@ -10,10 +10,6 @@ from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_n
 
 from ..encoder.threads import one_torch_thread
 
-# Farther channels tell single spikes apart better, but where many neurons fire they hold more of others' spikes: with
-# 20 in place of 12 a sort of two columns finds a neuron less of 45 (docs/encoder.md).
-LOOKED_AT = 12
-
 
 class SpikeFeatures(NamedTuple):
     """What the encoder says of each peak (see `embed_peaks`)."""
