@@ -63,7 +63,7 @@ def test_command_line_adapts_to_a_recording(tetrode_recording, tmp_path, capsys)
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "ARI on the recording's" in said
-    assert ("keep using 'sorter'" in said) != (tmp_path / "adapted.safetensors").is_file()
+    assert ("keep using 'default'" in said) != (tmp_path / "adapted.safetensors").is_file()
     assert main(["train", "--output", str(tmp_path)]) == 2
 
 

@@ -188,7 +188,7 @@ def test_noise_is_correlated_between_neighbours_and_of_unit_size():
 
 def test_noise_pool_has_unit_deviation_and_the_band():
     pool = NoisePool(BandPass(), EncoderConfig(), torch.Generator().manual_seed(0), traces=6)
-    trace = pool.pieces[1, ::64].reshape(-1)
+    trace = pool.traces[1]
     assert trace.abs().median().item() / 0.6745 == pytest.approx(1.0, abs=0.05)
     power = torch.fft.rfft(trace).abs().square()
     frequency = torch.fft.rfftfreq(len(trace), 1 / 30_000)
@@ -277,11 +277,15 @@ def test_left_out_cell_models_are_left_out(libraries):
 # -- training -----------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(libraries, tmp_path):
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_a_resumed_run_is_the_uninterrupted_one(libraries, tmp_path, device):
     config = settings()
 
     def trainer(folder):
-        return Trainer(config, build_sampler(config, libraries), tmp_path / folder)
+        return Trainer(config, build_sampler(config, libraries, device), tmp_path / folder, device)
 
     whole = trainer("whole")
     whole.run(log_every=4, progress=False)
@@ -297,6 +301,32 @@ def test_a_resumed_run_is_the_uninterrupted_one(libraries, tmp_path):
         assert torch.equal(value, second.network.state_dict()[key]), key
     assert (tmp_path / "whole" / "losses.png").is_file()
     assert len((tmp_path / "whole" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_a_checkpoint_of_before_views_were_made_on_the_device_is_resumed(libraries, tmp_path):
+    config = settings()
+    run = Trainer(config, build_sampler(config, libraries), tmp_path)
+    run.train_step()
+    run.save_checkpoint()
+    content = read_checkpoint(run.checkpoint_path)
+    (content["generator"],) = content["generator"]  # it was one state, of the CPU
+    torch.save(content, run.checkpoint_path)
+    again = Trainer(config, build_sampler(config, libraries), tmp_path)
+    again.resume()
+    assert again.train_step() == run.train_step()
+
+
+@NEEDS_GPU
+def test_views_made_on_a_gpu_are_like_those_of_the_cpu(libraries):
+    config = settings(batch_size=256)
+    means = []
+    for device in ("cpu", "cuda"):
+        sampler = build_sampler(config, libraries, device)
+        drawn = [view for _ in range(60) for view in sampler.draw(256)[:2]]
+        assert all(view.waveforms.device.type == device for view in drawn)
+        numbers = [(v.waveforms.std(), v.clean.std(), v.offset.norm(dim=1).mean(), v.delay.abs().mean()) for v in drawn]
+        means.append(torch.tensor(numbers).mean(dim=0))
+    torch.testing.assert_close(*means, rtol=0.25, atol=0.0)  # seeds differ by a tenth
 
 
 def test_training_learns(libraries, tmp_path):
@@ -324,6 +354,25 @@ def test_windows_are_centred_where_the_network_sees_the_spike(libraries, tmp_pat
     mixed = run.located(view, tokens, stay)
     torch.testing.assert_close(mixed.offset[~stay], after.offset[~stay])
     assert (mixed.positions[stay].norm(dim=2).amin(dim=1) < 1e-4).all()
+
+
+def test_training_begins_with_the_network_of_another_run(libraries, tmp_path, capsys):
+    """Encoder and heads as they were, at the first step of a new schedule."""
+    config = settings()
+    other = Trainer(config, build_sampler(config, libraries), tmp_path / "other")
+    other.train_step()
+    other.save_checkpoint()
+    command = ["train", "--libraries", str(libraries), "--output", str(tmp_path / "run"), "--no-progress"]
+    command += ["--from-weights", str(other.checkpoint_path), "--steps", "0", "--set", 'libraries={"still": 1}']
+    command += [f"encoder.{name}={value}" for name, value in SMALL.items()]
+    assert main(command) == 0
+    begun = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert begun["step"] == 0 and not begun["optimizer"]["state"]
+    for key, value in other.network.state_dict().items():
+        assert torch.equal(value, begun["network"][key]), key
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    assert main([*command, "encoder.feed_forward=24"]) == 2
+    assert "of another network" in capsys.readouterr().err
 
 
 def test_training_goes_on_from_weights_without_footprints(libraries, tmp_path, capsys):

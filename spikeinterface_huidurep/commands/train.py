@@ -31,7 +31,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--from-checkpoint", type=Path, help="begin with the weights and state of another run")
     parser.add_argument(
-        "--from-weights", metavar="WEIGHTS", help="begin with a trained encoder, 'default' or a .safetensors file"
+        "--from-weights",
+        metavar="WEIGHTS",
+        help="begin with a trained encoder, 'default' or a .safetensors file, or with the network in another run's "
+        "checkpoint.pt",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -44,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
     )
     recording.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations")
-    recording.add_argument("--weights", default="sorter", help="the encoder to adapt (default: %(default)s)")
+    recording.add_argument("--weights", default="default", help="the encoder to adapt (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -64,15 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = _configuration(arguments)
-    trainer = Trainer(
-        config, build_sampler(config, arguments.libraries), arguments.output, str(choose_device(arguments.device))
-    )
+    device = str(choose_device(arguments.device))
+    trainer = Trainer(config, build_sampler(config, arguments.libraries, device), arguments.output, device)
     if trainer.checkpoint_path.is_file():
         trainer.resume()
     elif arguments.from_checkpoint is not None:
         trainer.resume(arguments.from_checkpoint)
     elif arguments.from_weights is not None:
-        trainer.begin_with(read_network(find_weights(arguments.from_weights))[0])
+        if Path(arguments.from_weights).suffix == ".pt":
+            trainer.begin_with_network(arguments.from_weights)
+        else:
+            trainer.begin_with(read_network(find_weights(arguments.from_weights))[0])
     trainer.run(
         checkpoint_every=arguments.checkpoint_every, progress=not arguments.no_progress, minutes=arguments.minutes
     )

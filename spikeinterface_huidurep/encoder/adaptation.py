@@ -293,7 +293,7 @@ def _fine_tune(
             source.weight *= (1 - config.own_share) / (config.own_share * total)
         sources += simulated
     with tempfile.TemporaryDirectory() as folder:
-        sampler = ViewSampler(sources, encoder.config, training.views, generator)
+        sampler = ViewSampler(sources, encoder.config, training.views, generator, encoder.device)
         trainer = Trainer(training, sampler, folder, str(encoder.device))
         trainer.begin_with(encoder.network)
         trainer.network.encoder.requires_grad_(False)

@@ -2,8 +2,9 @@
 
 A training pair is two views of one spike of a simulated neuron. Every function here makes one change
 that the representation must not see, and says why. They work on batches on one probe, take a
-``torch.Generator`` and touch no global random state. Shapes: n spikes, k tokens (the channels nearest to the spike),
-W template samples (the network's window with ``MARGIN`` samples on both sides), T network samples.
+``torch.Generator``, on whose device they work, and touch no global random state. Shapes: n spikes, k tokens (the
+channels nearest to the spike), W template samples (the network's window with ``MARGIN`` samples on both sides), T
+network samples.
 """
 
 from __future__ import annotations
@@ -23,7 +24,22 @@ _MISSED_TROUGH = 6
 
 def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
     """Uniform random numbers between ``low`` and ``high``."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+
+
+def normal(*shape: int, generator: torch.Generator) -> Tensor:
+    """Standard normal random numbers."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def whole(low: int, high: int, *shape: int, generator: torch.Generator) -> Tensor:
+    """Whole random numbers from ``low`` to below ``high``, int64."""
+    return torch.randint(low, high, shape, generator=generator, device=generator.device)
+
+
+def some(probability: float | Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """True with the given probability for each of ``n``, (n,) bool."""
+    return torch.rand(n, generator=generator, device=generator.device) < probability
 
 
 def chance(probability: float, generator: torch.Generator) -> bool:
@@ -117,10 +133,10 @@ def choose_snr(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor
 def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
     """Amplitude of each spike relative to its unit's, (n,): a few per cent of jitter, and bursts down to a half,
     because a bursting neuron's later spikes shrink and must stay in its cluster."""
-    factor = 1.0 + config.amplitude_jitter * torch.randn(n, generator=generator)
-    bursting = torch.rand(n, generator=generator) < config.burst
+    factor = 1.0 + config.amplitude_jitter * normal(n, generator=generator)
+    bursting = some(config.burst, n, generator)
     shrunk = uniform(0.5, 1.0, n, generator=generator)
-    return factor.clamp(0.6, 1.4) * torch.where(bursting, shrunk, torch.ones(n))
+    return factor.clamp(0.6, 1.4) * torch.where(bursting, shrunk, 1.0)
 
 
 def _footprint_weight(size: Tensor, allowed: Tensor) -> Tensor:
@@ -192,9 +208,9 @@ def choose_shift(snr: Tensor, config: ViewConfig, generator: torch.Generator) ->
     """
     n = len(snr)
     if config.shift <= 0:
-        return torch.zeros(n, dtype=torch.int64)
-    samples = (torch.randn(n, generator=generator) * (0.4 * config.shift)).clamp(-config.shift, config.shift)
-    missed = torch.rand(n, generator=generator) < (0.8 / snr).clamp(max=0.4)
+        return torch.zeros(n, dtype=torch.int64, device=snr.device)
+    samples = (normal(n, generator=generator) * (0.4 * config.shift)).clamp(-config.shift, config.shift)
+    missed = some((0.8 / snr).clamp(max=0.4), n, generator)
     anywhere = uniform(-_MISSED_TROUGH, _MISSED_TROUGH, n, generator=generator)
     samples = torch.where(missed, anywhere, samples)
     fine = uniform(-0.5, 0.5, n, generator=generator)
@@ -209,15 +225,15 @@ def apply_shift(templates: Tensor, steps: Tensor, matrices: Tensor) -> Tensor:
 def collision_delay(n: int, samples: int, generator: torch.Generator) -> Tensor:
     """Delay of the second spike in samples, (n,), 8 to half a window either way: closer ones the detector merges
     into one peak of the larger spike, farther ones leave only a tail in the window."""
-    delay = torch.randint(8, samples * 2 // 3, (n,), generator=generator)
-    return delay * (2 * torch.randint(0, 2, (n,), generator=generator) - 1)
+    delay = whole(8, samples * 2 // 3, n, generator=generator)
+    return delay * (2 * whole(0, 2, n, generator=generator) - 1)
 
 
 def delay_templates(templates: Tensor, delay: Tensor) -> Tensor:
     """Move templates (n, k, W) by ``delay`` (n,) samples, zeros coming in, cut to the window, (n, k, T)."""
     n, k, total = templates.shape
     samples = total - 2 * MARGIN
-    source = torch.arange(samples)[None] + MARGIN - delay[:, None]
+    source = torch.arange(samples, device=delay.device)[None] + MARGIN - delay[:, None]
     inside = (source >= 0) & (source < total)
     moved = templates.gather(2, source.clamp(0, total - 1)[:, None].expand(n, k, samples))
     return moved * inside[:, None]
@@ -230,12 +246,12 @@ def noise_covariance(positions: Tensor, generator: torch.Generator, largest_shar
     exponentially with distance and a white rest; both the share and the decay differ between probes and so between
     batches. ``positions`` (n, k, 2) um.
     """
-    decay = float(uniform(math.log(12.0), math.log(90.0), generator=generator).exp())
-    share = float(uniform(0.2, largest_share, generator=generator))
+    decay = uniform(math.log(12.0), math.log(90.0), generator=generator).exp()
+    share = uniform(0.2, largest_share, generator=generator)
     return exponential_covariance(positions, decay, share)
 
 
-def exponential_covariance(positions: Tensor, decay_um: float, share: float) -> Tensor:
+def exponential_covariance(positions: Tensor, decay_um: float | Tensor, share: float | Tensor) -> Tensor:
     """Covariance (n, k, k) of noise of which ``share`` is shared at no distance, falling over ``decay_um``."""
     covariance = share * torch.exp(-torch.cdist(positions, positions) / decay_um)
     covariance.diagonal(dim1=1, dim2=2).fill_(1.0 + 1e-4)
@@ -297,8 +313,8 @@ def hide_side(location: Tensor, locations: Tensor, share: float, generator: torc
     generator : torch.Generator
     """
     n = len(location)
-    hidden = torch.rand(n, generator=generator) < share
-    side = 2.0 * torch.randint(0, 2, (n,), generator=generator) - 1
+    hidden = some(share, n, generator)
+    side = 2.0 * whole(0, 2, n, generator=generator) - 1
     line = uniform(-20.0, 60.0, n, generator=generator)
     beyond = side[:, None] * (locations[None, :, 1] - location[:, 1:]) > line[:, None]
     return ~(hidden[:, None] & beyond)
@@ -312,9 +328,9 @@ def break_channels(allowed: Tensor, generator: torch.Generator) -> Tensor:
 
 def drop_tokens(n: int, k: int, generator: torch.Generator) -> Tensor:
     """Mask (n, k) with a tenth of the tokens missing, independent in the two views; never all of a spike's."""
-    mask = torch.rand(n, k, generator=generator) >= 0.1
-    mask[torch.arange(n), torch.randint(k, (n,), generator=generator)] = True
-    return mask
+    mask = uniform(0.0, 1.0, n, k, generator=generator) >= 0.1
+    kept = whole(0, k, n, generator=generator)
+    return mask.index_put((torch.arange(n, device=mask.device), kept), torch.ones_like(mask[:, 0]))
 
 
 def random_sites(generator: torch.Generator) -> Tensor:

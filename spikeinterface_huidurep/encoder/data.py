@@ -7,9 +7,11 @@ are in ``augmentation``).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +30,18 @@ _MIN_STEP_AMPLITUDE = 0.3
 _NEAR_THE_END_UM = 40.0
 _SHANK_UM = 200.0
 _FURTHEST_BEYOND_UM = 60.0
+
+
+_Holder = TypeVar("_Holder")
+
+
+def _moved(holder: _Holder, device: torch.device) -> _Holder:
+    """A copy of an object whose tensors are on a device."""
+    other = copy.copy(holder)
+    for name, value in vars(holder).items():
+        if isinstance(value, Tensor):
+            setattr(other, name, value.to(device))
+    return other
 
 
 @dataclass
@@ -220,6 +234,10 @@ class TemplateBank:
     def __len__(self) -> int:
         return len(self.templates)
 
+    def to(self, device: torch.device) -> TemplateBank:
+        """The bank on another device."""
+        return _moved(self, device)
+
     @property
     def steps(self) -> int:
         """Number of displacements, 1 for still units."""
@@ -250,8 +268,9 @@ class TemplateBank:
         weight = torch.softmax(-0.5 * (distance / (0.45 * pitch)) ** 2, dim=1)
         templates = weight @ self.templates[units, self.steps // 2].float()
         statistics = footprint_statistics(templates, self.nominal)
-        rows = torch.arange(len(units))[:, None]
-        return Footprints(sites, *statistics, torch.zeros(len(units), 2), lambda channels: templates[rows, channels])
+        rows = torch.arange(len(units), device=sites.device)[:, None]
+        nowhere = torch.zeros(len(units), 2, device=sites.device)
+        return Footprints(sites, *statistics, nowhere, lambda channels: templates[rows, channels])
 
 
 class NoisePool:
@@ -285,7 +304,12 @@ class NoisePool:
             hash_rows = torch.arange(traces) % 3 == 0
             noise[hash_rows] += self._far_spikes(int(hash_rows.sum()), length, rate, gain, generator)
         deviation = noise.abs().median(dim=1, keepdim=True).values / 0.6745
-        self.pieces = (noise / deviation).unfold(1, samples or config.samples, 1)
+        self.traces = noise / deviation
+        self.samples = samples or config.samples
+
+    def to(self, device: torch.device) -> NoisePool:
+        """The pool on another device."""
+        return _moved(self, device)
 
     @staticmethod
     def _far_spikes(rows: int, length: int, rate: float, gain: Tensor, generator: torch.Generator) -> Tensor:
@@ -299,9 +323,10 @@ class NoisePool:
 
     def draw(self, n: int, k: int, generator: torch.Generator) -> Tensor:
         """Independent channels, (n, k, samples); a spike's channels come from traces of any colour."""
-        trace = torch.randint(self.pieces.shape[0], (n, k), generator=generator)
-        offset = torch.randint(self.pieces.shape[1], (n, k), generator=generator)
-        return self.pieces[trace, offset]
+        pieces = self.traces.unfold(1, self.samples, 1)
+        trace = views.whole(0, pieces.shape[0], n, k, generator=generator)
+        offset = views.whole(0, pieces.shape[1], n, k, generator=generator)
+        return pieces[trace, offset]
 
 
 @dataclass

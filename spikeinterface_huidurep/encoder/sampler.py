@@ -1,4 +1,7 @@
-"""Draws training batches: pairs of views of the same spikes."""
+"""Draws training batches: pairs of views of the same spikes.
+
+What a batch is of (probe, units, amplitudes) is drawn on the CPU, the views of it on the device of the training.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,10 @@ class Source:
     noise: NoisePool
     weight: float = 1.0
 
+    def to(self, device: torch.device) -> Source:
+        """The source on another device."""
+        return replace(self, bank=self.bank.to(device), noise=self.noise.to(device))
+
     @property
     def dense_grid(self) -> bool:
         """Whether random probes can be interpolated from it: a grid of at most 20 um, wider than 80 um."""
@@ -55,6 +62,11 @@ class _Scene:
     drop: bool
     drift_steps: float
 
+    def to(self, device: torch.device) -> _Scene:
+        """The scene on another device."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
 
 class ViewSampler:
     """Endless view pairs from several template banks.
@@ -65,20 +77,47 @@ class ViewSampler:
     config : EncoderConfig
     view_config : ViewConfig
     generator : torch.Generator
-        All randomness comes from it; its state makes a run exactly resumable.
+        Of the CPU. All randomness comes from it; its state (:attr:`state`) makes a run exactly resumable.
+    device : str or torch.device
+        Where views are made. Another device than the CPU draws other random numbers.
     """
 
     def __init__(
-        self, sources: Sequence[Source], config: EncoderConfig, view_config: ViewConfig, generator: torch.Generator
+        self,
+        sources: Sequence[Source],
+        config: EncoderConfig,
+        view_config: ViewConfig,
+        generator: torch.Generator,
+        device: str | torch.device = "cpu",
     ) -> None:
         if not sources:
             raise ValueError("no template library to train on")
-        self.sources = list(sources)
-        self.config, self.views, self.generator = config, view_config, generator
+        self.device = torch.device(device)
+        self.sources = [source.to(self.device) for source in sources]
+        self.config, self.views = config, view_config
+        self.generator = self.device_generator = generator
+        if self.device.type != "cpu":
+            self.device_generator = torch.Generator(self.device).manual_seed(self._pick(0, 2**31))
         self.weights = torch.tensor([source.weight for source in sources])
         stretch = torch.linspace(-1, 1, _STRETCH_LEVELS) * view_config.stretch
-        self.matrices = [views.shift_matrices(config.samples, float(1 + value)) for value in stretch]
-        self.dense = [source.dense_grid for source in self.sources]
+        self.matrices = [views.shift_matrices(config.samples, float(1 + value)).to(self.device) for value in stretch]
+        self.locations = [source.bank.locations.cpu() for source in sources]
+        self.dense = [source.dense_grid for source in sources]
+
+    @property
+    def state(self) -> list[Tensor]:
+        """The states of the generators, of the CPU and then of another device."""
+        generators = [self.generator] if self.device.type == "cpu" else [self.generator, self.device_generator]
+        return [generator.get_state() for generator in generators]
+
+    @state.setter
+    def state(self, states: Sequence[Tensor]) -> None:
+        self.generator.set_state(states[0])
+        if self.device.type != "cpu":
+            if len(states) > 1:
+                self.device_generator.set_state(states[1])
+            else:  # of a run on the CPU
+                self.device_generator.manual_seed(self._pick(0, 2**31))
 
     def draw(self, batch_size: int) -> tuple[View, View, Tensor, int]:
         """Two views of the same ``batch_size`` spikes, their units (batch_size,), and how many channels are tokens.
@@ -91,15 +130,16 @@ class ViewSampler:
 
     def of(self, sources: Sequence[Source], **changes: Any) -> ViewSampler:
         """A sampler of some sources, with the given settings of views changed and a generator of its own."""
-        return ViewSampler(sources, self.config, replace(self.views, **changes), torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        return ViewSampler(sources, self.config, replace(self.views, **changes), generator, self.device)
 
     def choose_stay(self, n: int) -> Tensor:
         """Which windows stay on the detected channel, (n,) bool."""
-        return torch.rand(n, generator=self.generator) < (self.views.recentre if self.views.locate else 1.0)
+        return views.some(self.views.recentre if self.views.locate else 1.0, n, self.device_generator)
 
     def choose_jitter(self, n: int) -> Tensor:
         """What is added to the estimated locations, (n, 2) um."""
-        return self.views.location_jitter_um * torch.randn(n, 2, generator=self.generator)
+        return self.views.location_jitter_um * views.normal(n, 2, generator=self.device_generator)
 
     def _pick(self, low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=self.generator))
@@ -111,13 +151,13 @@ class ViewSampler:
         bank = source.bank
         rounds = -(-batch_size // len(bank))
         units = torch.cat([torch.randperm(len(bank), generator=g) for _ in range(rounds)])[:batch_size]
-        step = torch.randint(bank.steps, (len(units),), generator=g)
+        step = views.whole(0, bank.steps, len(units), generator=g)
         sites = None
         if self.dense[index] and views.chance(config.random_probe, g):
             sites = views.random_sites(g)
-            inside = bank.locations.abs().amax(dim=0) + _GRID_MARGIN_UM
+            inside = self.locations[index].abs().amax(dim=0) + _GRID_MARGIN_UM
             sites = sites[(sites.abs() <= inside).all(dim=1)]
-        locations = bank.locations if sites is None else sites
+        locations = self.locations[index] if sites is None else sites
         allowed = torch.ones(len(locations), dtype=torch.bool)
         if sites is None and len(allowed) >= 32 and views.chance(config.thin, g):
             allowed = views.thin_channels(locations, g)
@@ -143,18 +183,18 @@ class ViewSampler:
             sites,
             self.matrices[self._pick(0, len(self.matrices))],
             views.symmetry_matrix(g) if config.symmetry else torch.eye(2),
-            (config.gain * torch.randn(len(locations), generator=g)).exp(),
+            (config.gain * views.normal(len(locations), generator=g)).exp(),
             tokens,
             views.chance(0.5 * config.missing, g),
             spread,
-        )
+        ).to(self.device)
 
     def _displaced(self, scene: _Scene) -> tuple[Footprints, Tensor]:
         """The scene's units at this view's displacement, and the factor to noise units, (n,)."""
-        g, bank = self.generator, scene.source.bank
+        g, bank = self.device_generator, scene.source.bank
         n = len(scene.units)
         if scene.sites is not None:
-            offset = self.views.drift_um * 0.5 * torch.randn(2, generator=g)
+            offset = self.views.drift_um * 0.5 * views.normal(2, generator=g)
             prints = bank.interpolated(scene.units, scene.sites + offset)
             prints.locations = scene.sites
             amplitude = (prints.trough * scene.allowed).amax(dim=1)
@@ -162,14 +202,14 @@ class ViewSampler:
         reference = (bank.trough[scene.units, scene.step] * scene.allowed).amax(dim=1).clamp(min=0.05)
         step = scene.step
         if bank.steps > 1 and self.views.drift_um > 0:
-            move = (scene.drift_steps * torch.randn(n, generator=g)).round().long()
+            move = (scene.drift_steps * views.normal(n, generator=g)).round().long()
             moved = (step + move).clamp(0, bank.steps - 1)
             seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= _FAINTEST * reference
             step = torch.where(seen, moved, step)
         return bank.footprints(scene.units, step), scene.snr / reference
 
     def _view(self, scene: _Scene) -> View:
-        g, config = self.generator, self.views
+        g, config = self.device_generator, self.views
         prints, factor = self._displaced(scene)
         n = len(factor)
         location = views.estimated_location(prints.ptp, prints.locations, scene.whole) + prints.unseen
@@ -202,7 +242,7 @@ class ViewSampler:
         """The channels that exist for each spike of this view, (n, channels) or (channels,) bool."""
         if self.views.hide <= 0 or scene.sites is not None or not scene.source.bank.shank:
             return scene.allowed
-        left = scene.allowed & views.hide_side(location, prints.locations, self.views.hide, self.generator)
+        left = scene.allowed & views.hide_side(location, prints.locations, self.views.hide, self.device_generator)
         before = (prints.trough * scene.allowed).amax(dim=1)
         # enough channels, and a spike that a detector would find
         sound = (left.sum(dim=1) >= count) & ((prints.trough * left).amax(dim=1) >= _FAINTEST * before)
@@ -213,12 +253,12 @@ class ViewSampler:
 
         Only the spikes that collide are computed. Amplitudes reach the unit's own and, now and then, twice it.
         """
-        g, bank = self.generator, scene.source.bank
-        out = torch.zeros(n, channels.shape[1], self.config.samples)
-        hit = torch.nonzero(torch.rand(n, generator=g) < self.views.collision)[:, 0]
+        g, bank = self.device_generator, scene.source.bank
+        out = torch.zeros(n, channels.shape[1], self.config.samples, device=self.device)
+        hit = torch.nonzero(views.some(self.views.collision, n, g))[:, 0]
         if len(hit) == 0:
             return out
-        choice = torch.randint(bank.neighbours.shape[1], (len(hit),), generator=g)
+        choice = views.whole(0, bank.neighbours.shape[1], len(hit), generator=g)
         other = bank.neighbours[scene.units[hit], choice]
         if scene.sites is None:
             prints = bank.footprints(other, scene.step[hit])
@@ -226,7 +266,7 @@ class ViewSampler:
             prints = bank.interpolated(other, scene.sites)
         strongest = (prints.trough * scene.allowed).amax(dim=1).clamp(min=0.05)
         relative = views.uniform(0.1, 1.0, len(hit), generator=g)
-        relative = torch.where(torch.rand(len(hit), generator=g) < 0.15, 2 * relative, relative)
+        relative = torch.where(views.some(0.15, len(hit), g), 2 * relative, relative)
         amplitude = (scene.snr[hit] * relative / strongest)[:, None, None]
         delay = views.collision_delay(len(hit), self.config.samples, g)
         out[hit] = views.delay_templates(prints.gather(channels[hit]), delay) * amplitude

@@ -31,12 +31,17 @@ _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
-_AXES_SPIKES = 4096  # of which the axes of the exported vectors are measured
+# of so many spikes the axes of the exported vectors are measured, a few from each of many probes and sets of views
+_AXES_SPIKES, _AXES_BATCH = 4096, 64
+_OTHER_NETWORK = "the weights to begin with are of another network: give its settings with encoder.NAME"
 CHECKPOINT_VERSION = 1
 
 
-def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
-    """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning."""
+def build_sampler(config: TrainingConfig, folder: str | Path, device: str | torch.device = "cpu") -> ViewSampler:
+    """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning.
+
+    Views are made on the device: on a GPU they take about as long as a step of the training does there.
+    """
     folder = Path(folder)
     generator = torch.Generator().manual_seed(config.seed)
     default = BandPass()
@@ -60,7 +65,7 @@ def build_sampler(config: TrainingConfig, folder: str | Path) -> ViewSampler:
         for number, locations in enumerate(probes.values()):
             bank = generated_bank(locations.numpy(), config.encoder, config.seed + number, config.generated_units)
             sources.append(Source(bank, noise[default], config.generated / len(probes)))
-    return ViewSampler(sources, config.encoder, config.views, generator)
+    return ViewSampler(sources, config.encoder, config.views, generator, device)
 
 
 class Trainer:
@@ -96,9 +101,19 @@ class Trainer:
         weights = encoder.state_dict()
         known = {key: value.shape for key, value in self.network.encoder.state_dict().items()}
         if not all(known.get(key) == value.shape for key, value in weights.items()):
-            raise ValueError("the weights to begin with are of another network: give its settings with encoder.NAME")
+            raise ValueError(_OTHER_NETWORK)
         for network in (self.network.encoder, self.network.momentum_encoder):
             network.load_state_dict(weights, strict=False)
+
+    def begin_with_network(self, path: str | Path) -> None:
+        """Take the network of another run's checkpoint, encoder and heads, but neither its optimiser nor its step.
+
+        Raises a ValueError where it does not fit.
+        """
+        weights, mine = read_checkpoint(path)["network"], self.network.state_dict()
+        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in mine.items()}:
+            raise ValueError(_OTHER_NETWORK)
+        self.network.load_state_dict(weights)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; biases, norms and the class token do not."""
@@ -258,7 +273,7 @@ class Trainer:
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.sampler.generator.get_state(),
+            "generator": self.sampler.state,
         }
         partial = self.checkpoint_path.with_suffix(".partial")
         torch.save(content, partial)
@@ -274,13 +289,13 @@ class Trainer:
         from .weights import save_encoder
 
         encoder = copy.deepcopy(self.network.momentum_encoder).eval()
-        state = self.sampler.generator.get_state()
+        state = self.sampler.state
         vectors, _ = self.representations(encoder)
         mean, axes = principal_axes(vectors)
         encoder.turn(mean, axes)
         left_out = self._moved_at_ends(encoder)
         beside_place = None if left_out is None else axes_without((vectors - mean) @ axes, left_out)
-        self.sampler.generator.set_state(state)  # the training's own draws stay as they would be
+        self.sampler.state = state  # the training's own draws stay as they would be
         made = {
             "steps": self.step,
             "seconds": round(self.seconds),
@@ -293,8 +308,8 @@ class Trainer:
     def representations(self, encoder: SpikeEncoder, sampler: ViewSampler | None = None) -> tuple[Tensor, Tensor]:
         """An encoder's vectors (n, dimensions) of both views of some thousand spikes, as the second pass sees them."""
         pairs: list[tuple[Tensor, ...]] = []
-        for _ in range(-(-_AXES_SPIKES // self.config.batch_size)):
-            *views, units, tokens = (sampler or self.sampler).draw(self.config.batch_size)
+        for _ in range(_AXES_SPIKES // _AXES_BATCH):
+            *views, units, tokens = (sampler or self.sampler).draw(_AXES_BATCH)
             stay = torch.zeros_like(units, dtype=torch.bool)
             seen = [self.located(view.to(self.device), tokens, stay) for view in views]
             pairs.append(tuple(encoder.embed(one.waveforms, one.positions, one.mask).float() for one in seen))
@@ -314,7 +329,8 @@ class Trainer:
         content = read_checkpoint(path or self.checkpoint_path)
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.sampler.generator.set_state(content["generator"])
+        state = content["generator"]
+        self.sampler.state = [state] if isinstance(state, Tensor) else state
         self.step, self.seconds = content["step"], content["seconds"]
         self._trim_log()
         logger.info("resumed at step %d", self.step)
