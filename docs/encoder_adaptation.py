@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     logging.basicConfig(level=logging.INFO)
-    encoder = load_encoder("sorter", "cpu")
+    encoder = load_encoder("default", "cpu")
     print("| units | seed | before | always | as kept |\n|---|---|---|---|---|", flush=True)
     for name, draw in {"like the training data": simulated_units, "unlike it": generated_units}.items():
         for seed in range(arguments.seeds):

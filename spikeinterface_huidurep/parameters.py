@@ -25,7 +25,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "detect_threshold": (5.0, "Threshold of the peak detection, in units of the noise of its matched filters."),
     "exclude_sweep_ms": (0.4, "Of peaks within this time and detection_radius_um only the largest is kept, in ms."),
     "detection_radius_um": (60.0, "Distance, in um, within which two channels see the same peak."),
-    "model": ("sorter", "The encoder: 'sorter', or the path of a .safetensors file written by `huidurep train`."),
+    "model": ("default", "The encoder: 'default', or the path of a .safetensors file written by `huidurep train`."),
     "device": ("auto", "Where the encoder runs: 'auto' (CUDA where there is one), 'cpu' or 'cuda'."),
     "adaptation_steps": (
         0,

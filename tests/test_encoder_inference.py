@@ -74,7 +74,7 @@ def test_vectors_say_shape_and_place(encoder):
     apart[~near[:, None].repeat(80, axis=1)] = np.nan  # the same channels exist around both
     here, there = encoder.embed(apart, locations, RATE, 30)
     np.testing.assert_allclose(here[:30], there[:30], atol=1e-3)
-    np.testing.assert_allclose(there[30:] - here[30:], [0, 200.0 / 15.0], atol=1e-3)
+    np.testing.assert_allclose(there[30:] - here[30:], [0, 200.0 / 20.0], atol=1e-3)
     shape_here, shape_there = encoder.embed(apart, locations, RATE, 30, place=False)
     np.testing.assert_allclose(shape_here, shape_there, atol=1e-3)
     np.testing.assert_array_equal(shape_here[:30], here[:30])

@@ -46,7 +46,7 @@ QUALITY_METRICS = (
 ).split()
 
 
-def extension_parameters(seed: int = 0, model: str = "sorter", device: str = "auto") -> dict[str, dict[str, Any]]:
+def extension_parameters(seed: int = 0, model: str = "default", device: str = "auto") -> dict[str, dict[str, Any]]:
     """
     The extensions that a curation-ready analyzer has, in the order of their computation, with their parameters.
 
@@ -90,7 +90,7 @@ def make_analyzer(
     overwrite: bool = False,
     preprocessing: Mapping[str, Any] | None = None,
     suggest: bool = True,
-    model: str = "sorter",
+    model: str = "default",
     device: str = "auto",
     seed: int = 0,
     **job_kwargs: Any,
@@ -166,7 +166,7 @@ def make_analyzer(
 
 
 def complete_analyzer(
-    analyzer: SortingAnalyzer, *, model: str = "sorter", device: str = "auto", seed: int = 0, **job_kwargs: Any
+    analyzer: SortingAnalyzer, *, model: str = "default", device: str = "auto", seed: int = 0, **job_kwargs: Any
 ) -> SortingAnalyzer:
     """
     Compute what an analyzer lacks for curation; what it has is left as it is.

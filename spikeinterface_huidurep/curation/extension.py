@@ -20,7 +20,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     Parameters
     ----------
-    model : str, default: "sorter"
+    model : str, default: "default"
         Name or file of the encoder, see `spikeinterface_huidurep.load_encoder`.
     device : str, default: "auto"
         "cpu", "cuda" or "auto".
@@ -43,7 +43,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     _OUTPUTS = ("embedding", "location", "amplitude")
 
-    def _set_params(self, model: str = "sorter", device: str = "auto") -> dict[str, Any]:
+    def _set_params(self, model: str = "default", device: str = "auto") -> dict[str, Any]:
         return dict(model=str(model), device=str(device))
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:

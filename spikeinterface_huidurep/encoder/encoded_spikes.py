@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PLACE_UM = 15.0
+PLACE_UM = 20.0
 FEW_CHANNELS = 4
 
 

@@ -89,7 +89,7 @@ class Encoder:
         waveforms, channel_locations, sampling_frequency, nbefore
             As for :meth:`encode`.
         place : bool
-            Whether the last two numbers say where the spike is, 1 for ``PLACE_UM`` = 15 um, in place of the two of the
+            Whether the last two numbers say where the spike is, 1 for ``PLACE_UM`` = 20 um, in place of the two of the
             shape that change most as a neuron moves past a probe's end (``EncodedSpikes.placed``). Two neurons of one
             shape at different places are then told apart, which is what counts within a recording. Without it the
             vector says nothing of the place: to compare recordings between which the probe may have moved.

@@ -189,8 +189,7 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto", cha
     Parameters
     ----------
     name_or_path : str or Path
-        A name of weights that came with the package, or a ``.safetensors`` file. ``"default"`` tells the spikes of
-        neighbouring neurons apart best, looking at up to 20 channels; ``"sorter"``, on up to 12, is what sorts use.
+        A name of weights that came with the package (``"default"``), or a ``.safetensors`` file.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     channels : int, optional

@@ -24,7 +24,7 @@ def embed_peaks(
     peaks: np.ndarray,
     encoder: Any,
     *,
-    n_channels: int = 20,
+    n_channels: int = 28,
     adaptation_steps: int = 0,
     seed: int = 0,
     job_kwargs: dict | None = None,
@@ -79,7 +79,7 @@ class EncodeSpikes(PipelineNode):
         self,
         recording: BaseRecording,
         encoder: Any,
-        n_channels: int = 20,
+        n_channels: int = 28,
         parents: list[PipelineNode] | None = None,
         return_output: bool = True,
     ):
