@@ -21,7 +21,7 @@ from .stages.cleaning import clean_spikes
 from .stages.clustering import cluster_peaks, least_cluster_size
 from .stages.confidence import estimate_confidence
 from .stages.detection import detect_peaks
-from .stages.embedding import embed_peaks
+from .stages.embedding import LOOKED_AT, embed_peaks
 from .stages.finishing import empty_sorting, finish, join_shanks
 from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
@@ -120,7 +120,7 @@ def find_units(
         select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=params["max_peaks_per_channel"], seed=seed)
     ]
     features = record.run(
-        "embed spikes", embed_peaks, traces, peaks, load_encoder(params["model"], params["device"]),
+        "embed spikes", embed_peaks, traces, peaks, load_encoder(params["model"], params["device"], channels=LOOKED_AT),
         adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     given = Motion.load(params["motion_folder"]) if params["motion_folder"] else None

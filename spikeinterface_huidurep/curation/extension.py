@@ -48,14 +48,15 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
         from ..encoder import load_encoder
-        from ..stages.embedding import embed_peaks
+        from ..stages.embedding import SPARE, embed_peaks
 
         analyzer = self.sorting_analyzer
         traces = traces_in_noise_units(analyzer.recording)
         spikes = analyzer.get_extension("random_spikes").get_random_spikes()
         peaks = _as_peaks(spikes, _channels_in(traces, analyzer), self._upside_down())
         encoder = load_encoder(self.params["model"], self.params["device"])
-        features = embed_peaks(traces, peaks, encoder, job_kwargs=job_kwargs)
+        channels = encoder.config.channels + SPARE
+        features = embed_peaks(traces, peaks, encoder, n_channels=channels, job_kwargs=job_kwargs)
         for name, values in zip(self._OUTPUTS, features, strict=True):
             self.data[name] = values
 

@@ -10,6 +10,10 @@ from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_n
 
 from ..encoder.threads import one_torch_thread
 
+# Sorts look at 12 channels of a spike: with 20 they find no more units and take longer (docs/results.md). The encoder
+# is given some more, to choose from where it finds the spike.
+LOOKED_AT, SPARE = 12, 8
+
 
 class SpikeFeatures(NamedTuple):
     """What the encoder says of each peak (see `embed_peaks`)."""
@@ -24,7 +28,7 @@ def embed_peaks(
     peaks: np.ndarray,
     encoder: Any,
     *,
-    n_channels: int = 28,
+    n_channels: int = LOOKED_AT + SPARE,
     adaptation_steps: int = 0,
     seed: int = 0,
     job_kwargs: dict | None = None,
@@ -79,7 +83,7 @@ class EncodeSpikes(PipelineNode):
         self,
         recording: BaseRecording,
         encoder: Any,
-        n_channels: int = 28,
+        n_channels: int = LOOKED_AT + SPARE,
         parents: list[PipelineNode] | None = None,
         return_output: bool = True,
     ):
