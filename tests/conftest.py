@@ -85,3 +85,14 @@ def _made_analyzer(curation_recording, tmp_path_factory, _quick_similarity):
 def analyzer_folder(_made_analyzer, tmp_path):
     """A copy of the analyzer that `make_analyzer` makes of `curation_recording`; the test may change it."""
     return Path(shutil.copytree(_made_analyzer, tmp_path / "analyzer"))
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """A folder with a library of still neurons and one of moving ones, to train the encoder on."""
+    from test_encoder_training import write_library
+
+    folder = tmp_path_factory.mktemp("libraries")
+    write_library(folder / "still.npz")
+    write_library(folder / "moving.npz", steps=9)
+    return folder

@@ -3,21 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from test_encoder_training import SMALL, settings, write_library
+from test_encoder_training import SMALL, settings
 
 from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder.augmentation import ViewConfig
 from spikeinterface_huidurep.encoder.evaluation import score
 from spikeinterface_huidurep.encoder.network import LOCATION_UNIT_UM, EncoderConfig, SpikeEncoder
 from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
-
-
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("libraries")
-    write_library(folder / "still.npz")
-    write_library(folder / "moving.npz", steps=9)
-    return folder
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
