@@ -13,7 +13,6 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
-from .encoder import load_encoder
 from .record import Record
 from .stages.assignment import assign_spikes
 from .stages.caching import cached_traces
@@ -21,7 +20,7 @@ from .stages.cleaning import clean_spikes
 from .stages.clustering import cluster_peaks, least_cluster_size
 from .stages.confidence import estimate_confidence
 from .stages.detection import detect_peaks
-from .stages.embedding import LOOKED_AT, embed_peaks
+from .stages.embedding import embed_peaks, load_for_sorting
 from .stages.finishing import empty_sorting, finish, join_shanks
 from .stages.motion import displacement_at, displacement_grid, estimate_motion
 from .stages.noise import estimate_noise
@@ -120,7 +119,7 @@ def find_units(
         select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=params["max_peaks_per_channel"], seed=seed)
     ]
     features = record.run(
-        "embed spikes", embed_peaks, traces, peaks, load_encoder(params["model"], params["device"], channels=LOOKED_AT),
+        "embed spikes", embed_peaks, traces, peaks, load_for_sorting(params["model"], params["device"]),
         adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     given = Motion.load(params["motion_folder"]) if params["motion_folder"] else None

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from spikeinterface_huidurep.encoder import load_encoder, save_encoder
-from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder
+from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder, build_network
 from spikeinterface_huidurep.encoder.weights import FORMAT, available_weights
+from spikeinterface_huidurep.stages.embedding import load_for_sorting
 
 SMALL = EncoderConfig(width=16, layers=1, heads=2, feed_forward=16)
 
@@ -133,3 +134,13 @@ def test_how_many_channels_it_looks_at():
 def test_a_number_of_channels_that_is_none(channels):
     with pytest.raises(ValueError, match="channels must be a whole number"):
         load_encoder(channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("own", "looked_at"),
+    [({"channels": 8}, 8), ({"channels": 30}, 12), ({"channels": 21, "architecture": "samples"}, 21)],
+)
+def test_sorts_look_at_twelve_channels_or_at_what_an_encoder_was_trained_with(tmp_path, own, looked_at):
+    network = build_network(EncoderConfig(width=16, layers=1, heads=2, feed_forward=16, **own))
+    path = save_encoder(tmp_path / "own.safetensors", network)
+    assert load_for_sorting(str(path), "cpu").config.channels == looked_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,17 @@ class SpikeFeatures(NamedTuple):
     embedding: np.ndarray
     location: np.ndarray
     amplitude: np.ndarray
+
+
+def load_for_sorting(model: str, device: str) -> Any:
+    """The encoder of a sort: it looks at `LOOKED_AT` channels at most, and at no more than it was trained with."""
+    from ..encoder import load_encoder
+
+    encoder = load_encoder(model, device)
+    config = encoder.config
+    if config.architecture == "channels" and config.channels > LOOKED_AT:
+        encoder.network.config = replace(config, channels=LOOKED_AT)
+    return encoder
 
 
 def embed_peaks(
