@@ -98,3 +98,38 @@ def test_footprints_tell_apart_what_only_places_do():
     torch.testing.assert_close(here, turned, atol=1e-4, rtol=1e-4)
     assert (here - exchanged).abs().mean() > 0.01
     torch.testing.assert_close(some, fewer, atol=1e-4, rtol=1e-4)
+
+
+def test_widened_views_keep_what_belongs_together(libraries, monkeypatch):
+    """Channels and the spike's place are stretched alike along each axis, and the waveforms stay as they are."""
+    drawn = [views.widening_matrix(0.5, torch.Generator().manual_seed(seed)).diagonal() for seed in range(200)]
+    factors = torch.stack(drawn)
+    assert factors.min() > 1 / 1.5 - 1e-5 and factors.max() < 1.5 + 1e-5
+    assert factors.log().mean().abs() < 0.05 and (factors[:, 0] - factors[:, 1]).abs().max() > 0.3
+    stretch = torch.tensor([2.0, 0.5])
+    monkeypatch.setattr(views, "widening_matrix", lambda widen, generator: stretch.diag())
+    plain, wide = (
+        build_sampler(settings(views={"widen": widen, "symmetry": False}), libraries).draw(50)[0]
+        for widen in (0.0, 0.5)
+    )
+    assert torch.equal(wide.positions, plain.positions * stretch) and torch.equal(wide.offset, plain.offset * stretch)
+    assert torch.equal(wide.waveforms, plain.waveforms) and plain.positions.abs().max() > 10
+
+
+def test_heads_learn_first(libraries, tmp_path):
+    """While they do the encoder stays as it is; then it learns too."""
+    config = settings(heads_first=3, warmup_steps=0)
+    run = Trainer(config, build_sampler(config, libraries), tmp_path / "run")
+
+    def weights():
+        network = run.network
+        return [torch.cat([p.detach().flatten() for p in part.parameters()]).clone() for part in (
+            network.encoder, network.momentum_encoder, network.projector, network.predictor)]  # fmt: skip
+
+    before = weights()
+    for _ in range(3):
+        run.train_step()
+    after = weights()
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [True, True, False, False]
+    run.train_step()
+    assert not torch.equal(weights()[0], after[0])

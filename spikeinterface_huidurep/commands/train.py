@@ -32,8 +32,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--from-checkpoint", type=Path, help="begin with the weights and state of another run")
     parser.add_argument(
         "--from-weights",
+        nargs="+",
         metavar="WEIGHTS",
-        help="begin with a trained encoder, 'default' or a .safetensors file, or with the network in another run's "
+        help="begin with a trained encoder, 'default' or a .safetensors file, with the mean of several that were "
+        "trained from the same weights (--steps 0 exports it as it is), or with the network in another run's "
         "checkpoint.pt",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.libraries is None:
         raise ValueError("What is to be learned from? Give template libraries with --libraries, or a --recording.")
 
+    from ..encoder.averaging import mean_encoder
     from ..encoder.training import Trainer, build_sampler
     from ..encoder.weights import choose_device, find_weights, read_network
 
@@ -74,10 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.from_checkpoint is not None:
         trainer.resume(arguments.from_checkpoint)
     elif arguments.from_weights is not None:
-        if Path(arguments.from_weights).suffix == ".pt":
-            trainer.begin_with_network(arguments.from_weights)
+        names = arguments.from_weights
+        if len(names) == 1 and Path(names[0]).suffix == ".pt":
+            trainer.begin_with_network(names[0])
         else:
-            trainer.begin_with(read_network(find_weights(arguments.from_weights))[0])
+            trainer.begin_with(mean_encoder([read_network(find_weights(name))[0] for name in names]))
     trainer.run(
         checkpoint_every=arguments.checkpoint_every, progress=not arguments.no_progress, minutes=arguments.minutes
     )

@@ -91,6 +91,8 @@ class ViewConfig:
         Spread of the channels' gains.
     stretch : float
         Time is stretched by up to this factor for a whole batch: other temperatures, species, clocks.
+    widen : float
+        Distances are stretched or shrunk by up to this factor, along each axis by itself, for a whole batch.
     """
 
     snr: tuple[float, float] = (2.5, 25.0)
@@ -113,6 +115,7 @@ class ViewConfig:
     symmetry: bool = True
     gain: float = 0.08
     stretch: float = 0.12
+    widen: float = 0.0
 
 
 def choose_snr(n: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
@@ -271,6 +274,13 @@ def symmetry_matrix(generator: torch.Generator) -> Tensor:
         return flip
     angle = float(uniform(0.0, 2 * math.pi, generator=generator))
     return flip @ torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def widening_matrix(widen: float, generator: torch.Generator) -> Tensor:
+    """Stretches distances across and along the probe by a factor each, up to 1 + ``widen`` or its inverse, (2, 2): the
+    simulated cells are few and have one size each, and a footprint twice as wide on a probe of twice the pitch is
+    another cell's."""
+    return torch.diag(uniform(-math.log1p(widen), math.log1p(widen), 2, generator=generator).exp())
 
 
 def thin_channels(locations: Tensor, generator: torch.Generator) -> Tensor:

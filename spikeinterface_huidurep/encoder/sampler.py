@@ -182,12 +182,18 @@ class ViewSampler:
             whole,
             sites,
             self.matrices[self._pick(0, len(self.matrices))],
-            views.symmetry_matrix(g) if config.symmetry else torch.eye(2),
+            self._turn(),
             (config.gain * views.normal(len(locations), generator=g)).exp(),
             tokens,
             views.chance(0.5 * config.missing, g),
             spread,
         ).to(self.device)
+
+    def _turn(self) -> Tensor:
+        """What positions are multiplied by for a whole batch, (2, 2)."""
+        g, config = self.generator, self.views
+        turn = views.symmetry_matrix(g) if config.symmetry else torch.eye(2)
+        return views.widening_matrix(config.widen, g) @ turn if config.widen > 0 else turn
 
     def _displaced(self, scene: _Scene) -> tuple[Footprints, Tensor]:
         """The scene's units at this view's displacement, and the factor to noise units, (n,)."""

@@ -200,6 +200,8 @@ class Trainer:
         loss = loss + config.location_weight * location
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.step < config.heads_first:
+            self.network.encoder.zero_grad(set_to_none=True)  # AdamW leaves what has no gradient as it is
         norm = nn.utils.clip_grad_norm_(
             [p for g in self.optimizer.param_groups for p in g["params"]], config.gradient_clip
         )

@@ -38,6 +38,9 @@ class TrainingConfig:
     exclude : tuple of str
         Cell models (or parts of their names) left out, to evaluate on them.
     steps, batch_size, warmup_steps : int
+    heads_first : int
+        In so many steps at the beginning the encoder stays as it is and only the contrastive heads learn: for training
+        that begins with an encoder, whose file does not hold its heads.
     learning_rate, weight_decay, gradient_clip : float
         AdamW; the learning rate falls on a cosine after the warm-up.
     temperature, momentum : float
@@ -63,6 +66,7 @@ class TrainingConfig:
     steps: int = 8_500
     batch_size: int = 384
     warmup_steps: int = 150
+    heads_first: int = 0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     gradient_clip: float = 3.0
