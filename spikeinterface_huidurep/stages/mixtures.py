@@ -7,6 +7,9 @@ from scipy.stats import chi2, norm
 
 # width of a component, in standard deviations of the noise: one neuron's spikes vary by a little more than the noise
 WIDTH = 1.15
+# of few points with many values noise alone has directions of several times its variance. So many of the values count
+# where that is taken back: with all of them small neurons are no longer told from larger ones beside them
+CHANCE = 0.5
 # largest variance of points that come from one source, in units of that of the noise
 LARGEST_VARIANCE = 1.4
 # of the points, those further out than this share are pulled in before directions are looked for: collisions
@@ -38,7 +41,8 @@ def separate_sources(
     A mixture of Gaussians of the noise's own width, and of a flat part for collisions, is fitted by expectation
     maximisation with one source, two, and so on, for as long as the Bayesian information criterion (Schwarz 1978) gets
     better. As the width is known, two sources need no gap between them to be told from one wide one; but there have to
-    be as few points between them as that width leaves: waveforms of which there is a continuum are one source.
+    be as few points between them as that width leaves: waveforms of which there is a continuum are one source. Along
+    principal components few points are spread by chance, too: that is taken back before the mixture is fitted.
 
     Parameters
     ----------
@@ -79,11 +83,29 @@ def separate_sources(
 
 
 def _principal_components(points, n_components):
+    """The points along their principal components, less what chance adds to the spread; the largest variance left."""
+    n_points, n_values = points.shape
     centred = points - np.median(points, axis=0)
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
     crowd = centred * np.minimum(1, np.quantile(norm, CROWD) / np.maximum(norm, 1e-9))
     variances, directions = np.linalg.eigh(crowd.T.astype("float64") @ crowd)
-    return (centred @ directions[:, ::-1][:, :n_components]).astype("float64"), float(variances[-1] / len(points))
+    found = np.maximum(variances[::-1][:n_components] / n_points, 1e-9)
+    left = _beyond_chance(found, CHANCE * n_values / n_points)
+    projected = centred @ directions[:, ::-1][:, :n_components] * np.sqrt(left / found)
+    return projected.astype("float64"), float(left[0])
+
+
+def _beyond_chance(found, values_per_point):
+    """
+    The variances that the largest ones of a sample, in noise of variance 1, stand for.
+
+    Up to the edge of Marchenko and Pastur (1967) they are noise; beyond it is known how much they are too large (Baik
+    and Silverstein 2006), and they are shrunk by that (Donoho, Gavish and Johnstone 2018).
+    """
+    middle = found + 1 - values_per_point
+    beyond = (middle + np.sqrt(np.maximum(middle**2 - 4 * found, 0))) / 2
+    edge = (1 + np.sqrt(values_per_point)) ** 2
+    return np.where(found > edge, beyond, np.minimum(found, 1.0))
 
 
 def _spread_means(points, n_sources, seed):
