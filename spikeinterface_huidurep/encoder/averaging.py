@@ -16,7 +16,7 @@ def mean_encoder(encoders: Sequence[SpikeEncoder]) -> SpikeEncoder:
     """The encoder whose weights are the mean of several encoders' weights.
 
     Encoders that go on from the same weights, each with other data, views or learning rates, lie in one valley of the
-    loss, and their mean is often better on data that none of them saw than any of them (model soups: Wortsman et al.
+    loss, and their mean can be better on data that none of them saw than any of them (model soups: Wortsman et al.
     2022, arXiv 2203.05482). Each exported encoder has coordinates of its own (``SpikeEncoder.turn``): their
     representations are first turned towards the first one's.
 
