@@ -121,6 +121,20 @@ def test_two_neurons_in_one_template_are_told_apart_by_the_spikes_that_it_is_ass
         assert min(np.abs(one - shape).max() for one in dense) < 1.0
 
 
+def test_neurons_without_a_template_are_found_among_the_spikes_that_fit_their_neighbours_badly():
+    """The second resembles the one that has a template, the third only the second: it takes a round more."""
+    at = np.arange(1000, 298000, 450)
+    neuron = np.arange(len(at)) % 3
+    shapes = [waveform(depth, 12.0) for depth in (100.0, 130.0, 162.0)]
+    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, neuron, strict=True)])
+    templates = templates_for(recording, at[neuron == 0], np.zeros((neuron == 0).sum(), int), [100.0])
+    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    assert refined.n_units == 3
+    dense = refined.dense(0, N_CHANNELS)
+    for shape in shapes:
+        assert min(np.abs(one - shape).max() for one in dense) < 1.0
+
+
 def test_spikes_that_overlap_with_one_neighbour_are_no_neuron():
     """Every fourth spike comes half a millisecond before that of a larger neuron."""
     at = np.arange(1000, 298000, 500)

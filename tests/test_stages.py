@@ -182,6 +182,22 @@ def test_two_neurons_in_one_cluster_are_split(two_units):
     assert whole.max() == 0
 
 
+@pytest.mark.parametrize("neurons", [1, 2])
+def test_amplitudes_tell_neurons_of_one_waveform_apart_but_not_a_burst(neurons):
+    """The last spike of a burst has half of the first one's amplitude, and there is something between them."""
+    at = np.arange(1000, 298000, 500)
+    place = np.arange(len(at)) % 4
+    gains = 0.8**place if neurons == 1 else np.where(place == 3, 0.35, 1.0)
+    gains = gains * np.random.default_rng(0).normal(1.0, 0.05, len(at))
+    recording = recording_with([(s, g * waveform(100.0, 10.0)) for s, g in zip(at, gains, strict=True)])
+    labels = np.zeros(len(at), dtype=int)
+    space = whiten_templates(templates_for(recording, at, labels, [100.0]), WHITE)
+    split = split_units(recording, peaks_at(at), labels, np.zeros(len(at)), space, job_kwargs=JOB)
+    assert len(np.unique(split)) == neurons
+    if neurons == 2:
+        assert np.mean((split == split[3]) == (place == 3)) > 0.98
+
+
 def test_a_unit_some_of_whose_spikes_were_detected_late_is_not_split():
     widths = [3.0, 2.0, 3.0, 6.0, 8.0]
     at = [np.arange(1000, 598000, 400)] + [np.arange(1200 + 400 * unit, 598000, 4000) for unit in range(1, 5)]

@@ -80,7 +80,7 @@ def inseparable_pairs(
     pooled = templates_like(templates, recording, together, joint, places, still, job_kwargs)
     parts = split_units(
         recording, together, joint, still, whiten_templates(pooled, noise),
-        min_size=min_size, min_separation=merge_threshold, job_kwargs=job_kwargs,
+        min_size=min_size, min_separation=merge_threshold, amplitude_std=amplitude_std, job_kwargs=job_kwargs,
     )  # fmt: skip
     for pair, (large, small) in enumerate(pairs):
         one = len(np.unique(parts[(parts >= 0) & (joint == pair)])) == 1

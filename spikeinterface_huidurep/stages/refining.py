@@ -26,10 +26,16 @@ from .units import MAX_LAG_MS
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
+# what a split finds is a template of its own in the next round, and takes spikes that its neighbours' were made of
+ROUNDS = 2
 # spikes that are surely enough a unit's for its template
 SURE = 0.6
 # ... and of which the template explains this part
 FIT = 0.6
+# a second neuron is looked for among those, too, of which it explains no more than this: they are where there is one
+LEAST_FIT = 0.2
+# spikes of a second neuron that make a template of their own
+LEAST_SOURCE = 10
 # a peak that the template was made of counts as so many of the spikes that it finds, among which are a neighbour's:
 # without that the templates of small units wander off to those
 KEPT = 3
@@ -67,7 +73,9 @@ def refine_units(
 
     Clusters are made of the peaks that were detected: of a small neuron the larger ones, so that its template is too
     large and its other spikes do not fit. The assignment finds the smaller spikes too. A template that was made of
-    peaks of noise finds hardly anything, or something much smaller.
+    peaks of noise finds hardly anything, or something much smaller. Spikes of a neuron that has no template go to the
+    nearest, which explains them badly: among a unit's spikes, those that fit and those that do not, a second neuron is
+    looked for. Where there was one, all of it is done once more with what was found.
 
     Parameters
     ----------
@@ -95,8 +103,23 @@ def refine_units(
     DriftingUnitTemplates
         Of the units that stay.
     """
+    for _ in range(ROUNDS):
+        templates, n_found = _refined(
+            recording, templates, noise, motion,
+            threshold=threshold, amplitude_std=amplitude_std, merge_threshold=merge_threshold, min_norm=min_norm,
+            min_spikes=min_spikes, slices=_slices(recording, duration_s), job_kwargs=job_kwargs,
+        )  # fmt: skip
+        if n_found == 0:
+            break
+    return templates
+
+
+def _refined(
+    recording, templates, noise, motion,
+    *, threshold, amplitude_std, merge_threshold, min_norm, min_spikes, slices, job_kwargs,
+):  # fmt: skip
+    """One round: the templates, and how many neurons were found beside those that had one."""
     space = whiten_templates(templates, noise)
-    slices = _slices(recording, duration_s)
     spikes = assign_spikes(
         recording, space, motion,
         threshold=threshold, amplitude_std=amplitude_std, slices=slices, job_kwargs=job_kwargs,
@@ -106,35 +129,45 @@ def refine_units(
         min_distance=SAME_AGAIN * merge_threshold,
         threshold=threshold, amplitude_std=amplitude_std, job_kwargs=job_kwargs,
     )  # fmt: skip
-    spikes["confidence"] = estimate_confidence(
-        spikes, space.energy,
-        threshold=threshold, amplitude_std=amplitude_std, n_values=space.n_values, least_share=FIT,
-    )  # fmt: skip
+    expected = dict(threshold=threshold, amplitude_std=amplitude_std, n_values=space.n_values)
+    spikes["confidence"], anyhow = (
+        estimate_confidence(spikes, space.energy, least_share=share, **expected) for share in (FIT, LEAST_FIT)
+    )
     nafter = templates.waveforms.shape[2] - templates.nbefore
-    sure = (spikes["confidence"] >= SURE) & away_from_ends(recording, spikes, templates.nbefore, nafter)
-    alone = lone_spikes(spikes, space.channels, ms_to_samples(ALONE_MS, recording.sampling_frequency))[sure]
-    spikes = spikes[sure]
-    labels = spikes["unit_index"]
-    refined = _templates_of(recording, spikes, labels, templates, motion, min_spikes, job_kwargs)
-    norm = np.sqrt(whiten_templates(refined, noise).energy)
-    real = (norm >= min_norm) & (_similarity(templates, refined) >= SAME) & ~redundant
-    real &= np.abs(refined.waveforms).max(axis=(1, 2, 3)) >= LEAST_AMPLITUDE
+    usable = (np.maximum(spikes["confidence"], anyhow) >= SURE) & away_from_ends(
+        recording, spikes, templates.nbefore, nafter
+    )
+    alone = lone_spikes(spikes, space.channels, ms_to_samples(ALONE_MS, recording.sampling_frequency))[usable]
+    spikes = spikes[usable]
+    labels, sure = spikes["unit_index"], spikes["confidence"] >= SURE
+    refined = _templates_of(recording, spikes[sure], labels[sure], templates, motion, min_spikes, job_kwargs)
+    real = _real_units(templates, refined, noise, min_norm) & ~redundant
     refined = refined.select(real)
     labels = np.where(real, np.cumsum(real) - 1, -1)[labels]
-    labels, refined = split_assigned(
+    n_real = refined.n_units
+    parts, refined = split_assigned(
         recording, spikes, labels, alone, refined, noise, motion,
-        merge_threshold=merge_threshold, job_kwargs=job_kwargs,
+        min_size=LEAST_SOURCE, merge_threshold=merge_threshold, amplitude_std=amplitude_std, job_kwargs=job_kwargs,
     )  # fmt: skip
-    n_split = refined.n_units
+    n_found = refined.n_units - n_real
+    # what fits a unit badly and is no other neuron's says nothing of the unit
+    told = sure | np.isin(labels, labels[parts >= n_real])
     refined = _merged_again(
-        recording, spikes, labels, refined, noise, motion,
+        recording, spikes[told], parts[told], refined, noise, motion,
         merge_threshold=merge_threshold, amplitude_std=amplitude_std, min_spikes=min_spikes, job_kwargs=job_kwargs,
     )  # fmt: skip
     logger.info(
         "refining: %d of %d units are real, %d after splitting, %d units",
-        real.sum(), templates.n_units, n_split, refined.n_units,
+        n_real, templates.n_units, n_real + n_found, refined.n_units,
     )  # fmt: skip
-    return refined
+    return refined, n_found
+
+
+def _real_units(templates, refined, noise, min_norm):
+    """Units whose spikes are large enough, and of the waveform that their templates had, (n_units,) bool."""
+    real = np.sqrt(whiten_templates(refined, noise).energy) >= min_norm
+    real &= _similarity(templates, refined) >= SAME
+    return real & (np.abs(refined.waveforms).max(axis=(1, 2, 3)) >= LEAST_AMPLITUDE)
 
 
 def _merged_again(

@@ -32,6 +32,7 @@ def split_assigned(
     *,
     min_size: int = 20,
     merge_threshold: float = 3.4,
+    amplitude_std: float = 0.12,
     seed: int = 0,
     job_kwargs: dict | None = None,
 ) -> tuple[np.ndarray, DriftingUnitTemplates]:
@@ -58,6 +59,8 @@ def split_assigned(
         Least number of spikes of a source.
     merge_threshold : float
         Least distance of two sources is `splitting.SPLIT_SHARE` of it, in standard deviations of the noise.
+    amplitude_std : float
+        How much one neuron's amplitudes vary, as a fraction of the template's.
     seed : int
     job_kwargs : dict, optional
         SpikeInterface's parameters for parallel processing.
@@ -72,7 +75,8 @@ def split_assigned(
     displacement = displacement_at(motion, recording, spikes, templates.locations[np.maximum(labels, 0), 1])
     parts = split_units(
         recording, spikes, np.where(alone, labels, -1), displacement, whiten_templates(templates, noise),
-        min_size=min_size, min_separation=merge_threshold, seed=seed, job_kwargs=job_kwargs,
+        min_size=min_size, min_separation=merge_threshold, amplitude_std=amplitude_std, seed=seed,
+        job_kwargs=job_kwargs,
     )  # fmt: skip
     parts = _joined_across_drift(parts, labels, displacement, templates)
     added = np.arange(templates.n_units, int(parts.max(initial=-1)) + 1)

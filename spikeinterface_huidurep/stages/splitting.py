@@ -12,6 +12,10 @@ from .template_space import N_SUBSAMPLE, WhitenedTemplates
 
 # a split needs less distance than clusters that are not merged: two sources are evidence by themselves
 SPLIT_SHARE = 0.85
+# of many spikes a few are by chance like each other: a source has at least this share of those that are looked at
+LEAST_SHARE = 0.02
+# the amplitudes of a burst are no Gaussian: as far apart as they are, so many times the usual spread, is one neuron
+BURSTS = 1.75
 # largest time between the detection of two spikes of one unit, relative to their waveform
 MAX_LAG_MS = 0.1
 
@@ -26,6 +30,7 @@ def split_units(
     min_size: int = 20,
     min_separation: float = 4.0,
     variability: float = 0.06,
+    amplitude_std: float = 0.12,
     max_spikes_per_unit: int = 1000,
     seed: int = 0,
     job_kwargs: dict | None = None,
@@ -34,7 +39,9 @@ def split_units(
     Split units whose spikes, less the template that follows the motion, have several sources.
 
     In whitened coordinates the residuals of one neuron are a ball of unit variance; those of two are two balls as far
-    apart as their templates (`separate_sources`).
+    apart as their templates (`separate_sources`). Along the template, where the spikes of one vary with their
+    amplitude, the ball is made as narrow as elsewhere: amplitudes tell two neurons apart where they differ by more than
+    those of one.
 
     Parameters
     ----------
@@ -49,11 +56,13 @@ def split_units(
     templates : WhitenedTemplates
         Templates of the units.
     min_size : int
-        Least number of spikes on each side.
+        Least number of spikes on each side, where there are few; of many it is a fiftieth.
     min_separation : float
         Least distance of the two means, in standard deviations of the noise.
     variability : float
         How much one neuron's own waveform varies, as a fraction of its norm; it adds to the noise.
+    amplitude_std : float
+        How much one neuron's amplitudes vary, as a fraction of the template's.
     max_spikes_per_unit : int
         Spikes of a unit that are looked at; the others go to the nearer side, with the label -1 (they are found again
         by the assignment).
@@ -77,35 +86,34 @@ def split_units(
     split[chosen] = labels[chosen]
     if len(chosen) == 0:
         return split
-    residuals = _residuals(recording, spikes[chosen], labels[chosen], displacement[chosen], templates, job_kwargs)
+    values = _whitened_spikes(recording, spikes[chosen], labels[chosen], templates, job_kwargs)
+    max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
     next_label = templates.n_units
     for unit in range(templates.n_units):
         here = np.flatnonzero(labels[chosen] == unit)
-        norm = np.linalg.norm(templates.of_unit(unit, displacement[chosen[here]]).mean(axis=0)) if len(here) else 0.0
-        spread = np.sqrt(1 + (variability * norm) ** 2)
-        parts = separate_sources(
-            residuals[here] / spread, min_size=min_size, min_separation=SPLIT_SHARE * min_separation, seed=seed
-        )
+        if len(here) == 0:
+            continue
+        expected = templates.of_unit(unit, displacement[chosen[here]])
+        residuals = _residuals(values[here], expected, templates, max_lag, variability, amplitude_std)
+        least = max(min_size, int(LEAST_SHARE * len(here)))
+        parts = separate_sources(residuals, min_size=least, min_separation=SPLIT_SHARE * min_separation, seed=seed)
         for part in range(1, parts.max(initial=0) + 1):
             split[chosen[here[parts == part]]] = next_label
             next_label += 1
     return split
 
 
-def _residuals(recording, spikes, labels, displacement, templates, job_kwargs):
-    """Whitened coefficients of each spike less the scaled and shifted template, (n_spikes, n_values) float32."""
-    values = _whitened_spikes(recording, spikes, labels, templates, job_kwargs)
-    max_lag = ms_to_samples(MAX_LAG_MS, recording.sampling_frequency)
-    for unit in range(templates.n_units):
-        here = np.flatnonzero(labels == unit)
-        if len(here) == 0:
-            continue
-        expected, late = _best_shifted(values[here], templates.of_unit(unit, displacement[here]), templates, max_lag)
-        # a spike that is larger, or was detected sooner or later, is no other neuron's
-        late = _unit_norm(late - (late * expected).sum(axis=1, keepdims=True) * expected)
-        for direction in (expected, late):
-            values[here] -= (values[here] * direction).sum(axis=1, keepdims=True) * direction
-    return values
+def _residuals(values, coefficients, templates, max_lag, variability, amplitude_std):
+    """One unit's whitened spikes less its template, in standard deviations of one neuron's, (n_spikes, n_values)."""
+    expected, late = _best_shifted(values, coefficients, templates, max_lag)
+    # a spike that was detected sooner or later is no other neuron's
+    late = _unit_norm(late - (late * expected).sum(axis=1, keepdims=True) * expected)
+    amplitude = (values * expected).sum(axis=1, keepdims=True)
+    rest = values - amplitude * expected
+    rest -= (rest * late).sum(axis=1, keepdims=True) * late
+    norm = np.linalg.norm(coefficients, axis=(1, 2))[:, None]
+    along = (amplitude - norm) / np.sqrt(1 + (BURSTS * amplitude_std * norm) ** 2)
+    return rest / np.sqrt(1 + (variability * norm.mean()) ** 2) + along * expected
 
 
 def _best_shifted(values, coefficients, templates, max_lag):

@@ -108,6 +108,7 @@ def make_units(
             whiten_templates(templates.select(unknown), noise),
             min_size=min_size,
             min_separation=merge_threshold,
+            amplitude_std=amplitude_std,
             seed=seed,
             job_kwargs=job_kwargs,
         )
