@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", metavar="ROW", default=_ROWS, help="only these rows of the table")
     parser.add_argument("--each", action="store_true", help="a line for every episode as well")
     arguments = parser.parse_args()
@@ -175,7 +176,7 @@ def main() -> None:
         config = TABLE[row]
         bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
         scores = []
-        drawn = draw_episodes(bank, config, encoder.config, arguments.episodes, seed=1)
+        drawn = draw_episodes(bank, config, encoder.config, arguments.episodes, arguments.seed)
         for number, episode in enumerate(drawn):
             scores.append(bounds(episode, bank, encoder, config))
             if arguments.each:
