@@ -32,7 +32,8 @@ ROUNDS = 2
 SURE = 0.6
 # ... and of which the template explains this part
 FIT = 0.6
-# a second neuron is looked for among those, too, of which it explains no more than this: they are where there is one
+# a second neuron is looked for among those, too, of which it explains only this part: that is where one without a
+# template is
 LEAST_FIT = 0.2
 # spikes of a second neuron that make a template of their own
 LEAST_SOURCE = 10
@@ -103,11 +104,12 @@ def refine_units(
     DriftingUnitTemplates
         Of the units that stay.
     """
+    slices = _slices(recording, duration_s)
     for _ in range(ROUNDS):
         templates, n_found = _refined(
             recording, templates, noise, motion,
             threshold=threshold, amplitude_std=amplitude_std, merge_threshold=merge_threshold, min_norm=min_norm,
-            min_spikes=min_spikes, slices=_slices(recording, duration_s), job_kwargs=job_kwargs,
+            min_spikes=min_spikes, slices=slices, job_kwargs=job_kwargs,
         )  # fmt: skip
         if n_found == 0:
             break

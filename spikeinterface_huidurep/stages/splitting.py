@@ -62,7 +62,7 @@ def split_units(
     variability : float
         How much one neuron's own waveform varies, as a fraction of its norm; it adds to the noise.
     amplitude_std : float
-        How much one neuron's amplitudes vary, as a fraction of the template's.
+        How much one neuron's amplitudes vary, as a fraction of the template's; bursts are allowed `BURSTS` times it.
     max_spikes_per_unit : int
         Spikes of a unit that are looked at; the others go to the nearer side, with the label -1 (they are found again
         by the assignment).
