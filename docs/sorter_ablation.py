@@ -32,12 +32,12 @@ from spikeinterface.sortingcomponents.peak_localization import localize_peaks
 from spikeinterface_huidurep import sort
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measure
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
-from spikeinterface_huidurep.stages import refining, units
-from spikeinterface_huidurep.stages.assignment import spike_dtype
-from spikeinterface_huidurep.stages.embedding import SpikeFeatures, embed_peaks
-from spikeinterface_huidurep.stages.motion import estimate_motion
-from spikeinterface_huidurep.stages.segments import away_from_ends
-from spikeinterface_huidurep.stages.templates import estimate_templates
+from spikeinterface_huidurep.stages.matching.assignment import spike_dtype
+from spikeinterface_huidurep.stages.motion.estimation import estimate_motion
+from spikeinterface_huidurep.stages.peaks.embedding import SpikeFeatures, embed_peaks
+from spikeinterface_huidurep.stages.templates.drifting import estimate_templates
+from spikeinterface_huidurep.stages.traces.segments import away_from_ends
+from spikeinterface_huidurep.stages.units import refining, units
 
 STILL = ("two_column_static", "two_column_hard", "si_static", "linear32", "tetrode")
 MOVING = ("two_column_zigzag", "two_column_ramp", "linear32_zigzag", "si_drift")

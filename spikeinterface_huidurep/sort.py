@@ -14,21 +14,21 @@ from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
 from .record import Record
-from .stages.assignment import assign_spikes
-from .stages.caching import cached_traces
-from .stages.cleaning import clean_spikes
-from .stages.clustering import cluster_peaks, least_cluster_size
-from .stages.confidence import estimate_confidence
-from .stages.detection import detect_peaks
-from .stages.embedding import embed_peaks, load_for_sorting
-from .stages.finishing import empty_sorting, finish, join_shanks
-from .stages.motion import displacement_at, displacement_grid, estimate_motion
-from .stages.noise import estimate_noise
-from .stages.preprocessing import preprocess
-from .stages.refining import refine_units
-from .stages.selection import select_peaks
-from .stages.template_space import whiten_templates
-from .stages.units import make_units
+from .stages.matching.assignment import assign_spikes
+from .stages.matching.confidence import estimate_confidence
+from .stages.motion.estimation import displacement_at, displacement_grid, estimate_motion
+from .stages.peaks.clustering import cluster_peaks, least_cluster_size
+from .stages.peaks.detection import detect_peaks
+from .stages.peaks.embedding import embed_peaks, load_for_sorting
+from .stages.peaks.selection import select_peaks
+from .stages.result.cleaning import clean_spikes
+from .stages.result.finishing import empty_sorting, finish, join_shanks
+from .stages.templates.whitened import whiten_templates
+from .stages.traces.caching import cached_traces
+from .stages.traces.noise import estimate_noise
+from .stages.traces.preprocessing import preprocess
+from .stages.units.refining import refine_units
+from .stages.units.units import make_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

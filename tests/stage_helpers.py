@@ -6,8 +6,8 @@ import numpy as np
 import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
 
-from spikeinterface_huidurep.stages.noise import NoiseModel
-from spikeinterface_huidurep.stages.templates import estimate_templates
+from spikeinterface_huidurep.stages.templates.drifting import estimate_templates
+from spikeinterface_huidurep.stages.traces.noise import NoiseModel
 
 RATE, NBEFORE, NAFTER, N_CHANNELS = 30000.0, 24, 48, 12
 JOB = dict(n_jobs=1, chunk_duration="1s", progress_bar=False)

@@ -187,7 +187,7 @@ def test_five_minutes_of_noise_make_hardly_any_units(clean, tmp_path, make):
 def test_a_full_disk_is_an_error_that_says_so(clean, tmp_path, monkeypatch):
     from spikeinterface.sorters.utils import SpikeSortingError
 
-    from spikeinterface_huidurep.stages import caching
+    from spikeinterface_huidurep.stages.traces import caching
 
     def full(*args):
         raise OSError(28, "No space left on device")

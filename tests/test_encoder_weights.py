@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from spikeinterface_huidurep.encoder import load_encoder, save_encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder, build_network
 from spikeinterface_huidurep.encoder.weights import FORMAT, available_weights
-from spikeinterface_huidurep.stages.embedding import load_for_sorting
+from spikeinterface_huidurep.stages.peaks.embedding import load_for_sorting
 
 SMALL = EncoderConfig(width=16, layers=1, heads=2, feed_forward=16)
 

@@ -182,8 +182,8 @@ def test_stage_files_make_nothing_but_results(tmp_path):
     path = tmp_path / "stage.npz"
     kinds = [
         {"is": "class", "module": "subprocess", "name": "Popen", "items": {"args": ["touch", str(tmp_path / "x")]}},
-        {"is": "class", "module": "spikeinterface_huidurep.stages.caching", "name": "Path", "items": {}},
-        {"is": "class", "module": "spikeinterface_huidurep.stages.caching", "name": "np", "items": {}},
+        {"is": "class", "module": "spikeinterface_huidurep.stages.traces.caching", "name": "Path", "items": {}},
+        {"is": "class", "module": "spikeinterface_huidurep.stages.traces.caching", "name": "np", "items": {}},
         {"is": "class", "module": "spikeinterface_huidurep.stages.nothing", "name": "A", "items": {}},
         {"is": "array", "name": "../../etc/passwd"},
         {"is": "motion", "items": []},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from spikeinterface_huidurep.stages.mixtures import separate_sources
+from spikeinterface_huidurep.stages.units.mixtures import separate_sources
 
 
 def test_sources_are_counted_by_the_known_noise():

@@ -8,9 +8,9 @@ import spikeinterface.core as sc
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
-from spikeinterface_huidurep.stages.alignment import align_motion
-from spikeinterface_huidurep.stages.jumps import jump_times, sharpen_jumps
-from spikeinterface_huidurep.stages.motion import estimate_motion
+from spikeinterface_huidurep.stages.motion.alignment import align_motion
+from spikeinterface_huidurep.stages.motion.estimation import estimate_motion
+from spikeinterface_huidurep.stages.motion.jumps import jump_times, sharpen_jumps
 
 RATE, SPAN_UM = 1000.0, 480.0
 

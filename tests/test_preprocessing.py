@@ -8,9 +8,9 @@ import spikeinterface.core as sc
 from spikeinterface.preprocessing import bandpass_filter
 
 from spikeinterface_huidurep.parameters import resolve_job_kwargs
-from spikeinterface_huidurep.stages.bandpass import BandpassRecording
-from spikeinterface_huidurep.stages.noise_units import common_part, median_of_rows
-from spikeinterface_huidurep.stages.preprocessing import preprocess
+from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
+from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
+from spikeinterface_huidurep.stages.traces.scaling import common_part, median_of_rows
 
 RATE = 30000.0
 

@@ -18,14 +18,14 @@ from stage_helpers import (
     waveform,
 )
 
-from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
-from spikeinterface_huidurep.stages.distances import template_distances
-from spikeinterface_huidurep.stages.inseparable import inseparable_pairs
-from spikeinterface_huidurep.stages.lone_spikes import lone_spikes
-from spikeinterface_huidurep.stages.redundancy import redundant_units
-from spikeinterface_huidurep.stages.refining import refine_units
-from spikeinterface_huidurep.stages.second_split import split_assigned
-from spikeinterface_huidurep.stages.template_space import whiten_templates
+from spikeinterface_huidurep.stages.matching.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.matching.lone_spikes import lone_spikes
+from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
+from spikeinterface_huidurep.stages.units.distances import template_distances
+from spikeinterface_huidurep.stages.units.inseparable import inseparable_pairs
+from spikeinterface_huidurep.stages.units.redundancy import redundant_units
+from spikeinterface_huidurep.stages.units.refining import refine_units
+from spikeinterface_huidurep.stages.units.second_split import split_assigned
 
 
 @pytest.fixture(scope="module")

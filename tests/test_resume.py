@@ -279,7 +279,7 @@ def test_what_does_not_change_the_result_may_be_given_anew(failed, undisturbed):
 def test_what_stages_return_comes_back(tmp_path):
     from spikeinterface.core.motion import Motion
 
-    from spikeinterface_huidurep.stages.noise import NoiseModel
+    from spikeinterface_huidurep.stages.traces.noise import NoiseModel
 
     motion = Motion([np.zeros((3, 2)), np.ones((2, 2))], [np.arange(3.0), np.arange(2.0)], np.array([0.0, 50.0]))
     model = NoiseModel(np.eye(2, dtype="float32"), np.ones(3))

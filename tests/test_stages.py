@@ -18,17 +18,17 @@ from stage_helpers import (
     waveform,
 )
 
-from spikeinterface_huidurep.stages import motion as motion_stage
-from spikeinterface_huidurep.stages.assignment import assign_spikes, spike_dtype
-from spikeinterface_huidurep.stages.cleaning import clean_spikes
-from spikeinterface_huidurep.stages.confidence import estimate_confidence
-from spikeinterface_huidurep.stages.detection import detect_peaks
-from spikeinterface_huidurep.stages.merging import merge_clusters
-from spikeinterface_huidurep.stages.quality import label_units
-from spikeinterface_huidurep.stages.screening import screen_clusters
-from spikeinterface_huidurep.stages.selection import select_peaks
-from spikeinterface_huidurep.stages.splitting import split_units
-from spikeinterface_huidurep.stages.template_space import whiten_templates
+from spikeinterface_huidurep.stages.matching.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.matching.confidence import estimate_confidence
+from spikeinterface_huidurep.stages.motion import estimation as motion_stage
+from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
+from spikeinterface_huidurep.stages.peaks.selection import select_peaks
+from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
+from spikeinterface_huidurep.stages.result.quality import label_units
+from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
+from spikeinterface_huidurep.stages.units.merging import merge_clusters
+from spikeinterface_huidurep.stages.units.screening import screen_clusters
+from spikeinterface_huidurep.stages.units.splitting import split_units
 
 
 @pytest.fixture(scope="module")

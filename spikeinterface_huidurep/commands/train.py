@@ -129,7 +129,7 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
     from ..parameters import DEFAULT_PARAMS
     from ..reading import read_as_typed
     from ..sort import sort_recording
-    from ..stages.preprocessing import preprocess
+    from ..stages.traces.preprocessing import preprocess
 
     recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
     jobs = {"n_jobs": 1, "chunk_duration": "1s", "progress_bar": False}

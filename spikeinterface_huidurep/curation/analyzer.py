@@ -288,7 +288,7 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
     ValueError
         If every channel is silent, or the preprocessing has no such parameter.
     """
-    from ..stages.preprocessing import preprocess
+    from ..stages.traces.preprocessing import preprocess
 
     unknown = set(preprocessing) - set(PREPROCESSING)
     if unknown:

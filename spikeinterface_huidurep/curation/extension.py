@@ -48,7 +48,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
         from ..encoder import load_encoder
-        from ..stages.embedding import SPARE, embed_peaks
+        from ..stages.peaks.embedding import SPARE, embed_peaks
 
         analyzer = self.sorting_analyzer
         traces = traces_in_noise_units(analyzer.recording)
@@ -125,7 +125,7 @@ def traces_in_noise_units(recording: BaseRecording) -> BaseRecording:
     ValueError
         If every channel is silent.
     """
-    from ..stages.preprocessing import preprocess
+    from ..stages.traces.preprocessing import preprocess
 
     raw = not recording.is_filtered()
     traces = preprocess(recording, apply_filter=raw, apply_common_reference=raw)

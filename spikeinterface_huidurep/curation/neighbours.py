@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from ..stages.clustering import clustering_features
+from ..stages.peaks.clustering import clustering_features
 
 # two units that are further apart are never compared
 MAX_DISTANCE_UM = 100.0

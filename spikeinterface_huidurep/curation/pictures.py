@@ -241,7 +241,7 @@ def draw_embedding(analyzer: SortingAnalyzer, *, seed: int = 0) -> Figure:
         t-SNE (van der Maaten and Hinton 2008) of the space in which the sorter clusters, see `clustering_features`.
         Distances between groups mean little in such a map, and sizes of groups nothing.
     """
-    from ..stages.clustering import clustering_features
+    from ..stages.peaks.clustering import clustering_features
 
     extension = analyzer.get_extension(EXTENSION_NAME)
     units = extension.get_data(outputs="unit_index")

@@ -9,12 +9,12 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from spikeinterface.core import BaseRecording
 
+from ..motion.estimation import displacement_at
+from ..templates.drifting import DriftingUnitTemplates, templates_like
+from ..templates.whitened import whiten_templates
+from ..traces.noise import NoiseModel
 from .distances import shared_displacements
-from .motion import displacement_at
-from .noise import NoiseModel
 from .splitting import split_units
-from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, templates_like
 
 # two neurons are there whatever the displacement: parts that have no more than this share of theirs in common are one
 # whose template fits less well at some displacements

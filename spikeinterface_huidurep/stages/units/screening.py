@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from .templates import DriftingUnitTemplates
+from ..templates.drifting import DriftingUnitTemplates
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

@@ -10,18 +10,18 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import ms_to_samples
 
-from .assignment import assign_spikes
-from .confidence import estimate_confidence
+from ..matching.assignment import assign_spikes
+from ..matching.confidence import estimate_confidence
+from ..matching.lone_spikes import lone_spikes
+from ..motion.estimation import displacement_at
+from ..templates.drifting import DriftingUnitTemplates, templates_like
+from ..templates.whitened import whiten_templates
+from ..traces.noise import NoiseModel
+from ..traces.segments import away_from_ends
 from .inseparable import inseparable_pairs
-from .lone_spikes import lone_spikes
 from .merging import merge_clusters, relabel
-from .motion import displacement_at
-from .noise import NoiseModel
 from .redundancy import redundant_units
 from .second_split import split_assigned
-from .segments import away_from_ends
-from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, templates_like
 from .units import MAX_LAG_MS
 
 logger = logging.getLogger("spikeinterface_huidurep")

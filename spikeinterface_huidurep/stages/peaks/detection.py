@@ -12,8 +12,8 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
-from .segments import away_from_ends
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 

@@ -12,11 +12,11 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.postprocessing.localization_tools import get_convolution_weights
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
-from .banded import BandedMatrix
-from .gaps import silent_samples
-from .noise import autocorrelation, some_channels
-from .noise_units import MAD_TO_STD, median_of_rows
-from .segments import random_stretches
+from ..traces.banded import BandedMatrix
+from ..traces.gaps import silent_samples
+from ..traces.noise import autocorrelation, some_channels
+from ..traces.scaling import MAD_TO_STD, median_of_rows
+from ..traces.segments import random_stretches
 
 # the filters' part of a spike, before and after its trough
 BEFORE_MS, AFTER_MS = 0.7, 1.3

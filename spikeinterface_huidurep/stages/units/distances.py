@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from sklearn.decomposition import PCA
 
-from .template_space import WhitenedTemplates
+from ..templates.whitened import WhitenedTemplates
 
 # templates are compared where both clusters were seen; the templates themselves are smooth over so many um
 SMOOTH_UM = 10.0

@@ -13,7 +13,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording, read_binary
 
 from .chunks import run_in_chunks
-from .noise_units import NoiseUnitsRecording
+from .scaling import NoiseUnitsRecording
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from ..templates.whitened import WhitenedTemplates
 from .distances import cross_correlation, shared_displacements, template_distances
-from .template_space import WhitenedTemplates
 
 # relative distance from which two clusters are as good as infinitely far: one of them keeps a group from growing
 FAR = 3.0

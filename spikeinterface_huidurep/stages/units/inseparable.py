@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from spikeinterface.core import BaseRecording
 
+from ..templates.drifting import DriftingUnitTemplates, templates_like
+from ..templates.whitened import whiten_templates
+from ..traces.noise import NoiseModel
 from .distances import template_distances
 from .merging import relabel
-from .noise import NoiseModel
 from .splitting import split_units
-from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, templates_like
 
 
 def inseparable_pairs(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseRecording
 
-from .chunks import run_in_chunks, spikes_in_chunk
+from ..traces.chunks import run_in_chunks, spikes_in_chunk
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import ms_to_samples
 
-from .chunks import run_in_chunks, spikes_in_chunk
+from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
+from ..traces.chunks import run_in_chunks, spikes_in_chunk
 from .mixtures import separate_sources
-from .template_space import N_SUBSAMPLE, WhitenedTemplates
 
 # a split needs less distance than clusters that are not merged: two sources are evidence by themselves
 SPLIT_SHARE = 0.85
@@ -153,7 +153,7 @@ def _whitened_spikes(recording, spikes, labels, templates, job_kwargs):
 
 
 def _whiten_in_chunk(segment_index, start_frame, end_frame, context):
-    from .snippets import filtered_waveforms
+    from ..templates.snippets import filtered_waveforms
 
     filters, nbefore = context["filters"], context["nbefore"]
     inside, traces, samples = spikes_in_chunk(

@@ -11,10 +11,10 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing import unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
-from ..checks import check_finite
+from ...checks import check_finite
 from .bandpass import BandpassRecording
 from .gaps import FilledRecording, still_samples
-from .noise_units import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
+from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

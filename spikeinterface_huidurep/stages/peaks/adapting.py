@@ -44,7 +44,7 @@ def adapt_to_peaks(
     Encoder
         The adapted one where it tells units of this recording apart better than the one given; else that.
     """
-    from ..encoder import adapt_encoder
+    from ...encoder import adapt_encoder
 
     rows = np.sort(np.random.default_rng(seed).permutation(len(peaks))[:max_peaks])
     waveforms, locations, _ = embed_peaks(recording, peaks[rows], _AsTheyAre(encoder.window_ms), job_kwargs=job_kwargs)

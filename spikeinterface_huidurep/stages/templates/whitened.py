@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import toeplitz
 
-from .noise import NoiseModel
-from .templates import DriftingUnitTemplates
+from ..traces.noise import NoiseModel
+from .drifting import DriftingUnitTemplates
 
 N_SUBSAMPLE = 8
 

@@ -9,12 +9,12 @@ from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from ..motion.jumps import jump_times
+from ..templates.whitened import WhitenedTemplates
+from ..traces.banded import BandedMatrix
 from .amplitudes import AmplitudePrior
-from .banded import BandedMatrix
-from .jumps import jump_times
 from .misfit import misfits
 from .pursuit import Neighbours, pursue, sum_of_products
-from .template_space import WhitenedTemplates
 
 spike_dtype = np.dtype(
     [

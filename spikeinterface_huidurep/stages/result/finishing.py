@@ -7,8 +7,8 @@ from spikeinterface.core import BaseRecording, NumpySorting
 from spikeinterface.core.base import minimum_spike_dtype
 from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
+from ..templates.drifting import DriftingUnitTemplates
 from .quality import label_units
-from .templates import DriftingUnitTemplates
 
 
 def finish(

@@ -9,13 +9,13 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import ms_to_samples
 
+from ..templates.drifting import DriftingUnitTemplates, estimate_templates
+from ..templates.whitened import whiten_templates
+from ..traces.noise import NoiseModel
 from .distances import distances_across_drift
 from .merging import merge_clusters, relabel
-from .noise import NoiseModel
 from .screening import screen_clusters
 from .splitting import split_units
-from .template_space import whiten_templates
-from .templates import DriftingUnitTemplates, estimate_templates
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

@@ -9,7 +9,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
 
-from ..encoder.threads import one_torch_thread
+from ...encoder.threads import one_torch_thread
 
 # Sorts look at 12 channels of a spike: with 20 they find no more units and take longer (docs/results.md). The encoder
 # is given some more, to choose from where it finds the spike.
@@ -26,7 +26,7 @@ class SpikeFeatures(NamedTuple):
 
 def load_for_sorting(model: str, device: str) -> Any:
     """The encoder of a sort: it looks at `LOOKED_AT` channels at most, and at no more than it was trained with."""
-    from ..encoder import load_encoder
+    from ...encoder import load_encoder
 
     encoder = load_encoder(model, device)
     config = encoder.config

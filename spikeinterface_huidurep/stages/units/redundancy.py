@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseRecording
 
-from .assignment import assign_spikes
-from .template_space import WhitenedTemplates
+from ..matching.assignment import assign_spikes
+from ..templates.whitened import WhitenedTemplates
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

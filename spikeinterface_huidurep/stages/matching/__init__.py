@@ -1,0 +1,1 @@
+"""Which unit each spike is of, overlapping spikes too."""

@@ -1,0 +1,1 @@
+"""How the probe moves against the tissue."""

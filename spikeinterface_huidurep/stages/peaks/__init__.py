@@ -1,0 +1,1 @@
+"""Peaks: found, encoded and clustered."""

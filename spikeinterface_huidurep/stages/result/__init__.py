@@ -1,0 +1,1 @@
+"""From matched spikes to a Sorting."""

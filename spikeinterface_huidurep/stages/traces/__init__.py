@@ -1,0 +1,1 @@
+"""From raw traces to filtered traces in units of noise."""

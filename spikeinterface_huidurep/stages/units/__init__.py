@@ -1,0 +1,1 @@
+"""Units: made of clusters, split, joined, dropped."""
