@@ -14,27 +14,25 @@ from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
 from .record import Record
-from .stages.matching.assignment import assign_spikes
+from .stages.matching.assignment import MatchingCriteria, assign_spikes
 from .stages.matching.confidence import estimate_confidence
-from .stages.motion.estimation import displacement_at, displacement_grid, estimate_motion
+from .stages.motion.estimation import displacement_at, estimate_motion
 from .stages.peaks.clustering import cluster_peaks, least_cluster_size
-from .stages.peaks.detection import detect_peaks
+from .stages.peaks.detection import DetectionCriteria, detect_peaks
 from .stages.peaks.embedding import embed_peaks, load_for_sorting
 from .stages.peaks.selection import select_peaks
-from .stages.result.cleaning import clean_spikes
+from .stages.result.cleaning import CleaningCriteria, clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks
+from .stages.shank import Shank
 from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
-from .stages.units.refining import refine_units
-from .stages.units.units import make_units
+from .stages.units.loop import UnitCriteria, make_units, refine_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 
-# a unit that always comes at one lag (to within the window) from a larger one is its echo
-ECHO_WINDOW_MS, ECHO_LAG_MS = 0.2, 3.0
 # templates that follow an estimated motion are less certain: they have to be further apart, by this factor
 MOVING = 1.2
 # of a spike's objective its template may leave behind this part, and more where it follows an estimated motion: at its
@@ -107,10 +105,12 @@ def find_units(
     seed, rate = params["seed"], traces.sampling_frequency
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
-    peaks = record.run(
-        "detect peaks", detect_peaks, traces,
-        peak_sign=params["peak_sign"], detect_threshold=params["detect_threshold"],
+    detection = DetectionCriteria(
+        peak_sign=params["peak_sign"], threshold=params["detect_threshold"],
         exclude_sweep_ms=params["exclude_sweep_ms"], radius_um=params["detection_radius_um"],
+    )  # fmt: skip
+    peaks = record.run(
+        "detect peaks", detect_peaks, traces, detection,
         margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     if len(peaks) == 0:
@@ -129,48 +129,39 @@ def find_units(
     )  # fmt: skip
     displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
     registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
-    merge_threshold = params["merge_threshold"] * (1.0 if motion is None else MOVING)
     min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
     clusters = record.run(
-        "cluster", cluster_peaks, features.embedding, registered,
-        min_cluster_size=min_cluster_size, seed=seed,
-    )  # fmt: skip
+        "cluster", cluster_peaks, features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed
+    )
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
-    units = record.run(
-        "make units", make_units, traces, peaks, clusters, features.embedding, registered, displacement, noise,
-        displacements=displacement_grid(motion), nbefore=nbefore, nafter=nafter,
-        detect_threshold=params["detect_threshold"], min_size=min_cluster_size,
-        merge_threshold=merge_threshold, amplitude_std=params["amplitude_std"],
-        seed=seed, job_kwargs=job_kwargs,
+    shank = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs)
+    criteria = UnitCriteria(
+        distance=params["merge_threshold"] * (1.0 if motion is None else MOVING), min_size=min_cluster_size,
+        amplitude_std=params["amplitude_std"], detect_threshold=params["detect_threshold"],
+        matching_threshold=params["assignment_threshold"],
     )  # fmt: skip
+    units = record.run(
+        "make units", make_units, shank, peaks, clusters, features.embedding, registered, displacement, criteria
+    )
     record.save(
-        peaks=units.peaks, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
+        peaks=units.spikes, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
-    templates = record.run(
-        "refine units", refine_units, traces, units.templates, noise, motion,
-        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
-        merge_threshold=merge_threshold, job_kwargs=job_kwargs,
-    )  # fmt: skip
+    templates = record.run("refine units", refine_units, shank, units.templates, criteria)
     space = whiten_templates(templates, noise)
     unexplained = UNEXPLAINED_STILL if motion is None else UNEXPLAINED_MOVING
-    spikes = record.run(
-        "assign spikes", assign_spikes, traces, space, motion,
+    matching = MatchingCriteria(
         threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
         refractory_ms=params["censored_period_ms"], unexplained=unexplained, forgiven=unexplained,
-        job_kwargs=job_kwargs,
     )  # fmt: skip
-    spikes["confidence"] = estimate_confidence(
-        spikes, space.energy,
-        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"], n_values=space.n_values,
-    )  # fmt: skip
+    spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
+    spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     spikes = clean_spikes(
-        spikes, space.n_units,
-        energy=space.energy, duration_s=traces.get_total_duration(),
-        censored_period=ms_to_samples(params["censored_period_ms"], rate),
-        coincidence_window=ms_to_samples(ECHO_WINDOW_MS, rate), max_lag=ms_to_samples(ECHO_LAG_MS, rate),
-        min_confidence=params["min_confidence"],
-        min_spikes=params["min_spikes"], min_firing_rate=params["min_firing_rate"],
+        spikes, space.energy,
+        CleaningCriteria.in_samples(
+            rate, censored_period_ms=params["censored_period_ms"], min_confidence=params["min_confidence"],
+            min_spikes=max(params["min_spikes"], params["min_firing_rate"] * traces.get_total_duration()),
+        ),
     )  # fmt: skip
     sorting = finish(traces, spikes, templates, censored_period_ms=params["censored_period_ms"])
     if len(sorting.unit_ids) == 0:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import spikeinterface.core as sc
 from probeinterface import generate_linear_probe
+from spikeinterface.core.motion import Motion
 
+from spikeinterface_huidurep.stages.shank import Shank
 from spikeinterface_huidurep.stages.templates.drifting import estimate_templates
 from spikeinterface_huidurep.stages.traces.noise import NoiseModel
+from spikeinterface_huidurep.stages.units.unit_set import UnitSet
 
 RATE, NBEFORE, NAFTER, N_CHANNELS = 30000.0, 24, 48, 12
 JOB = dict(n_jobs=1, chunk_duration="1s", progress_bar=False)
 WHITE = NoiseModel(np.eye(N_CHANNELS, dtype="float32"), np.eye(1, NBEFORE + NAFTER)[0])
-NO_MOTION = np.zeros(1)
+# 20 um over the ten seconds of a recording: templates are made at 0, 5, 10, 15 and 20 um
+MOVING = Motion([np.array([[0.0], [20.0]])], [np.array([0.0, 10.0])], np.zeros(1))
 
 
 def waveform(depth, amplitude, width=4.0):
@@ -41,13 +45,21 @@ def peaks_at(samples):
     return peaks
 
 
-def templates_for(recording, samples, labels, depths, displacement=None, grid=NO_MOTION):
-    locations = np.column_stack([np.zeros(len(samples)), np.asarray(depths, float)[labels]])
+def shank_of(recording, motion=None):
+    """The recording as a shank with white noise."""
+    return Shank(recording, WHITE, NBEFORE, NAFTER, motion, job_kwargs=JOB)
+
+
+def templates_for(recording, samples, labels, depths, displacement=None, motion=None):
+    places = np.column_stack([np.zeros(len(depths)), np.asarray(depths, float)])
     displacement = np.zeros(len(samples)) if displacement is None else displacement
-    return estimate_templates(
-        recording, peaks_at(samples), labels, locations, displacement,
-        displacements=grid, nbefore=NBEFORE, nafter=NAFTER, job_kwargs=JOB,
-    )  # fmt: skip
+    return estimate_templates(shank_of(recording, motion), peaks_at(samples), labels, places, displacement)
+
+
+def units_for(recording, samples, labels, depths, displacement=None, motion=None):
+    """Units of matched spikes."""
+    templates = templates_for(recording, samples, labels, depths, displacement, motion)
+    return UnitSet(peaks_at(samples), np.asarray(labels), templates)
 
 
 def two_units_apart():

@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 from spikeinterface.core.motion import Motion
 from stage_helpers import (
-    JOB,
     N_CHANNELS,
     WHITE,
-    peaks_at,
     recording_with,
+    shank_of,
     templates_for,
     two_units_apart,
+    units_for,
     waveform,
 )
 
-from spikeinterface_huidurep.stages.matching.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.matching.lone_spikes import lone_spikes
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
-from spikeinterface_huidurep.stages.units.distances import template_distances
-from spikeinterface_huidurep.stages.units.inseparable import inseparable_pairs
-from spikeinterface_huidurep.stages.units.redundancy import redundant_units
-from spikeinterface_huidurep.stages.units.refining import refine_units
-from spikeinterface_huidurep.stages.units.second_split import split_assigned
+from spikeinterface_huidurep.stages.units.drop import DropCriteria, explained_by_others
+from spikeinterface_huidurep.stages.units.evidence import EvidenceCriteria, template_distances
+from spikeinterface_huidurep.stages.units.join import JoinCriteria, join_units
+from spikeinterface_huidurep.stages.units.loop import UnitCriteria, refine_units
+from spikeinterface_huidurep.stages.units.split import SplitCriteria, split_units
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_template_of_the_largest_spikes_is_made_right():
     recording = recording_with([(s, g * waveform(100.0, 8.0)) for s, g in zip(samples, gains, strict=True)])
     largest = np.flatnonzero(gains > 1.15)
     templates = templates_for(recording, samples[largest], np.zeros(len(largest), int), [100.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    refined = refine_units(shank_of(recording), templates, UnitCriteria())
     trough = [-one.dense(0, N_CHANNELS)[0].min() for one in (templates, refined)]
     assert trough[0] > 9.2
     assert abs(trough[1] - 8.0) < 0.6
@@ -53,22 +53,25 @@ def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_o
     labels = np.arange(len(at)) % 2
     shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
     recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
-    templates = templates_for(recording, at, labels, [100.0, 106.0])
+    units = units_for(recording, at, labels, [100.0, 106.0])
+    templates = units.templates
     if one:  # a template made of collisions with another neuron
         waveforms = templates.waveforms.copy()
         waveforms[1, 0] += waveform(150.0, 4.0, width=6.0)[:, templates.channels[1]]
-        templates = replace(templates, waveforms=waveforms)
-    distance, _ = template_distances(whiten_templates(templates, WHITE), templates.counts, amplitude_std=0.12)
+        units = replace(units, templates=replace(templates, waveforms=waveforms))
+    space = whiten_templates(units.templates, WHITE)
+    distance, _ = template_distances(space, templates.counts, EvidenceCriteria(), max_lag=10)
     assert 3.5 < distance[0, 1] < 6.0
-    found = inseparable_pairs(recording, peaks_at(at), labels, templates, WHITE, furthest=6.0, job_kwargs=JOB)
-    assert np.array_equal(found, np.array([[False, one], [one, False]]))
+    criteria = JoinCriteria(sources=SplitCriteria(min_size=10))
+    assert join_units(units, shank_of(recording), criteria).n_units == 2
+    assert join_units(units, shank_of(recording), replace(criteria, furthest=6.0)).n_units == (1 if one else 2)
 
 
 def test_refining_joins_what_is_one_unit(two_units):
     recording, samples, labels, shapes = two_units
     halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
     templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    refined = refine_units(shank_of(recording), templates, UnitCriteria())
     assert refined.n_units == 2
     for unit in (0, 1):
         assert np.abs(refined.dense(0, N_CHANNELS)[unit] - shapes[unit]).max() < 0.5
@@ -90,11 +93,12 @@ def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units
     space = whiten_templates(
         templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0]), WHITE
     )
-    found = assign_spikes(recording, space, job_kwargs=JOB)
+    shank, matching = shank_of(recording), MatchingCriteria()
+    found = assign_spikes(shank, space, matching)
     assert np.bincount(found["unit_index"], minlength=4)[2:].min() > 0.8 * len(both)
-    assert redundant_units(recording, found, space, job_kwargs=JOB).tolist() == [False, False, True, False]
+    assert explained_by_others(found, space, shank, DropCriteria(), matching).tolist() == [False, False, True, False]
     # units that are all small have no others to explain them
-    assert not redundant_units(recording, found, space, few=1000, job_kwargs=JOB).any()
+    assert not explained_by_others(found, space, shank, DropCriteria(few=1000), matching).any()
 
 
 def test_a_spike_is_alone_where_none_of_its_neighbourhood_is_near_in_time():
@@ -114,7 +118,7 @@ def test_two_neurons_in_one_template_are_told_apart_by_the_spikes_that_it_is_ass
     shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
     recording = recording_with([(sample, shapes[int(second)]) for sample, second in zip(at, other, strict=True)])
     templates = templates_for(recording, at, np.zeros(len(at), int), [104.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    refined = refine_units(shank_of(recording), templates, UnitCriteria())
     assert refined.n_units == n_units
     dense = refined.dense(0, N_CHANNELS)
     for shape in shapes[:n_units]:
@@ -128,7 +132,7 @@ def test_neurons_without_a_template_are_found_among_the_spikes_that_fit_their_ne
     shapes = [waveform(depth, 12.0) for depth in (100.0, 130.0, 162.0)]
     recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, neuron, strict=True)])
     templates = templates_for(recording, at[neuron == 0], np.zeros((neuron == 0).sum(), int), [100.0])
-    refined = refine_units(recording, templates, WHITE, job_kwargs=JOB)
+    refined = refine_units(shank_of(recording), templates, UnitCriteria())
     assert refined.n_units == 3
     dense = refined.dense(0, N_CHANNELS)
     for shape in shapes:
@@ -144,14 +148,13 @@ def test_spikes_that_overlap_with_one_neighbour_are_no_neuron():
     )
     samples = np.sort(np.concatenate([at, late]))
     labels = np.isin(samples, late).astype(int)
-    templates = templates_for(recording, samples, labels, [100.0, 150.0])
-    spikes = peaks_at(samples)
+    units = units_for(recording, samples, labels, [100.0, 150.0])
     alone = np.isin(samples, np.setdiff1d(at, at[::4]))
     for looked_at, n_units in ((alone, 2), (np.ones(len(samples), dtype=bool), 3)):
-        found, split = split_assigned(recording, spikes, labels, looked_at, templates, WHITE, job_kwargs=JOB)
+        split, _ = split_units(units, shank_of(recording), UnitCriteria().split_matched, looked_at=looked_at)
         assert split.n_units == n_units
         if n_units == 2:
-            assert np.array_equal(found, labels)
+            assert np.array_equal(split.labels, labels)
 
 
 @pytest.mark.parametrize("neurons", [1, 2])
@@ -163,12 +166,10 @@ def test_a_unit_is_not_split_by_displacement(neurons):
     shapes = np.where(other[:, None, None], waveform(125.0, 12.0), waveform(100.0, 12.0))
     recording = recording_with(list(zip(at, shapes, strict=True)))
     # the template knows nothing of the motion: for it the spikes of both places are at the same one
-    templates = templates_for(recording, at, np.zeros(len(at), int), [100.0], np.zeros(len(at)), np.array([0.0, 20.0]))
-    templates = replace(templates, waveforms=templates.waveforms[:, [0, 0]])
     motion = Motion([np.array([[0.0], [0.0], [20.0], [20.0]])], [np.array([0.0, 6.66, 6.67, 10.0])], np.zeros(1))
-    labels, found = split_assigned(
-        recording, peaks_at(at), np.zeros(len(at), int), np.ones(len(at), bool), templates, WHITE, motion,
-        job_kwargs=JOB,
-    )  # fmt: skip
+    units = units_for(recording, at, np.zeros(len(at), int), [100.0], np.zeros(len(at)), motion)
+    waveforms = units.templates.waveforms[:, np.zeros(len(units.templates.displacements), int)]
+    units = replace(units, templates=replace(units.templates, waveforms=waveforms))
+    found, _ = split_units(units, shank_of(recording, motion), UnitCriteria().split_matched)
     assert found.n_units == neurons
-    assert len(np.unique(labels)) == neurons
+    assert len(np.unique(found.labels)) == neurons

@@ -9,26 +9,29 @@ from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 from stage_helpers import (
     JOB,
+    MOVING,
     N_CHANNELS,
     WHITE,
-    peaks_at,
     recording_with,
+    shank_of,
     templates_for,
     two_units_apart,
+    units_for,
     waveform,
 )
 
-from spikeinterface_huidurep.stages.matching.assignment import assign_spikes, spike_dtype
+from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes, spike_dtype
 from spikeinterface_huidurep.stages.matching.confidence import estimate_confidence
 from spikeinterface_huidurep.stages.motion import estimation as motion_stage
 from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
 from spikeinterface_huidurep.stages.peaks.selection import select_peaks
-from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
+from spikeinterface_huidurep.stages.result.cleaning import CleaningCriteria, clean_spikes
 from spikeinterface_huidurep.stages.result.quality import label_units
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
-from spikeinterface_huidurep.stages.units.merging import merge_clusters
-from spikeinterface_huidurep.stages.units.screening import screen_clusters
-from spikeinterface_huidurep.stages.units.splitting import split_units
+from spikeinterface_huidurep.stages.units.drop import DropCriteria, at_threshold, not_centred
+from spikeinterface_huidurep.stages.units.join import JoinCriteria, join_units
+from spikeinterface_huidurep.stages.units.split import SplitCriteria, split_units
+from spikeinterface_huidurep.stages.units.unit_set import UnitSet
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,9 @@ def test_templates_follow_the_motion():
     samples = np.arange(1000, 290000, 1000)
     displacement = np.where(np.arange(len(samples)) % 2, 20.0, 0.0)
     recording = recording_with([(s, waveform(100.0 + d, 12.0)) for s, d in zip(samples, displacement, strict=True)])
-    grid = np.array([0.0, 10.0, 20.0])
-    templates = templates_for(recording, samples, np.zeros(len(samples), int), [100.0], displacement, grid)
-    for index, d in enumerate(grid):
+    templates = templates_for(recording, samples, np.zeros(len(samples), int), [100.0], displacement, MOVING)
+    for d in (0.0, 10.0, 20.0):
+        index = int(np.flatnonzero(templates.displacements == d)[0])
         assert np.abs(templates.dense(index, N_CHANNELS)[0] - waveform(100.0 + d, 12.0)).max() < 1.2
 
 
@@ -59,7 +62,7 @@ def test_overlapping_spikes_are_all_found(two_units):
     space = whiten_templates(templates_for(recording, samples, labels, [80.0, 120.0]), WHITE)
     first = np.arange(2000, 290000, 3000)
     together = recording_with([(s, shapes[0]) for s in first] + [(s + 6, shapes[1]) for s in first], seed=1)
-    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    spikes = assign_spikes(shank_of(together), space)
     assert np.all(np.diff(spikes["sample_index"]) >= 0)
     for unit, lag in ((0, 0), (1, 6)):
         found = spikes["sample_index"][spikes["unit_index"] == unit]
@@ -78,14 +81,14 @@ def test_two_spikes_at_once_are_not_one_of_a_neuron_between_them():
     space = whiten_templates(templates_for(apart, samples, labels, [60.0, 120.0, 90.0]), WHITE)
     both = np.arange(2000, 290000, 3000)
     together = recording_with([(s, shapes[0]) for s in both] + [(s + 1, shapes[1]) for s in both], seed=1)
-    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    spikes = assign_spikes(shank_of(together), space)
     for unit, expected in enumerate((both, both + 1)):
         found = spikes["sample_index"][spikes["unit_index"] == unit]
         assert np.isin(expected, (found[:, None] + np.arange(-2, 3)).ravel()).mean() > 0.97
         assert np.median(spikes["confidence"][spikes["unit_index"] == unit]) > 0.95
     assert (spikes["unit_index"] == 2).sum() < 0.03 * len(both)
     # and the third one's own spikes stay its own
-    alone = assign_spikes(recording_with([(s, shapes[2]) for s in both], seed=2), space, job_kwargs=JOB)
+    alone = assign_spikes(shank_of(recording_with([(s, shapes[2]) for s in both], seed=2)), space)
     assert (alone["unit_index"] == 2).mean() > 0.97
 
 
@@ -104,7 +107,7 @@ def test_small_spikes_are_found_beside_large_ones():
     """A large unit's spikes leave something behind, but not at another place on the probe."""
     large, small = waveform(60.0, 60.0), waveform(150.0, 6.0, width=5.0)
     together, first, space = small_under_large(large, small, [60.0, 150.0])
-    spikes = assign_spikes(together, space, job_kwargs=JOB)
+    spikes = assign_spikes(shank_of(together), space)
     found = spikes["sample_index"][spikes["unit_index"] == 1]
     assert np.isin(first + 9, (found[:, None] + np.arange(-3, 4)).ravel()).mean() > 0.95
 
@@ -114,7 +117,7 @@ def test_the_less_a_template_leaves_behind_the_smaller_the_spikes_under_it_that_
     together, first, space = small_under_large(large, small, [80.0, 95.0])
 
     def found(unexplained):
-        spikes = assign_spikes(together, space, unexplained=unexplained, job_kwargs=JOB)
+        spikes = assign_spikes(shank_of(together), space, MatchingCriteria(unexplained=unexplained))
         samples = spikes["sample_index"][spikes["unit_index"] == 1]
         return np.isin(first + 9, (samples[:, None] + np.arange(-3, 4)).ravel()).mean()
 
@@ -130,10 +133,9 @@ def test_what_a_large_spike_leaves_behind_is_not_held_against_a_small_one():
     together = recording_with([(s, unlike) for s in first] + [(s + 6, small) for s in first], seed=3)
 
     def kept(forgiven):
-        spikes = assign_spikes(together, space, unexplained=0.005, forgiven=forgiven, job_kwargs=JOB)
-        confidence = estimate_confidence(
-            spikes, space.energy, threshold=14.0, amplitude_std=0.12, n_values=space.n_values
-        )
+        criteria = MatchingCriteria(unexplained=0.005, forgiven=forgiven)
+        spikes = assign_spikes(shank_of(together), space, criteria)
+        confidence = estimate_confidence(spikes, space.energy, MatchingCriteria(), n_values=space.n_values)
         samples = spikes["sample_index"][(spikes["unit_index"] == 1) & (confidence > 0.5)]
         return np.isin(first + 6, (samples[:, None] + np.arange(-3, 4)).ravel()).mean()
 
@@ -149,12 +151,12 @@ def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units)
     own, foreign = np.arange(2000, 290000, 3000), np.arange(3500, 290000, 3000)
     stranger = waveform(115.0, 20.0, width=5.0)
     spikes = [(s, shapes[0]) for s in own] + [(s, stranger) for s in foreign]
-    found = assign_spikes(recording_with(spikes, seed=2), space, job_kwargs=JOB)
+    found = assign_spikes(shank_of(recording_with(spikes, seed=2)), space)
     real = np.isin(found["sample_index"], (own[:, None] + np.arange(-3, 4)).ravel())
     # the stranger does match: without a look at what is left it would be the unit's
-    by_gain = estimate_confidence(found, space.energy, threshold=14.0, amplitude_std=0.12)
+    by_gain = estimate_confidence(found, space.energy, MatchingCriteria())
     assert (by_gain[~real] > 0.5).sum() > 0.5 * len(foreign)
-    confidence = estimate_confidence(found, space.energy, threshold=14.0, amplitude_std=0.12, n_values=space.n_values)
+    confidence = estimate_confidence(found, space.energy, MatchingCriteria(), n_values=space.n_values)
     assert (confidence[real] > 0.9).sum() > 0.97 * len(own)
     assert (confidence[~real] > 0.1).sum() < 0.05 * len(foreign)
 
@@ -162,24 +164,26 @@ def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units)
 def test_halves_are_merged_and_neighbours_are_not(two_units):
     recording, samples, labels, _ = two_units
     halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)
-    templates = templates_for(recording, samples, halves, [80.0, 80.0, 120.0])
-    group, lag = merge_clusters(whiten_templates(templates, WHITE), templates.counts)
-    np.testing.assert_array_equal(group, [0, 0, 1])
-    np.testing.assert_array_equal(lag, 0)
+    units = units_for(recording, samples, halves, [80.0, 80.0, 120.0])
+    joined = join_units(units, shank_of(recording), JoinCriteria())
+    np.testing.assert_array_equal(joined.labels, np.array([0, 0, 1])[halves])
+    np.testing.assert_array_equal(joined.spikes["sample_index"], samples)
+    assert joined.n_units == 2
 
 
 def test_two_neurons_in_one_cluster_are_split(two_units):
     recording, samples, labels, _ = two_units
     mixed = np.zeros(len(labels), int)
-    space = whiten_templates(templates_for(recording, samples, mixed, [100.0]), WHITE)
-    split = split_units(recording, peaks_at(samples), mixed, np.zeros(len(samples)), space, job_kwargs=JOB)
-    assert split.max() == 1
-    agreement = (split == labels).mean()
+    units = units_for(recording, samples, mixed, [100.0])
+    split, changed = split_units(units, shank_of(recording), SplitCriteria(distance=4.0))
+    assert split.n_units == 2
+    np.testing.assert_array_equal(changed, [0, 1])
+    agreement = (split.labels == labels).mean()
     assert max(agreement, 1 - agreement) > 0.98
     one = np.flatnonzero(labels == 0)
-    space = whiten_templates(templates_for(recording, samples[one], mixed[one], [80.0]), WHITE)
-    whole = split_units(recording, peaks_at(samples[one]), mixed[one], np.zeros(len(one)), space, job_kwargs=JOB)
-    assert whole.max() == 0
+    units = units_for(recording, samples[one], mixed[one], [80.0])
+    whole, changed = split_units(units, shank_of(recording), SplitCriteria(distance=4.0))
+    assert whole.n_units == 1 and len(changed) == 0
 
 
 @pytest.mark.parametrize("neurons", [1, 2])
@@ -191,8 +195,8 @@ def test_amplitudes_tell_neurons_of_one_waveform_apart_but_not_a_burst(neurons):
     gains = gains * np.random.default_rng(0).normal(1.0, 0.05, len(at))
     recording = recording_with([(s, g * waveform(100.0, 10.0)) for s, g in zip(at, gains, strict=True)])
     labels = np.zeros(len(at), dtype=int)
-    space = whiten_templates(templates_for(recording, at, labels, [100.0]), WHITE)
-    split = split_units(recording, peaks_at(at), labels, np.zeros(len(at)), space, job_kwargs=JOB)
+    units = units_for(recording, at, labels, [100.0])
+    split = split_units(units, shank_of(recording), SplitCriteria(distance=4.0))[0].labels
     assert len(np.unique(split)) == neurons
     if neurons == 2:
         assert np.mean((split == split[3]) == (place == 3)) > 0.98
@@ -207,9 +211,8 @@ def test_a_unit_some_of_whose_spikes_were_detected_late_is_not_split():
     at[0] = at[0] + 4 * (np.arange(len(at[0])) % 12 == 0)
     found, labels = np.concatenate(at), np.repeat(np.arange(5), [len(samples) for samples in at])
     found, labels = found[np.argsort(found)], labels[np.argsort(found)]
-    space = whiten_templates(templates_for(recording, found, labels, depths), WHITE)
-    split = split_units(recording, peaks_at(found), labels, np.zeros(len(found)), space, job_kwargs=JOB)
-    assert split.max() == 4
+    units = units_for(recording, found, labels, depths)
+    assert split_units(units, shank_of(recording), SplitCriteria(distance=4.0))[0].n_units == 5
 
 
 def test_repeats_and_echoes_are_cleaned():
@@ -219,7 +222,7 @@ def test_repeats_and_echoes_are_cleaned():
     spikes["unit_index"] = np.concatenate([0 * train, 0 * train + 1, [0]])
     spikes["gain"] = np.concatenate([0 * train + 200, 0 * train + 50, [40]])
     spikes["confidence"] = 1.0
-    kept = clean_spikes(spikes, 2, duration_s=4.0, censored_period=15)
+    kept = clean_spikes(spikes, np.zeros(2), CleaningCriteria())
     np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
     assert np.all(kept["unit_index"] == 0)
 
@@ -245,7 +248,7 @@ def test_echoes_at_a_lag_are_cleaned_and_neurons_that_fire_by_chance_stay():
     spikes["unit_index"] = np.repeat([0, 1, 2], [len(large), len(echo), len(own)])
     spikes["gain"] = np.repeat([500.0, 60.0, 60.0], [len(large), len(echo), len(own)])
     spikes["confidence"] = 1.0
-    kept = clean_spikes(spikes, 3, duration_s=10.0, censored_period=15)
+    kept = clean_spikes(spikes, np.zeros(3), CleaningCriteria())
     assert set(kept["unit_index"]) == {0, 2}
 
 
@@ -271,7 +274,7 @@ def test_confidence_is_calibrated():
         part["real"][: len(gain)] = True
         parts.append(part[part["gain"] > threshold])
     spikes = np.concatenate(parts)
-    confidence = estimate_confidence(spikes, energy, threshold=threshold, amplitude_std=0.12)
+    confidence = estimate_confidence(spikes, energy, MatchingCriteria(threshold=threshold))
     for low, high in ((0.0, 0.2), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.0)):
         here = (confidence >= low) & (confidence <= high)
         assert here.sum() > 50
@@ -300,8 +303,9 @@ def test_clusters_of_echoes_and_of_noise_are_screened_out(two_units):
     order = np.argsort(peaks["sample_index"])
     peaks, labels = peaks[order], labels[order]
     templates = templates_for(recording, peaks["sample_index"], labels, [80.0, 80.0, 200.0])
-    real = screen_clusters(templates, peaks, labels, detect_threshold=5.0, max_lag=9)
-    np.testing.assert_array_equal(real, [True, False, False])
+    units = UnitSet(peaks, labels, templates)
+    np.testing.assert_array_equal(not_centred(units, DropCriteria(), 9), [False, True, False])
+    np.testing.assert_array_equal(at_threshold(units, DropCriteria()), [False, False, True])
 
 
 def test_pieces_of_a_drifting_unit_are_merged_where_they_meet():
@@ -314,11 +318,11 @@ def test_pieces_of_a_drifting_unit_are_merged_where_they_meet():
         for s, d, o in zip(samples, displacement, other, strict=True)
     ]
     recording = recording_with(spikes)
-    grid = np.arange(0.0, 21.0, 5.0)
     labels = np.where(other, 2, (displacement > 8.0).astype(int))
-    templates = templates_for(recording, samples, labels, [100.0, 100.0, 125.0], displacement, grid)
-    group, _ = merge_clusters(whiten_templates(templates, WHITE), templates.counts)
-    np.testing.assert_array_equal(group, [0, 0, 1])
+    units = units_for(recording, samples, labels, [100.0, 100.0, 125.0], displacement, MOVING)
+    joined = join_units(units, shank_of(recording, MOVING), JoinCriteria())
+    np.testing.assert_array_equal(joined.labels, np.array([0, 0, 1])[labels])
+    assert joined.n_units == 2
 
 
 def test_units_are_labelled_by_their_refractory_period_and_confidence():
@@ -356,7 +360,7 @@ def test_a_unit_whose_spikes_are_not_its_waveform_is_dropped():
     spikes["unit_index"] = np.arange(60) % 2
     spikes["confidence"] = 1.0
     spikes["gain"] = np.where(spikes["unit_index"] == 0, 95.0, 15.0)
-    kept = clean_spikes(spikes, 2, duration_s=10.0, censored_period=15, energy=np.array([100.0, 100.0]))
+    kept = clean_spikes(spikes, np.array([100.0, 100.0]), CleaningCriteria())
     np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0])
 
 

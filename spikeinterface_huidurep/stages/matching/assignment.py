@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
 from ..motion.jumps import jump_times
+from ..shank import Shank
 from ..templates.whitened import WhitenedTemplates
 from ..traces.banded import BandedMatrix
 from .amplitudes import AmplitudePrior
@@ -28,8 +30,6 @@ spike_dtype = np.dtype(
     ]
 )
 
-# amplitudes, as a fraction of the template's, that count as a spike of the unit
-AMPLITUDE_LIMITS = (0.4, 1.6)
 # units of like depth are filtered together, in one matrix product over the channels that they cover
 UNITS_PER_GROUP = 16
 # frequencies at which the filters have less than this of their largest power are left out
@@ -43,19 +43,42 @@ BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
 STILL_S = 0.5
 
 
+@dataclass(frozen=True)
+class MatchingCriteria:
+    """
+    What counts as a spike of a unit.
+
+    Attributes
+    ----------
+    threshold : float
+        Least objective (squared units of noise) of a spike.
+    amplitude_std : float
+        Expected spread of the amplitudes around the template's, as a fraction of it.
+    amplitude_limits : (low, high)
+        Amplitudes, as a fraction of the template's, that count as a spike of the unit.
+    refractory_ms : float
+        Time around a spike in which its unit is not looked for again.
+    unexplained : float
+        Fraction of a spike's objective that its template may leave behind (0.02 is 14 % of its norm): at its place no
+        spike is made of less.
+    forgiven : float
+        Fraction of other spikes' energy that may be left behind without counting as a spike's misfit.
+    """
+
+    threshold: float = 14.0
+    amplitude_std: float = 0.12
+    amplitude_limits: tuple[float, float] = (0.4, 1.6)
+    refractory_ms: float = 0.5
+    unexplained: float = 0.02
+    forgiven: float = 0.0
+
+
 def assign_spikes(
-    recording: BaseRecording,
+    shank: Shank,
     templates: WhitenedTemplates,
-    motion: Any = None,
+    criteria: MatchingCriteria | None = None,
     *,
-    threshold: float = 14.0,
-    amplitude_std: float = 0.12,
-    amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
-    refractory_ms: float = 0.5,
-    unexplained: float = 0.02,
-    forgiven: float = 0.0,
     slices: list[tuple[int, int, int]] | None = None,
-    job_kwargs: dict | None = None,
 ) -> np.ndarray:
     """
     Matching pursuit with the templates' whitened matched filters, streaming over the recording.
@@ -67,28 +90,11 @@ def assign_spikes(
 
     Parameters
     ----------
-    recording : BaseRecording
-        Preprocessed traces, in units of noise.
+    shank : Shank
     templates : WhitenedTemplates
-    motion : spikeinterface.core.motion.Motion, optional
-        Displacement of the probe over time and depth; None for a still probe.
-    threshold : float
-        Least objective (squared units of noise) of a spike.
-    amplitude_std : float
-        Expected spread of the amplitudes around the template's.
-    amplitude_limits : (low, high)
-        Amplitudes, as a fraction of the template's, that count as a spike of the unit.
-    refractory_ms : float
-        Time around a spike in which its unit is not looked for again.
-    unexplained : float
-        Fraction of a spike's objective that its template may leave behind (0.02 is 14 % of its norm): at its place no
-        spike is made of less.
-    forgiven : float
-        Fraction of other spikes' energy that may be left behind without counting as a spike's misfit.
+    criteria : MatchingCriteria, optional
     slices : list of (segment_index, start_frame, end_frame), optional
         Look only there.
-    job_kwargs : dict, optional
-        SpikeInterface's parameters for parallel processing.
 
     Returns
     -------
@@ -99,11 +105,9 @@ def assign_spikes(
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
-    node = MatchTemplates(
-        recording, templates, motion, threshold, amplitude_std, amplitude_limits, refractory_ms, unexplained, forgiven
-    )
+    node = MatchTemplates(shank.recording, templates, shank.motion, criteria or MatchingCriteria())
     spikes = run_node_pipeline(
-        recording, [node], job_kwargs or {}, job_name="assign spikes", squeeze_output=True, slices=slices
+        shank.recording, [node], shank.job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
     )
     return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
 
@@ -125,24 +129,12 @@ class PlacedTemplates(NamedTuple):
 class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
-    def __init__(
-        self,
-        recording,
-        templates,
-        motion,
-        threshold,
-        amplitude_std,
-        amplitude_limits,
-        refractory_ms,
-        unexplained,
-        forgiven,
-    ):
+    def __init__(self, recording: BaseRecording, templates: WhitenedTemplates, motion: Any, criteria: MatchingCriteria):
         PeakDetector.__init__(self, recording, return_output=True)
-        self.recording, self.templates, self.motion = recording, templates, motion
-        self.threshold, self.unexplained, self.forgiven = float(threshold), float(unexplained), float(forgiven)
-        self.prior = AmplitudePrior(float(amplitude_std) ** -2, *map(float, amplitude_limits))
+        self.recording, self.templates, self.motion, self.criteria = recording, templates, motion, criteria
+        self.prior = AmplitudePrior(criteria.amplitude_std**-2, *criteria.amplitude_limits)
         self.sampling_frequency = recording.sampling_frequency
-        self.refractory = int(refractory_ms * self.sampling_frequency / 1000)
+        self.refractory = int(criteria.refractory_ms * self.sampling_frequency / 1000)
         self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
         n_samples = templates.filters.shape[1]
         n_channels = recording.get_num_channels()
@@ -248,10 +240,10 @@ class MatchTemplates(PeakDetector):
             (placed.coefficients**2).sum(axis=(1, 2)),
             placed.neighbours,
             templates.response,
-            self.threshold,
+            self.criteria.threshold,
             self.prior,
             self.refractory,
-            self.unexplained,
+            self.criteria.unexplained,
         )
         spikes = np.zeros(len(samples), dtype=spike_dtype)
         # the filters start `nbefore` samples before the spike
@@ -269,7 +261,7 @@ class MatchTemplates(PeakDetector):
             units,
             amplitudes,
             shifts,
-            self.forgiven,
+            self.criteria.forgiven,
         )
         return spikes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
-from .assignment import AMPLITUDE_LIMITS
+from .assignment import MatchingCriteria
 
 # share of a unit's spikes whose amplitude may be anything: bursts, mixtures with other spikes
 ANY_AMPLITUDE = 0.1
@@ -23,10 +23,8 @@ USUAL_QUANTILE, USUAL_LIMITS = 0.25, (1.0, 1.5)
 def estimate_confidence(
     spikes: np.ndarray,
     energy: np.ndarray,
+    criteria: MatchingCriteria,
     *,
-    threshold: float,
-    amplitude_std: float,
-    amplitude_limits: tuple[float, float] = AMPLITUDE_LIMITS,
     n_values: int = 0,
     least_share: float = LEAST_SHARE,
 ) -> np.ndarray:
@@ -46,8 +44,8 @@ def estimate_confidence(
         From `assign_spikes`: `unit_index`, `amplitude`, `gain`, `misfit`, and `confidence` against rival units.
     energy : (n_units,) float
         Squared norm of each unit's whitened template (squared units of noise).
-    threshold, amplitude_std, amplitude_limits : float, float, (float, float)
-        As for `assign_spikes`.
+    criteria : MatchingCriteria
+        Those of the assignment.
     n_values : int
         Number of coefficients over which the misfit is the mean; 0 leaves the misfit out.
     least_share : float
@@ -67,7 +65,7 @@ def estimate_confidence(
         if len(here) == 0:
             continue
         gain = spikes["gain"][here].astype("float64")
-        evidence = _Evidence(float(energy[unit]), threshold, amplitude_std**-2, amplitude_limits)
+        evidence = _Evidence(float(energy[unit]), criteria)
         own = evidence.share_of_unit(spikes["amplitude"][here].astype("float64"), gain)
         by_gain = np.argsort(gain, kind="stable")
         own[by_gain] = np.maximum.accumulate(own[by_gain])
@@ -102,15 +100,16 @@ def explained_share(spikes: np.ndarray, n_values: int) -> np.ndarray:
 class _Evidence:
     """The two components of one unit's spikes, as densities over the gain."""
 
-    def __init__(self, energy, threshold, stiffness, limits):
+    def __init__(self, energy, criteria):
         from .amplitudes import AmplitudePrior, objective
 
-        self.energy, self.threshold, self.stiffness, self.limits = energy, threshold, stiffness, limits
+        limits, stiffness = criteria.amplitude_limits, criteria.amplitude_std**-2
+        self.energy, self.threshold, self.stiffness, self.limits = energy, criteria.threshold, stiffness, limits
         # match of the smallest spike beyond the threshold, in parts of the template's own
         match = np.linspace(0.0, limits[1] + 0.5, 2000)
         prior = AmplitudePrior(float(stiffness), *limits)
         gain = np.array([objective(value, energy, prior) for value in match * energy])
-        self.least = float(match[np.argmax(gain > threshold)])
+        self.least = float(match[np.argmax(gain > self.threshold)])
         self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
 
     def share_of_unit(self, amplitude, gain):

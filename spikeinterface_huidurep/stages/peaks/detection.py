@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
@@ -30,15 +31,35 @@ with suppress(RuntimeError, AttributeError):
     locally_exclusive.detect_peaks_numba_locally_exclusive_on_chunk.enable_caching()
 
 
+@dataclass(frozen=True)
+class DetectionCriteria:
+    """
+    What counts as a peak.
+
+    Attributes
+    ----------
+    peak_sign : {"neg", "pos", "both"}
+        Which extrema are spikes.
+    threshold : float
+        In units of the noise of the filters' output.
+    exclude_sweep_ms, radius_um : float
+        Of the peaks within this time (ms) and distance (um) of each other only the largest is kept.
+    n_time_courses : int
+        How many time courses the filters have.
+    """
+
+    peak_sign: str = "neg"
+    threshold: float = 5.0
+    exclude_sweep_ms: float = 0.4
+    radius_um: float = 60.0
+    n_time_courses: int = 3
+
+
 def detect_peaks(
     recording: BaseRecording,
+    criteria: DetectionCriteria | None = None,
     *,
-    peak_sign: str = "neg",
-    detect_threshold: float = 5.0,
-    exclude_sweep_ms: float = 0.4,
-    radius_um: float = 60.0,
     margin_samples: int = 0,
-    n_time_courses: int = 3,
     seed: int = 0,
     job_kwargs: dict | None = None,
 ) -> np.ndarray:
@@ -53,16 +74,9 @@ def detect_peaks(
     ----------
     recording : BaseRecording
         Preprocessed traces, in units of noise.
-    peak_sign : {"neg", "pos", "both"}
-        Which extrema are spikes.
-    detect_threshold : float
-        Threshold, in units of the noise of the filters' output.
-    exclude_sweep_ms, radius_um : float
-        Of the peaks within this time (ms) and distance (um) of each other only the largest is kept.
+    criteria : DetectionCriteria, optional
     margin_samples : int
         Peaks nearer than this to a segment's start or end are dropped: their waveform is cut.
-    n_time_courses : int
-        How many time courses the filters have.
     seed : int
         Chooses the stretches from which the filters are made.
     job_kwargs : dict, optional
@@ -74,18 +88,12 @@ def detect_peaks(
         `sample_index`, `channel_index`, `amplitude` (noise units) where the traces are largest; `segment_index`;
         `score`, the filters' output (positive, noise units). Sorted by segment and sample.
     """
-    bank = make_filter_bank(recording, peak_sign=peak_sign, n_time_courses=n_time_courses, seed=seed)
-    node = MatchedFilterDetector(
-        recording,
-        bank,
-        peak_sign=peak_sign,
-        detect_threshold=detect_threshold,
-        exclude_sweep_ms=exclude_sweep_ms,
-        radius_um=radius_um,
-    )
+    criteria = criteria or DetectionCriteria()
+    bank = make_filter_bank(recording, peak_sign=criteria.peak_sign, n_time_courses=criteria.n_time_courses, seed=seed)
+    node = MatchedFilterDetector(recording, bank, criteria)
     peaks = run_node_pipeline(recording, [node], job_kwargs or {}, job_name="detect peaks", squeeze_output=True)
     inside = away_from_ends(recording, peaks, margin_samples, margin_samples)
-    peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * detect_threshold)]
+    peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * criteria.threshold)]
     order = np.lexsort((-peaks["score"], peaks["channel_index"], peaks["sample_index"], peaks["segment_index"]))
     peaks = peaks[order]
     # two outputs of the filters may have their spike at one place
@@ -120,21 +128,18 @@ class MatchedFilterDetector(PeakDetector):
         self,
         recording: BaseRecording,
         bank: FilterBank,
-        peak_sign: str = "neg",
-        detect_threshold: float = 5.0,
-        exclude_sweep_ms: float = 0.4,
-        radius_um: float = 60.0,
+        criteria: DetectionCriteria,
         return_output: bool = True,
     ):
         PeakDetector.__init__(self, recording, return_output=return_output)
         self.recording, self.bank = recording, bank
-        self.best_output = BestOutput(bank, recording.get_channel_locations(), peak_sign)
+        self.best_output = BestOutput(bank, recording.get_channel_locations(), criteria.peak_sign)
         self.locally_exclusive = LocallyExclusivePeakDetector(
             recording,
-            peak_sign=peak_sign,
-            detect_threshold=detect_threshold,
-            exclude_sweep_ms=exclude_sweep_ms,
-            radius_um=radius_um,
+            peak_sign=criteria.peak_sign,
+            detect_threshold=criteria.threshold,
+            exclude_sweep_ms=criteria.exclude_sweep_ms,
+            radius_um=criteria.radius_um,
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
         self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)

@@ -3,27 +3,65 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from spikeinterface.core.core_tools import ms_to_samples
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 
-def clean_spikes(
-    spikes: np.ndarray,
-    n_units: int,
-    *,
-    duration_s: float,
-    censored_period: int,
-    energy: np.ndarray | None = None,
-    min_confidence: float = 0.4,
-    min_spikes: int = 10,
-    min_firing_rate: float = 0.02,
-    coincidence_window: int = 6,
-    max_lag: int = 90,
-    max_coincidence: float = 0.7,
-    min_explained: float = 0.4,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class CleaningCriteria:
+    """
+    Which spikes and units are kept.
+
+    Attributes
+    ----------
+    censored_period : int
+        Of two spikes of one unit nearer than this (samples) the better one is kept.
+    min_confidence : float
+        Spikes with less confidence are dropped.
+    min_spikes : float
+        Least number of spikes of a unit.
+    echo_window : int
+        Spikes of two units coincide at a lag when their lag is this one to within so many samples.
+    echo_lag : int
+        Largest lag (samples) that is looked at: ringing of a large spike lasts some milliseconds.
+    echo_share : float
+        A unit is an echo if more than this share of its spikes coincide, at one lag, with those of one unit that
+        explains more.
+    min_explained : float
+        A unit is dropped if the median objective of its spikes is less than this share of its template's energy: what
+        it is given are no such waveforms.
+    """
+
+    censored_period: int = 15
+    min_confidence: float = 0.4
+    min_spikes: float = 10
+    echo_window: int = 6
+    echo_lag: int = 90
+    echo_share: float = 0.7
+    min_explained: float = 0.4
+
+    @classmethod
+    def in_samples(
+        cls,
+        sampling_frequency: float,
+        *,
+        censored_period_ms: float = 0.5,
+        echo_window_ms: float = 0.2,
+        echo_lag_ms: float = 3.0,
+        **others: Any,
+    ) -> CleaningCriteria:
+        """The criteria at a sampling frequency (Hz), times given in ms."""
+        times = dict(censored_period=censored_period_ms, echo_window=echo_window_ms, echo_lag=echo_lag_ms)
+        samples = {name: ms_to_samples(time, sampling_frequency) for name, time in times.items()}
+        return cls(**samples, **others)
+
+
+def clean_spikes(spikes: np.ndarray, energy: np.ndarray, criteria: CleaningCriteria) -> np.ndarray:
     """
     Drop doubtful and repeated spikes, units with hardly any spikes and units that only echo another.
 
@@ -31,44 +69,30 @@ def clean_spikes(
     ----------
     spikes : (n_spikes,) structured array
         From `assign_spikes`, with the confidence of `estimate_confidence`.
-    n_units : int
-    duration_s : float
-        Duration of the whole recording, s.
-    censored_period : int
-        Of two spikes of one unit nearer than this (samples) the better one is kept.
-    energy : (n_units,) float, optional
-        Squared norm of each unit's whitened template (squared units of noise), for `min_explained`.
-    min_confidence : float
-        Spikes with less confidence are dropped.
-    min_spikes : int
-        Least number of spikes of a unit.
-    min_firing_rate : float
-        Least firing rate of a unit, Hz.
-    coincidence_window : int
-        Spikes of two units coincide at a lag when their lag is this one to within so many samples.
-    max_lag : int
-        Largest lag (samples) that is looked at: ringing of a large spike lasts some milliseconds.
-    max_coincidence : float
-        A unit is dropped if more than this fraction of its spikes coincide, at one lag, with those of one unit that
-        explains more.
-    min_explained : float
-        A unit is dropped if the median objective of its spikes is less than this fraction of its template's energy:
-        what it is given are no such waveforms.
+    energy : (n_units,) float
+        Squared norm of each unit's whitened template (squared units of noise).
+    criteria : CleaningCriteria
 
     Returns
     -------
     spikes : structured array
         The spikes that stay; `unit_index` is unchanged.
     """
-    spikes = _drop_repeats(spikes[spikes["confidence"] >= min_confidence], censored_period)
+    n_units = len(energy)
+    spikes = _drop_repeats(spikes[spikes["confidence"] >= criteria.min_confidence], criteria.censored_period)
     counts = np.bincount(spikes["unit_index"], minlength=n_units)
-    keep = counts >= max(min_spikes, min_firing_rate * duration_s)
-    keep &= ~_echoes(spikes, counts, coincidence_window, max_lag, max_coincidence)
-    if energy is not None:
-        keep &= _median_gain(spikes, n_units) >= min_explained * energy
-    if (counts > 0).sum() > keep.sum():
-        logger.info("cleaning: %d of %d units dropped", (counts > 0).sum() - keep.sum(), (counts > 0).sum())
-    return spikes[keep[spikes["unit_index"]]]
+    rules = {
+        "have too few spikes": counts < criteria.min_spikes,
+        "echo a larger unit": _echoes(spikes, counts, criteria),
+        "are given other waveforms": _median_gain(spikes, n_units) < criteria.min_explained * energy,
+    }
+    dropped = np.zeros(n_units, dtype=bool)
+    for says, doubtful in rules.items():
+        taken = int((doubtful & ~dropped & (counts > 0)).sum())
+        if taken:
+            logger.info("cleaning: %d of %d units dropped that %s", taken, (counts > 0).sum(), says)
+        dropped |= doubtful
+    return spikes[~dropped[spikes["unit_index"]]]
 
 
 def _median_gain(spikes, n_units):
@@ -102,8 +126,9 @@ def _drop_repeats(spikes, censored_period):
     return spikes
 
 
-def _echoes(spikes, counts, window, max_lag, max_coincidence):
+def _echoes(spikes, counts, criteria):
     """Units whose spikes nearly all come at one lag from those of one unit that explains more."""
+    window, max_lag = criteria.echo_window, criteria.echo_lag
     spikes = spikes[np.lexsort((spikes["sample_index"], spikes["segment_index"]))]
     n_units = len(counts)
     n_bins = 2 * (max_lag // window) + 1
@@ -127,4 +152,4 @@ def _echoes(spikes, counts, window, max_lag, max_coincidence):
     larger = (gain[None] > gain[:, None]) | (
         (gain[None] == gain[:, None]) & (np.arange(n_units)[None] < np.arange(n_units)[:, None])
     )
-    return np.any((share > max_coincidence) & larger, axis=1)
+    return np.any((share > criteria.echo_share) & larger, axis=1)

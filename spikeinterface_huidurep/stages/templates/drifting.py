@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from spikeinterface.core import BaseRecording
 
+from ..shank import Shank
 from ..traces.chunks import run_in_chunks, spikes_in_chunk
 
 
@@ -73,18 +73,13 @@ class DriftingUnitTemplates:
 
 
 def estimate_templates(
-    recording: BaseRecording,
-    peaks: np.ndarray,
+    shank: Shank,
+    spikes: np.ndarray,
     labels: np.ndarray,
-    locations: np.ndarray,
+    unit_locations: np.ndarray,
     displacement: np.ndarray,
     *,
-    displacements: np.ndarray,
-    nbefore: int,
-    nafter: int,
     n_local: int = 24,
-    unit_locations: np.ndarray | None = None,
-    job_kwargs: dict | None = None,
 ) -> DriftingUnitTemplates:
     """
     Average each unit's spikes at each displacement, and fill what was seen too rarely from its neighbours.
@@ -95,79 +90,45 @@ def estimate_templates(
 
     Parameters
     ----------
-    recording : BaseRecording
-        Preprocessed traces, in units of noise.
-    peaks : (n_spikes,) structured array
-        Spikes, sorted by segment and sample.
+    shank : Shank
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`.
     labels : (n_spikes,) int
         Unit of each spike, from 0; -1 for none.
-    locations : (n_spikes, 2) float
-        Registered location of each spike, um.
+    unit_locations : (n_units, 2) float
+        Registered location of each unit, um.
     displacement : (n_spikes,) float
         Displacement of the probe at each spike, um; added to a registered depth it gives the depth on the probe.
-    displacements : (n_displacements,) float
-        At which displacements templates are wanted, um.
-    nbefore, nafter : int
-        Samples before and after the spike's sample.
     n_local : int
         Channels a unit has at most, those nearest to it at any displacement.
-    unit_locations : (n_units, 2) float, optional
-        Where the units are, um; None for the median of their spikes' locations.
-    job_kwargs : dict, optional
-        SpikeInterface's parameters for parallel processing.
 
     Returns
     -------
     DriftingUnitTemplates
     """
-    if unit_locations is None:
-        n_units = int(labels.max(initial=-1)) + 1
-        unit_locations = np.array([np.median(locations[labels == unit], axis=0) for unit in range(n_units)])
+    displacements, nbefore, nafter = shank.displacements, shank.nbefore, shank.nafter
     unit_locations = np.reshape(unit_locations, (-1, 2))
     n_units = len(unit_locations)
     labelled = np.flatnonzero(labels >= 0)
-    # a few samples of alignment may have changed the order
-    labelled = labelled[np.lexsort((peaks["sample_index"][labelled], peaks["segment_index"][labelled]))]
-    probe = recording.get_channel_locations()[:, :2]
+    # aligning spikes within a unit may have changed their order by a few samples
+    labelled = labelled[np.lexsort((spikes["sample_index"][labelled], spikes["segment_index"][labelled]))]
+    probe = shank.recording.get_channel_locations()[:, :2]
     channels = _local_channels(probe, unit_locations, displacements, n_local)
     nearest = np.abs(displacement[:, None] - displacements).argmin(axis=1)
 
-    spikes = np.zeros(len(labelled), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("group", "int64")])
-    spikes["sample_index"] = peaks["sample_index"][labelled]
-    spikes["segment_index"] = peaks["segment_index"][labelled]
-    spikes["group"] = labels[labelled] * len(displacements) + nearest[labelled]
+    ordered = np.zeros(len(labelled), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("group", "int64")])
+    ordered["sample_index"] = spikes["sample_index"][labelled]
+    ordered["segment_index"] = spikes["segment_index"][labelled]
+    ordered["group"] = labels[labelled] * len(displacements) + nearest[labelled]
     n_groups = n_units * len(displacements)
-    counts = np.bincount(spikes["group"], minlength=n_groups).reshape(n_units, len(displacements))
-    group_channels = np.repeat(channels, len(displacements), axis=0)
-    sums = _sum_waveforms(recording, spikes, group_channels, n_groups, nbefore, nafter, job_kwargs)
+    counts = np.bincount(ordered["group"], minlength=n_groups).reshape(n_units, len(displacements))
+    sums = _sum_waveforms(shank, ordered, np.repeat(channels, len(displacements), axis=0))
     sums = sums.reshape(n_units, len(displacements), *sums.shape[1:])
 
     waveforms = np.zeros((n_units, len(displacements), nbefore + nafter, channels.shape[1]), dtype="float32")
     for unit in range(n_units):
         waveforms[unit] = _interpolate_field(sums[unit], counts[unit], probe[channels[unit]], displacements)
     return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
-
-
-def templates_like(
-    templates: DriftingUnitTemplates,
-    recording: BaseRecording,
-    spikes: np.ndarray,
-    labels: np.ndarray,
-    unit_locations: np.ndarray,
-    displacement: np.ndarray,
-    job_kwargs: dict | None = None,
-) -> DriftingUnitTemplates:
-    """
-    Templates of other spikes, with the window, the displacements and the number of channels of those that there are.
-
-    Parameters are those of `estimate_templates`; each spike is taken to be where its unit is.
-    """
-    return estimate_templates(
-        recording, spikes, labels, unit_locations[np.maximum(labels, 0)], displacement,
-        displacements=templates.displacements, nbefore=templates.nbefore,
-        nafter=templates.waveforms.shape[2] - templates.nbefore, n_local=templates.channels.shape[1],
-        unit_locations=unit_locations, job_kwargs=job_kwargs,
-    )  # fmt: skip
 
 
 def _local_channels(probe, unit_locations, displacements, n_local):
@@ -220,13 +181,16 @@ class _WaveformSums:
         self.sums[groups] += totals
 
 
-def _sum_waveforms(recording, spikes, channels, n_groups, nbefore, nafter, job_kwargs):
+def _sum_waveforms(shank, spikes, channels):
     """Sum of the waveforms of each group, (n_groups, n_samples, n_local); `channels` are each group's own."""
-    gather = _WaveformSums(n_groups, nbefore + nafter, channels.shape[1])
-    context = dict(recording=recording, spikes=spikes, channels=channels, nbefore=nbefore, nafter=nafter)
-    run_in_chunks(
-        recording, _sum_in_chunk, context, job_name="estimate templates", job_kwargs=job_kwargs, gather=gather
+    gather = _WaveformSums(len(channels), shank.nbefore + shank.nafter, channels.shape[1])
+    context = dict(
+        recording=shank.recording, spikes=spikes, channels=channels, nbefore=shank.nbefore, nafter=shank.nafter
     )
+    run_in_chunks(
+        shank.recording, _sum_in_chunk, context,
+        job_name="estimate templates", job_kwargs=shank.job_kwargs, gather=gather,
+    )  # fmt: skip
     return gather.sums
 
 

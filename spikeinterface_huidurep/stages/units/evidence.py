@@ -1,6 +1,8 @@
-"""Distances between clusters, in units of noise: of their templates, and of their embeddings where drift parts them."""
+"""Evidence that two units are one neuron: distances of their templates and of their embeddings, in units of noise."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -10,18 +12,46 @@ from ..templates.whitened import WhitenedTemplates
 
 # templates are compared where both clusters were seen; the templates themselves are smooth over so many um
 SMOOTH_UM = 10.0
-# a neuron that is gone where another begins has to go on somewhere: the only two pieces that fit count as nearer
+# distance of two pieces of which each is the only one that fits the other, as a share of what it is
 PARTNERS = 0.75
 
 
+@dataclass(frozen=True)
+class EvidenceCriteria:
+    """
+    How different two units of one neuron may be.
+
+    Attributes
+    ----------
+    amplitude_std, variability : float
+        How much one neuron's amplitude and the shape of its waveform vary, as a fraction of its norm; it adds to the
+        noise.
+    max_distance_um : float
+        Units further apart than this are infinitely far.
+    max_lag_ms : float
+        Largest time between the samples on which two units of one neuron are centred.
+    embedding_distance : float
+        Distance of two pieces of one neuron's embeddings, in standard deviations of a cluster.
+    embedding_distance_um : float
+        Two pieces of one neuron are no further apart than this.
+    embedding_shared : float
+        Largest share of the displacements that two pieces of one neuron have in common.
+    n_components : int
+        Principal components of the embedding that are used.
+    """
+
+    amplitude_std: float = 0.12
+    variability: float = 0.08
+    max_distance_um: float = 60.0
+    max_lag_ms: float = 0.3
+    embedding_distance: float = 8.0
+    embedding_distance_um: float = 25.0
+    embedding_shared: float = 0.1
+    n_components: int = 16
+
+
 def template_distances(
-    templates: WhitenedTemplates,
-    counts: np.ndarray,
-    *,
-    amplitude_std: float = 0.12,
-    variability: float = 0.08,
-    max_distance_um: float = 60.0,
-    max_lag: int = 10,
+    templates: WhitenedTemplates, counts: np.ndarray, criteria: EvidenceCriteria, *, max_lag: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Distances between templates in standard deviations of the noise, and the lags at which they are reached.
@@ -33,13 +63,9 @@ def template_distances(
     templates : WhitenedTemplates
     counts : (n_clusters, n_displacements) int
         Spikes behind each template.
-    amplitude_std, variability : float
-        How much one neuron's amplitude and the shape of its waveform vary, as a fraction of its norm; it adds to the
-        noise.
-    max_distance_um : float
-        Clusters further apart than this are infinitely far.
+    criteria : EvidenceCriteria
     max_lag : int
-        Largest lag, in samples, at which two clusters of one unit were centred.
+        `criteria.max_lag_ms` in samples.
 
     Returns
     -------
@@ -59,7 +85,7 @@ def template_distances(
     n_spikes = counts.sum(axis=1)
     for a in range(n_clusters):
         for b in range(a + 1, n_clusters):
-            if np.linalg.norm(templates.locations[a] - templates.locations[b]) > max_distance_um:
+            if np.linalg.norm(templates.locations[a] - templates.locations[b]) > criteria.max_distance_um:
                 continue
             displacement = int(np.argmax(np.minimum(seen[a], seen[b])))
             # answer of b's filters, lag samples after a spike of a that came a fraction of a sample early or late
@@ -69,7 +95,7 @@ def template_distances(
             energy_a, energy_b = (
                 float((templates.coefficients[unit, displacement].astype("float64") ** 2).sum()) for unit in (a, b)
             )
-            squared = _squared_distance(energy_a, energy_b, correlation[best], estimation, amplitude_std, variability)
+            squared = _squared_distance(energy_a, energy_b, correlation[best], estimation, criteria)
             distance[a, b] = distance[b, a] = np.sqrt(squared)
             # b is seen at +lag after the sample of a: a's spikes come earlier, so b's are to be moved back by it
             lags[a, b], lags[b, a] = -(best - max_lag), best - max_lag
@@ -116,16 +142,13 @@ def shared_displacements(counts: np.ndarray) -> np.ndarray:
     return np.minimum(share[:, None], share[None]).sum(axis=2)
 
 
-def distances_across_drift(
+def embedding_distances(
     embedding: np.ndarray,
     labels: np.ndarray,
     locations: np.ndarray,
     counts: np.ndarray,
+    criteria: EvidenceCriteria,
     *,
-    max_embedding_distance: float = 8.0,
-    max_distance_um: float = 25.0,
-    max_overlap: float = 0.1,
-    n_components: int = 16,
     seed: int = 0,
 ) -> np.ndarray:
     """
@@ -145,20 +168,13 @@ def distances_across_drift(
         Registered locations, um.
     counts : (n_clusters, n_displacements) int
         Peaks of each cluster at each displacement.
-    max_embedding_distance : float
-        Distance, in standard deviations of a cluster, at which two pieces are still one.
-    max_distance_um : float
-        Pieces of one unit are no further apart than this.
-    max_overlap : float
-        Largest share of the displacements that two pieces have in common.
-    n_components : int
-        Principal components of the embedding that are used.
+    criteria : EvidenceCriteria
     seed : int
 
     Returns
     -------
     distance : (n_clusters, n_clusters) float64
-        Divided by `max_embedding_distance`; infinite where the pair is seen at the same displacements or is too far
+        Divided by `criteria.embedding_distance`; infinite where both are seen at the same displacements or are far
         apart.
     """
     n_clusters = int(labels.max(initial=-1)) + 1
@@ -166,7 +182,7 @@ def distances_across_drift(
     members = [np.flatnonzero(labels == cluster) for cluster in range(n_clusters)]
     if n_clusters < 2 or counts.shape[1] < 2:
         return distance
-    components = PCA(min(n_components, *embedding.shape), random_state=seed).fit_transform(embedding)
+    components = PCA(min(criteria.n_components, *embedding.shape), random_state=seed).fit_transform(embedding)
     spreads = [np.cov(components[here].T) for here in members if len(here) > 2 * components.shape[1]]
     if not spreads:
         return distance
@@ -175,10 +191,10 @@ def distances_across_drift(
     centres = np.array([np.median(whitened[here], axis=0) for here in members])
     places = np.array([np.median(locations[here], axis=0) for here in members])
     overlap = shared_displacements(counts)
-    apart = overlap <= max_overlap
-    apart &= np.linalg.norm(places[:, None] - places[None], axis=2) <= max_distance_um
+    apart = overlap <= criteria.embedding_shared
+    apart &= np.linalg.norm(places[:, None] - places[None], axis=2) <= criteria.embedding_distance_um
     np.fill_diagonal(apart, False)
-    distance[apart] = np.linalg.norm(centres[:, None] - centres[None], axis=2)[apart] / max_embedding_distance
+    distance[apart] = np.linalg.norm(centres[:, None] - centres[None], axis=2)[apart] / criteria.embedding_distance
     return np.where(_only_partners(distance), PARTNERS * distance, distance)
 
 
@@ -193,7 +209,7 @@ def _only_partners(distance, ratio=1.3):
     return only & only.T
 
 
-def _squared_distance(energy_a, energy_b, correlation, estimation, amplitude_std, variability):
+def _squared_distance(energy_a, energy_b, correlation, estimation, criteria):
     """
     Squared distance of two templates: their difference along their sum counts in the spread of amplitudes, the rest in
     that of shapes, and both in the noise.
@@ -202,4 +218,4 @@ def _squared_distance(energy_a, energy_b, correlation, estimation, amplitude_std
     along = (energy_a - energy_b) ** 2 / max(total, 1e-12)
     across = max(energy_a + energy_b - 2 * correlation - along - estimation, 0.0)
     middle = total / 4
-    return along / (1 + amplitude_std**2 * middle) + across / (1 + variability**2 * middle)
+    return along / (1 + criteria.amplitude_std**2 * middle) + across / (1 + criteria.variability**2 * middle)
