@@ -13,31 +13,25 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
+from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, unit_criteria
 from .record import Record
-from .stages.matching.assignment import MatchingCriteria, assign_spikes
+from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
 from .stages.motion.estimation import displacement_at, estimate_motion
-from .stages.peaks.clustering import cluster_peaks, least_cluster_size
-from .stages.peaks.detection import DetectionCriteria, detect_peaks
+from .stages.peaks.clustering import cluster_peaks
+from .stages.peaks.detection import detect_peaks
 from .stages.peaks.embedding import embed_peaks, load_for_sorting
 from .stages.peaks.selection import select_peaks
-from .stages.result.cleaning import CleaningCriteria, clean_spikes
+from .stages.result.cleaning import clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks
 from .stages.shank import Shank
 from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
-from .stages.units.loop import UnitCriteria, make_units, refine_units
+from .stages.units.loop import make_units, refine_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
-
-
-# templates that follow an estimated motion are less certain: they have to be further apart, by this factor
-MOVING = 1.2
-# of a spike's objective its template may leave behind this part, and more where it follows an estimated motion: at its
-# place nothing smaller is a spike, and elsewhere it is no misfit of others' spikes
-UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
 
 
 def sort_recording(
@@ -105,12 +99,8 @@ def find_units(
     seed, rate = params["seed"], traces.sampling_frequency
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
-    detection = DetectionCriteria(
-        peak_sign=params["peak_sign"], threshold=params["detect_threshold"],
-        exclude_sweep_ms=params["exclude_sweep_ms"], radius_um=params["detection_radius_um"],
-    )  # fmt: skip
     peaks = record.run(
-        "detect peaks", detect_peaks, traces, detection,
+        "detect peaks", detect_peaks, traces, detection_criteria(params),
         margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     if len(peaks) == 0:
@@ -129,17 +119,13 @@ def find_units(
     )  # fmt: skip
     displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
     registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
-    min_cluster_size = params["min_cluster_size"] or least_cluster_size(len(peaks))
     clusters = record.run(
-        "cluster", cluster_peaks, features.embedding, registered, min_cluster_size=min_cluster_size, seed=seed
-    )
-    noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
-    shank = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs)
-    criteria = UnitCriteria(
-        distance=params["merge_threshold"] * (1.0 if motion is None else MOVING), min_size=min_cluster_size,
-        amplitude_std=params["amplitude_std"], detect_threshold=params["detect_threshold"],
-        matching_threshold=params["assignment_threshold"],
+        "cluster", cluster_peaks, features.embedding, registered,
+        min_cluster_size=cluster_size(params, len(peaks)), seed=seed,
     )  # fmt: skip
+    noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
+    shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs), motion is not None
+    criteria = unit_criteria(params, n_peaks=len(peaks), moving=moving)
     units = record.run(
         "make units", make_units, shank, peaks, clusters, features.embedding, registered, displacement, criteria
     )
@@ -148,22 +134,13 @@ def find_units(
         motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
     templates = record.run("refine units", refine_units, shank, units.templates, criteria)
-    space = whiten_templates(templates, noise)
-    unexplained = UNEXPLAINED_STILL if motion is None else UNEXPLAINED_MOVING
-    matching = MatchingCriteria(
-        threshold=params["assignment_threshold"], amplitude_std=params["amplitude_std"],
-        refractory_ms=params["censored_period_ms"], unexplained=unexplained, forgiven=unexplained,
-    )  # fmt: skip
+    space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
-    spikes = clean_spikes(
-        spikes, space.energy,
-        CleaningCriteria.in_samples(
-            rate, censored_period_ms=params["censored_period_ms"], min_confidence=params["min_confidence"],
-            min_spikes=max(params["min_spikes"], params["min_firing_rate"] * traces.get_total_duration()),
-        ),
-    )  # fmt: skip
-    sorting = finish(traces, spikes, templates, censored_period_ms=params["censored_period_ms"])
+    kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=traces.get_total_duration())
+    sorting = finish(
+        traces, clean_spikes(spikes, space.energy, kept), templates, censored_period_ms=params["censored_period_ms"]
+    )
     if len(sorting.unit_ids) == 0:
         return _nothing(traces, "no cluster of peaks made a unit")
     return sorting

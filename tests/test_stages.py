@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import spikeinterface.core as sc
@@ -26,7 +28,7 @@ from spikeinterface_huidurep.stages.motion import estimation as motion_stage
 from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
 from spikeinterface_huidurep.stages.peaks.selection import select_peaks
 from spikeinterface_huidurep.stages.result.cleaning import CleaningCriteria, clean_spikes
-from spikeinterface_huidurep.stages.result.quality import label_units
+from spikeinterface_huidurep.stages.result.quality import QualityCriteria, label_units
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 from spikeinterface_huidurep.stages.units.drop import DropCriteria, at_threshold, not_centred
 from spikeinterface_huidurep.stages.units.join import JoinCriteria, join_units
@@ -186,6 +188,18 @@ def test_two_neurons_in_one_cluster_are_split(two_units):
     assert whole.n_units == 1 and len(changed) == 0
 
 
+def test_the_seed_chooses_the_spikes_that_splits_look_at(two_units):
+    recording, samples, labels, _ = two_units
+    units = units_for(recording, samples, np.zeros(len(labels), int), [100.0])
+    criteria = SplitCriteria(distance=4.0, max_spikes=100)
+    first, again, other = (
+        split_units(units, replace(shank_of(recording), seed=seed), criteria)[0].labels for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first >= 0).sum() == (other >= 0).sum() == 100
+    assert (first >= 0).tolist() != (other >= 0).tolist()
+
+
 @pytest.mark.parametrize("neurons", [1, 2])
 def test_amplitudes_tell_neurons_of_one_waveform_apart_but_not_a_burst(neurons):
     """The last spike of a burst has half of the first one's amplitude, and there is something between them."""
@@ -335,7 +349,7 @@ def test_units_are_labelled_by_their_refractory_period_and_confidence():
     spikes["confidence"] = np.repeat([0.95, 0.95, 0.45], 2000)
     spikes = spikes[np.argsort(spikes["sample_index"], kind="stable")]
     labels = label_units(
-        spikes, 3, np.array([8.0, 8.0, 8.0]), sampling_frequency=30000.0, duration_s=regular[-1] / 30000
+        spikes, np.array([8.0, 8.0, 8.0]), QualityCriteria(), sampling_frequency=30000.0, duration_s=regular[-1] / 30000
     )
     assert labels.tolist() == ["good", "mua", "noise"]
 

@@ -15,7 +15,7 @@ from ..shank import Shank
 from ..templates.whitened import WhitenedTemplates
 from ..traces.banded import BandedMatrix
 from .amplitudes import AmplitudePrior
-from .misfit import misfits
+from .misfit import FittedTemplates, misfits
 from .pursuit import Neighbours, pursue, sum_of_products
 
 spike_dtype = np.dtype(
@@ -253,10 +253,7 @@ class MatchTemplates(PeakDetector):
         spikes["misfit"] = misfits(
             whitened,
             self.depth_rank,
-            templates.channels,
-            placed.coefficients,
-            templates.filters,
-            templates.response,
+            FittedTemplates(templates.channels, placed.coefficients, templates.filters, templates.response),
             samples,
             units,
             amplitudes,

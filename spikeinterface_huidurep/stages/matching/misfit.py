@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
 
+class FittedTemplates(NamedTuple):
+    """
+    Templates at one position of the probe.
+
+    channels (n_units, n_local) int, ascending; coefficients (n_units, n_local, n_filters) float32; filters
+    (n_filters, length) float32; response (n_subsample, n_filters, n_filters, 2 * length - 1) float32, see
+    `WhitenedTemplates`.
+    """
+
+    channels: np.ndarray
+    coefficients: np.ndarray
+    filters: np.ndarray
+    response: np.ndarray
+
+
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def misfits(whitened, rows, channels, coefficients, filters, response, samples, units, amplitudes, shifts, forgiven):
+def misfits(whitened, rows, templates, samples, units, amplitudes, shifts, forgiven):
     """
     Mean square of what is left on each spike's channels once all spikes are subtracted.
 
@@ -22,12 +39,7 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
         Spatially whitened traces.
     rows : (n_channels,) int
         Row of each channel in `whitened`.
-    channels : (n_units, n_local) int
-        Channels of each template, ascending.
-    coefficients : (n_units, n_local, n_filters) float32
-    filters : (n_filters, length) float32
-    response : (n_subsample, n_filters, n_filters, 2 * length - 1) float32
-        See `WhitenedTemplates`.
+    templates : FittedTemplates
     samples, units, shifts : (n_spikes,) int
         Where the template starts, its unit, and its sub-sample shift as an index into `response`.
     amplitudes : (n_spikes,) float32
@@ -38,6 +50,7 @@ def misfits(whitened, rows, channels, coefficients, filters, response, samples, 
     -------
     misfit : (n_spikes,) float32
     """
+    channels, coefficients, filters, response = templates
     n_spikes = len(samples)
     n_local, n_filters = coefficients.shape[1], coefficients.shape[2]
     length = filters.shape[1]

@@ -57,15 +57,33 @@ def sum_of_products(values, kernels, units, start, product):
                 total[f] += value[f] * kernel[f]
 
 
+class Search(NamedTuple):
+    """
+    What the pursuit looks for spikes in.
+
+    match (n_units, n_samples) float32, output of each unit's matched filter, that of the residual as spikes are taken;
+    energy (n_units,) float32, squared norm of each template; threshold, the least objective; prior of the amplitudes;
+    blocked (n_units, n_samples) bool, where a unit is not looked for; penalty (n_units, n_samples) float32, the
+    objective that other spikes may have left behind.
+    """
+
+    match: np.ndarray
+    energy: np.ndarray
+    threshold: float
+    prior: AmplitudePrior
+    blocked: np.ndarray
+    penalty: np.ndarray
+
+
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _push_maxima(heap, match, energy, unit, start, stop, threshold, prior, blocked, penalty):
-    row = match[unit]
+def _push_maxima(heap, search, unit, start, stop):
+    row, energy = search.match[unit], search.energy[unit]
     # no amplitude explains more than match**2 / energy
-    least = np.float32(np.sqrt(threshold * energy[unit]))
+    least = np.float32(np.sqrt(search.threshold * energy))
     for t in range(max(start, 1), min(stop, len(row) - 1)):
-        if row[t] >= least and row[t] > row[t - 1] and row[t] >= row[t + 1] and not blocked[unit, t]:
-            surplus = objective(row[t], energy[unit], prior) - penalty[unit, t]
-            if surplus > threshold:
+        if row[t] >= least and row[t] > row[t - 1] and row[t] >= row[t + 1] and not search.blocked[unit, t]:
+            surplus = objective(row[t], energy, search.prior) - search.penalty[unit, t]
+            if surplus > search.threshold:
                 heapq.heappush(heap, (-surplus, unit, t))
 
 
@@ -88,16 +106,11 @@ def pursue(
 
     Parameters
     ----------
-    match : (n_units, n_samples) float32
-        Output of each unit's matched filter; changed in place to that of the residual.
-    energy : (n_units,) float32
-        Squared norm of each template.
+    match, energy, threshold, prior
+        See `Search`; `match` is changed in place.
     neighbours : Neighbours
     response : (n_subsample, n_filters, n_filters, n_lags) float32
         See `WhitenedTemplates`.
-    threshold : float
-        Least objective.
-    prior : AmplitudePrior
     refractory : int
         Samples around a spike in which its unit is not looked for again.
     unexplained : float
@@ -111,62 +124,32 @@ def pursue(
     shifts : (n_spikes,) int64
         Sub-sample shift of each spike, as an index into `response`.
     """
-    n_units, n_samples = match.shape
     n_subsample, n_filters, _, n_lags = response.shape
-    half = n_lags // 2
-    blocked = np.zeros((n_units, n_samples), dtype=np.bool_)
-    penalty = np.zeros((n_units, n_samples), dtype=np.float32)
-    heap = [(0.0, 0, 0)]
+    search = Search(match, energy, threshold, prior, np.zeros(match.shape, np.bool_), np.zeros(match.shape, np.float32))
+    heap, found = [(0.0, 0, 0)], [(0, 0, np.float32(0), np.float32(0), np.float32(0), 0)]
     heap.pop()
-    for unit in range(n_units):
-        _push_maxima(heap, match, energy, unit, 0, n_samples, threshold, prior, blocked, penalty)
-
-    found = [(0, 0, np.float32(0), np.float32(0), np.float32(0), 0)]
     found.pop()
+    for unit in range(len(match)):
+        _push_maxima(heap, search, unit, 0, match.shape[1])
     answers = response.reshape(n_subsample, n_filters * n_filters, n_lags)
-    explained, together = np.empty(n_units, dtype=np.float32), np.empty(n_units, dtype=np.float32)
+    explained, together = np.empty(len(match), dtype=np.float32), np.empty(len(match), dtype=np.float32)
     while len(heap) > 0:
         key, unit, t = heapq.heappop(heap)
-        if blocked[unit, t]:
+        if search.blocked[unit, t]:
             continue
         gain = objective(match[unit, t], energy[unit], prior)
-        if gain - penalty[unit, t] < -key - 1e-3:
+        if gain - search.penalty[unit, t] < -key - 1e-3:
             # something was subtracted here since: what is left is pushed again where it is a maximum
-            _push_maxima(heap, match, energy, unit, t - 1, t + 2, threshold, prior, blocked, penalty)
+            _push_maxima(heap, search, unit, t - 1, t + 2)
             continue
-        amplitude = best_amplitude(match[unit, t], energy[unit], prior)
-        shift = _subsample_index(match[unit, t - 1], match[unit, t], match[unit, t + 1], n_subsample)
-        pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
-        others = neighbours.units[pairs]
-        # what each neighbour's matched filter makes of this spike
-        echo = np.dot(neighbours.products[pairs], answers[shift])
-        _explain_alone(match, energy, others, t, prior, explained)
-        explained[unit] = gain
+        spike = _spike_of(search, neighbours, answers, unit, t, unexplained, explained, together)
+        _take(heap, search, neighbours, answers, spike, refractory, unexplained)
+        found.append((spike[0], spike[1], np.float32(spike[2]), np.float32(spike[3]), spike[4], spike[5]))
+    return _columns(found)
 
-        if leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
-            larger, s, a, before, at, after = best_pair(
-                match, energy, neighbours, answers[n_subsample // 2], blocked, unit, t, explained, prior, together
-            )
-            left_behind = threshold + unexplained * gain * neighbours.closeness[pairs]
-            next_gain = most_after(match, energy, others, echo, amplitude, left_behind, unit, t, prior, blocked)
-            one_by_one = gain + max(next_gain, 0.0)
-            own = objective_at(a, at, energy[larger], prior) - penalty[larger, s]
-            if together[larger] - threshold > one_by_one + PAIR_MARGIN and own > threshold:
-                unit, t, amplitude = larger, s, a
-                gain = objective_at(amplitude, at, energy[unit], prior)
-                explained, together = together, explained
-                shift = _subsample_index(before, at, after, n_subsample)
-                pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
-                others, echo = neighbours.units[pairs], np.dot(neighbours.products[pairs], answers[shift])
 
-        found.append((t, unit, np.float32(amplitude), np.float32(gain), _rivals(explained, others, unit), shift))
-        blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
-
-        start, stop = max(0, t - half), min(n_samples, t + half + 1)
-        for row in range(len(others)):
-            left_behind = unexplained * neighbours.closeness[pairs][row] * gain
-            _subtract(match[others[row]], penalty[others[row]], echo[row], amplitude, left_behind, start, stop, t)
-            _push_maxima(heap, match, energy, others[row], start, stop, threshold, prior, blocked, penalty)
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _columns(found):
     return (
         np.array([spike[0] for spike in found]),
         np.array([spike[1] for spike in found]),
@@ -175,6 +158,53 @@ def pursue(
         np.array([spike[4] for spike in found]),
         np.array([spike[5] for spike in found]),
     )
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _spike_of(search, neighbours, answers, unit, t, unexplained, explained, together):
+    """The spike at a maximum, or the larger of two that explain more together; `explained` and `together` are room."""
+    match, energy, prior = search.match, search.energy, search.prior
+    n_subsample = len(answers)
+    gain = objective(match[unit, t], energy[unit], prior)
+    amplitude = best_amplitude(match[unit, t], energy[unit], prior)
+    shift = _subsample_index(match[unit, t - 1], match[unit, t], match[unit, t + 1], n_subsample)
+    pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
+    others = neighbours.units[pairs]
+    # what each neighbour's matched filter makes of this spike
+    echo = np.dot(neighbours.products[pairs], answers[shift])
+    _explain_alone(match, energy, others, t, prior, explained)
+    explained[unit] = gain
+    if leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
+        larger, s, a, before, at, after = best_pair(
+            search, neighbours, answers[n_subsample // 2], unit, t, explained, together
+        )
+        left_behind = search.threshold + unexplained * gain * neighbours.closeness[pairs]
+        next_gain = most_after(search, others, echo, amplitude, left_behind, unit, t)
+        one_by_one = gain + max(next_gain, 0.0)
+        own = objective_at(a, at, energy[larger], prior) - search.penalty[larger, s]
+        if together[larger] - search.threshold > one_by_one + PAIR_MARGIN and own > search.threshold:
+            unit, t, amplitude = larger, s, a
+            gain = objective_at(amplitude, at, energy[unit], prior)
+            explained[:] = together
+            shift = _subsample_index(before, at, after, n_subsample)
+            others = neighbours.units[neighbours.start[unit] : neighbours.start[unit + 1]]
+    return t, unit, amplitude, gain, _rivals(explained, others, unit), shift
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _take(heap, search, neighbours, answers, spike, refractory, unexplained):
+    """Subtract a spike from the output of all filters that hear it, and push what is left there."""
+    t, unit, amplitude, gain, shift = spike[0], spike[1], spike[2], spike[3], spike[5]
+    n_samples, half = search.match.shape[1], answers.shape[2] // 2
+    pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
+    others, echo = neighbours.units[pairs], np.dot(neighbours.products[pairs], answers[shift])
+    search.blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
+    start, stop = max(0, t - half), min(n_samples, t + half + 1)
+    for row in range(len(others)):
+        other = others[row]
+        left_behind = unexplained * neighbours.closeness[pairs][row] * gain
+        _subtract(search.match[other], search.penalty[other], echo[row], amplitude, left_behind, start, stop, t)
+        _push_maxima(heap, search, other, start, stop)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)

@@ -56,26 +56,25 @@ def leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def most_after(match, energy, others, echo, amplitude, left_behind, unit, t, prior, blocked):
+def most_after(search, others, echo, amplitude, left_behind, unit, t):
     """
     The most that any other unit explains near a spike once that is subtracted.
 
     Parameters
     ----------
-    match, energy, others, echo, amplitude, t
+    search : pursuit.Search
+    others, echo, amplitude, t
         As for `leaves_a_pattern`.
     left_behind : (n_others,) float32
         How much of the objective the spike may have left behind.
     unit : int
         The spike's unit.
-    prior : AmplitudePrior
-    blocked : (n_units, n_samples) bool
-        Where a unit is not looked for.
 
     Returns
     -------
     objective : float
     """
+    match, energy, prior, blocked = search.match, search.energy, search.prior, search.blocked
     half = echo.shape[1] // 2
     reach = min(SECOND_REACH, half)
     most = NOTHING
@@ -91,17 +90,18 @@ def most_after(match, energy, others, echo, amplitude, left_behind, unit, t, pri
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def best_pair(match, energy, neighbours, answer, blocked, unit, t, alone, prior, together):
+def best_pair(search, neighbours, answer, unit, t, alone, together):
     """
     The two spikes near a sample that explain most together.
 
     Parameters
     ----------
-    match, energy, unit, t, prior, blocked
-        As for `most_after`.
+    search : pursuit.Search
     neighbours : pursuit.Neighbours
     answer : (n_filters * n_filters, n_lags) float32
         Response of the filters to a spike that lies on a sample.
+    unit, t : int
+        The unit and the sample of the spike that explains most.
     alone : (n_units,) float32
         The most that each neighbour of `unit`, and `unit` itself, explains alone near `t`; `NOTHING` for other units.
     together : (n_units,) float32
@@ -115,6 +115,7 @@ def best_pair(match, energy, neighbours, answer, blocked, unit, t, alone, prior,
     before, at, after : float
         Its matched filter around its sample, the other spike taken off.
     """
+    match, energy, prior, blocked = search.match, search.energy, search.prior, search.blocked
     n_samples, half = match.shape[1], answer.shape[1] // 2
     together[:] = NOTHING
     most = NOTHING
@@ -145,11 +146,18 @@ def best_pair(match, energy, neighbours, answer, blocked, unit, t, alone, prior,
                     together[larger] = max(together[larger], both)
                     if both > most:
                         most = np.float32(both)
-                        # each other's filter sees the same at opposite lags
-                        if larger == first:
-                            rest, off = match[first, s - 1 : s + 2], b * echo[row, lag - 1 : lag + 2][::-1]
-                            best = (first, s, np.float32(a), rest[0] - off[0], rest[1] - off[1], rest[2] - off[2])
-                        else:
-                            rest, off = match[second, u - 1 : u + 2], a * echo[row, lag - 1 : lag + 2]
-                            best = (second, u, np.float32(b), rest[0] - off[0], rest[1] - off[1], rest[2] - off[2])
+                        best = _larger(
+                            match, first == larger, (first, s, a), (second, u, b), echo[row, lag - 1 : lag + 2]
+                        )
     return best
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _larger(match, first_is_larger, first, second, echo):
+    """Unit, sample and amplitude of the larger of two spikes, and its filter around it with the other taken off."""
+    one, other = (first, second) if first_is_larger else (second, first)
+    # each other's filter sees the same at opposite lags
+    heard = echo[::-1] if first_is_larger else echo
+    unit, s = one[0], one[1]
+    rest = match[unit, s - 1 : s + 2] - other[2] * heard
+    return unit, s, np.float32(one[2]), np.float32(rest[0]), np.float32(rest[1]), np.float32(rest[2])

@@ -59,17 +59,17 @@ def estimate_motion(
     recording : BaseRecording
         Preprocessed traces; only their duration and geometry are read.
     peaks : (n_peaks,) structured array
+        `sample_index`, `segment_index`.
     locations : (n_peaks, 2) float
         Estimated location of each peak, um.
     amplitudes : (n_peaks,) float
         Amplitude of each peak, in units of noise.
     correct : {"auto", True, False}
-        "auto" estimates where the probe, the duration and the number of peaks allow it, and drops an estimate that
-        hardly moves or that two halves of the peaks do not share; True always estimates; False never does.
+        "auto" estimates where probe, duration and number of peaks allow it, and believes what two halves of them share.
     given : Motion, optional
-        A motion that is already known; it is used as it is.
+        One that is known already.
     non_rigid_span_um : float
-        Probes longer than this get a displacement that varies freely with depth.
+        Displacements vary freely with depth on probes longer than this.
 
     Returns
     -------
@@ -81,20 +81,13 @@ def estimate_motion(
         return given
     if correct is False:
         return None
-    depths = recording.get_channel_locations()[:, 1]
-    duration = recording.get_total_duration()
-    if correct == "auto":
-        reason = _why_not(recording.get_num_channels(), np.ptp(depths), duration, len(peaks))
-        if reason:
-            logger.info("motion: not corrected, %s", reason)
-            return None
+    reason = _why_not(recording, len(peaks)) if correct == "auto" else ""
+    if reason:
+        logger.info("motion: not corrected, %s", reason)
+        return None
     single, times_offset = _one_segment(recording, peaks)
     motion = _one_motion(recording, single, locations, amplitudes, non_rigid_span_um)
-    if correct == "auto" and np.ptp(motion.displacement[0]) < MIN_RANGE_UM:
-        logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
-        return None
-    if correct == "auto" and not _halves_agree(recording, single, locations, amplitudes, non_rigid_span_um):
-        logger.info("motion: not corrected, two halves of the peaks do not agree on it")
+    if correct == "auto" and not _is_motion(motion, recording, single, locations, amplitudes, non_rigid_span_um):
         return None
     times = single["sample_index"] / recording.sampling_frequency
     if len(motion.spatial_bins_um) == 1:
@@ -104,6 +97,17 @@ def estimate_motion(
     low, high = motion.get_boundaries()
     logger.info("motion: corrected, displacements from %.0f to %.0f um, %s", low, high, kind)
     return _split_segments(motion, recording, times_offset)
+
+
+def _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
+    """Whether an estimate is more than the noise of a still probe."""
+    if np.ptp(motion.displacement[0]) < MIN_RANGE_UM:
+        logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
+        return False
+    if not _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
+        logger.info("motion: not corrected, two halves of the peaks do not agree on it")
+        return False
+    return True
 
 
 def displacement_at(
@@ -123,7 +127,10 @@ def displacement_at(
     return displacement
 
 
-def _why_not(n_channels, span_um, duration_s, n_peaks):
+def _why_not(recording, n_peaks):
+    """Why the recording is not asked for its motion; an empty text where it is."""
+    n_channels, duration_s = recording.get_num_channels(), recording.get_total_duration()
+    span_um = np.ptp(recording.get_channel_locations()[:, 1])
     if n_channels < MIN_CHANNELS or span_um < MIN_DEPTH_SPAN_UM:
         return f"{n_channels} channels over {span_um:.0f} um are too few"
     if duration_s < MIN_DURATION_S:

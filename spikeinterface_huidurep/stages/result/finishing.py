@@ -8,7 +8,8 @@ from spikeinterface.core.base import minimum_spike_dtype
 from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
 from ..templates.drifting import DriftingUnitTemplates
-from .quality import label_units
+from ..traces.segments import away_from_ends
+from .quality import QualityCriteria, label_units
 
 
 def finish(
@@ -39,11 +40,7 @@ def finish(
         `confidence` (mean over the spikes) and `quality` ("good", "mua" or "noise", see `label_units`). Its attribute
         `spike_confidence`, (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`.
     """
-    segment_lengths = [recording.get_num_samples(i) for i in range(recording.get_num_segments())]
-    inside = (spikes["sample_index"] >= 0) & (
-        spikes["sample_index"] < np.asarray(segment_lengths)[spikes["segment_index"]]
-    )
-    spikes = spikes[inside]
+    spikes = spikes[away_from_ends(recording, spikes, 0, 0)]
     used = np.unique(spikes["unit_index"])
     used = used[np.lexsort((templates.locations[used, 0], templates.locations[used, 1]))]
     rank = np.full(templates.n_units, -1)
@@ -51,43 +48,42 @@ def finish(
 
     vector = np.zeros(len(spikes), dtype=minimum_spike_dtype)
     vector["sample_index"], vector["segment_index"] = spikes["sample_index"], spikes["segment_index"]
-    vector["unit_index"] = rank[spikes["unit_index"]]
+    vector["unit_index"] = spikes["unit_index"] = rank[spikes["unit_index"]]
     order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
     sorting = _sorting(
-        vector[order], recording.sampling_frequency, len(used), len(segment_lengths), spikes["confidence"][order]
+        vector[order],
+        recording.sampling_frequency,
+        len(used),
+        recording.get_num_segments(),
+        spikes["confidence"][order],
     )
-    if len(used) == 0:
-        return sorting
+    if len(used):
+        _set_properties(sorting, recording, spikes, templates.select(used))
+        quality = label_units(
+            spikes[order], sorting.get_property("snr"), QualityCriteria(censored_period_ms=censored_period_ms),
+            sampling_frequency=recording.sampling_frequency, duration_s=recording.get_total_duration(),
+        )  # fmt: skip
+        sorting.set_property("quality", quality)
+    return sorting
 
+
+def _set_properties(sorting, recording, spikes, templates):
+    """What the templates of the units and the confidences of their spikes say of each unit."""
     still = int(np.argmin(np.abs(templates.displacements)))
-    dense = templates.select(used).dense(still, recording.get_num_channels())
-    trough = -dense.min(axis=1)
-    crest = dense.max(axis=1)
-    extremum = np.maximum(trough, crest)
+    dense = templates.dense(still, recording.get_num_channels())
+    extremum = np.maximum(-dense.min(axis=1), dense.max(axis=1))
     main_channel = extremum.argmax(axis=1)
-    rows = np.arange(len(used))
-    snr = extremum[rows, main_channel]
+    snr = extremum[np.arange(len(extremum)), main_channel]
     noise = np.asarray(recording.get_property("noise_level"))[main_channel]
-    counts = np.bincount(vector["unit_index"], minlength=len(used))
-    confidence = np.bincount(vector["unit_index"], weights=spikes["confidence"], minlength=len(used)) / counts
+    counts = np.bincount(spikes["unit_index"], minlength=len(snr))
+    confidence = np.bincount(spikes["unit_index"], weights=spikes["confidence"], minlength=len(snr)) / counts
     sorting.set_property("main_channel_id", recording.channel_ids[main_channel])
-    sorting.set_property("x", templates.locations[used, 0].astype("float64"))
-    sorting.set_property("y", templates.locations[used, 1].astype("float64"))
+    sorting.set_property("x", templates.locations[:, 0].astype("float64"))
+    sorting.set_property("y", templates.locations[:, 1].astype("float64"))
     sorting.set_property("snr", snr.astype("float64"))
     sorting.set_property("amplitude", (snr * noise).astype("float64"))
     sorting.set_property("num_spikes", counts)
     sorting.set_property("confidence", confidence)
-    spikes["unit_index"] = vector["unit_index"]
-    quality = label_units(
-        spikes[order],
-        len(used),
-        snr,
-        sampling_frequency=recording.sampling_frequency,
-        duration_s=recording.get_total_duration(),
-        censored_period_ms=censored_period_ms,
-    )
-    sorting.set_property("quality", quality)
-    return sorting
 
 
 def _sorting(vector, sampling_frequency, n_units, n_segments, confidence):

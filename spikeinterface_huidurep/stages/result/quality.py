@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-REFRACTORY_MS = 1.5
 
-
-def label_units(
-    spikes: np.ndarray,
-    n_units: int,
-    snr: np.ndarray,
-    *,
-    sampling_frequency: float,
-    duration_s: float,
-    censored_period_ms: float = 0.5,
-    max_contamination: float = 0.15,
-    min_mean_confidence: float = 0.8,
-    min_snr: float = 2.0,
-    noise_confidence: float = 0.5,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class QualityCriteria:
     """
-    Label each unit "good" (one neuron), "mua" (several) or "noise".
+    What a label says of a unit.
 
-    Parameters
+    Attributes
     ----------
-    spikes : (n_spikes,) structured array
-        `sample_index`, `segment_index`, `unit_index`, `confidence`; sorted by segment and sample.
-    n_units : int
-    snr : (n_units,) float
-        Largest amplitude of each unit's template over the noise.
-    sampling_frequency : float
-        Hz.
-    duration_s : float
-        Duration of the whole recording, s.
+    refractory_ms : float
+        No neuron fires twice within this.
     censored_period_ms : float
         No unit has two spikes nearer than this.
     max_contamination : float
@@ -42,25 +24,52 @@ def label_units(
         "good" units have a mean confidence of at least this.
     min_snr, noise_confidence : float
         Units below either are "noise".
+    """
+
+    refractory_ms: float = 1.5
+    censored_period_ms: float = 0.5
+    max_contamination: float = 0.15
+    min_mean_confidence: float = 0.8
+    min_snr: float = 2.0
+    noise_confidence: float = 0.5
+
+
+def label_units(
+    spikes: np.ndarray, snr: np.ndarray, criteria: QualityCriteria, *, sampling_frequency: float, duration_s: float
+) -> np.ndarray:
+    """
+    Label each unit "good" (one neuron), "mua" (several) or "noise".
+
+    Parameters
+    ----------
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`, `unit_index`, `confidence`; sorted by segment and sample.
+    snr : (n_units,) float
+        Largest amplitude of each unit's template over the noise.
+    criteria : QualityCriteria
+    sampling_frequency : float
+        Hz.
+    duration_s : float
+        Duration of the whole recording, s.
 
     Returns
     -------
     labels : (n_units,) str
     """
-    labels = np.full(n_units, "good", dtype="<U5")
-    censored = censored_period_ms * sampling_frequency / 1000
-    refractory = REFRACTORY_MS * sampling_frequency / 1000
-    for unit in range(n_units):
+    labels = np.full(len(snr), "good", dtype="<U5")
+    censored = criteria.censored_period_ms * sampling_frequency / 1000
+    refractory = criteria.refractory_ms * sampling_frequency / 1000
+    for unit in range(len(snr)):
         mine = spikes[spikes["unit_index"] == unit]
         mean_confidence = float(mine["confidence"].mean()) if len(mine) else 0.0
         interval = np.diff(mine["sample_index"])[np.diff(mine["segment_index"]) == 0]
         violations = int(((interval > censored) & (interval <= refractory)).sum())
-        dead_time_s = (REFRACTORY_MS - censored_period_ms) / 1000
-        if mean_confidence < noise_confidence or snr[unit] < min_snr:
+        dead_time_s = (criteria.refractory_ms - criteria.censored_period_ms) / 1000
+        if mean_confidence < criteria.noise_confidence or snr[unit] < criteria.min_snr:
             labels[unit] = "noise"
         elif (
-            contamination(violations, len(mine), duration_s, dead_time_s) > max_contamination
-            or mean_confidence < min_mean_confidence
+            contamination(violations, len(mine), duration_s, dead_time_s) > criteria.max_contamination
+            or mean_confidence < criteria.min_mean_confidence
         ):
             labels[unit] = "mua"
     return labels

@@ -130,6 +130,32 @@ def whiten_templates(templates: DriftingUnitTemplates, noise: NoiseModel, n_filt
     )
 
 
+def cross_correlation(
+    templates: WhitenedTemplates, unit: int, other: int, displacement: int, window: np.ndarray
+) -> np.ndarray:
+    """
+    Answer of one unit's matched filter to the other's template, at the best of its sub-sample shifts.
+
+    Parameters
+    ----------
+    templates : WhitenedTemplates
+    unit, other : int
+    displacement : int
+        Index into the templates' displacements.
+    window : (n,) int or bool
+        Which lags: indices into the last axis of `templates.response`, whose middle is lag zero.
+
+    Returns
+    -------
+    correlation : (n,) float64
+        Zero where the units share no channel.
+    """
+    _, mine, theirs = np.intersect1d(templates.channels[unit], templates.channels[other], return_indices=True)
+    coefficients = templates.coefficients[:, displacement].astype("float64")
+    overlap = coefficients[unit, mine].T @ coefficients[other, theirs]
+    return np.einsum("kq,jkql->jl", overlap, templates.response[..., window], optimize=True).max(axis=0)
+
+
 def _temporal_basis(whitened, n_filters):
     n_samples = whitened.shape[2]
     rows = whitened.transpose(0, 1, 3, 2).reshape(-1, n_samples)

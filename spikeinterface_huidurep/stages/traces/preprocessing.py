@@ -55,37 +55,26 @@ def preprocess(
     apply_filter : bool
         Whether to band-pass between `freq_min` and `freq_max`.
     freq_min, freq_max : float
-        Edges of the pass band, in Hz; `freq_max` is brought below the Nyquist frequency where it is not.
+        Edges of the pass band, Hz; `freq_max` is brought below the Nyquist frequency.
     apply_common_reference : bool
-        Whether to subtract the median over channels (from 16 channels up): everywhere where distant channels share
-        noise, else in artefacts, which nearly all channels see: beyond 5 times the noise, or 30 on a probe shorter
-        than 300 um.
+        Whether to subtract the median over channels, on 16 and more: where distant channels share noise, or in
+        artefacts only.
     dead_channel_fraction : float
-        Channels whose noise is below this fraction of the median channel's are left out, by name, in the log.
+        Channels with less noise than this fraction of the median channel's are left out, named in the log.
     seed : int
-        Chooses the stretches on which the noise is measured.
+        Chooses where the noise is measured.
 
     Returns
     -------
     BaseRecording or None
-        float32 traces in units of noise (median absolute deviation, scaled to a standard deviation) of the channels
-        that are alive, with the channel property "noise_level" (uV; in the recording's unit where it has no gains);
-        None when no channel is alive.
+        float32 traces, in units of noise (scaled median absolute deviation), of the channels that are alive, with the
+        channel property "noise_level" (uV; the recording's unit without gains); None when no channel is alive.
     """
-    traces = recording
-    if traces.get_dtype().kind == "f":
-        traces = FiniteRecording(traces)
-    if traces.get_dtype().kind == "u":
-        traces = unsigned_to_signed(traces)
-    raw = _random_traces(traces, seed)
-    moving = ~still_samples(raw, traces.sampling_frequency)
+    traces, moving = _without_gaps(recording, seed)
     if not moving.any():
-        logger.warning("the recording stands still on all channels")
         return None
-    traces = FilledRecording(traces, median_of_rows(raw[moving][::STRIDE].T).tolist())
     if apply_filter:
-        nyquist = traces.sampling_frequency / 2
-        traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * nyquist))
+        traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * traces.sampling_frequency / 2))
     else:
         traces = traces.astype("float32")
 
@@ -95,9 +84,8 @@ def preprocess(
         return None
     if not alive.all():
         traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
-    spared = None
-    if apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE:
-        spared = _spared(traces, sample)
+    referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
+    spared = _spared(traces, sample) if referenced else None
     if spared is not None:
         sample = sample - common_part(sample, spared, 0)[:, None]
     noise = _noise(sample)
@@ -105,10 +93,29 @@ def preprocess(
     # what was not filtered may have an offset
     offset = np.zeros(len(noise)) if apply_filter else -np.median(sample, axis=0) / noise
     scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), spared)
-    gains = recording.get_channel_gains()
-    kept = recording.ids_to_indices(scaled.channel_ids)
-    scaled.set_property("noise_level", noise * (1.0 if gains is None else np.asarray(gains)[kept]))
+    scaled.set_property("noise_level", noise * _gains(recording, scaled.channel_ids))
     return scaled
+
+
+def _gains(recording, channel_ids):
+    """Gain to uV of each of these channels; 1 where the recording has none."""
+    gains = recording.get_channel_gains()
+    return 1.0 if gains is None else np.asarray(gains)[recording.ids_to_indices(channel_ids)]
+
+
+def _without_gaps(recording, seed):
+    """Signed, finite traces with the baseline in the gaps; which samples of `_random_traces` are in no gap."""
+    traces = recording
+    if traces.get_dtype().kind == "f":
+        traces = FiniteRecording(traces)
+    if traces.get_dtype().kind == "u":
+        traces = unsigned_to_signed(traces)
+    raw = _random_traces(traces, seed)
+    moving = ~still_samples(raw, traces.sampling_frequency)
+    if not moving.any():
+        logger.warning("the recording stands still on all channels")
+        return traces, moving
+    return FilledRecording(traces, median_of_rows(raw[moving][::STRIDE].T).tolist()), moving
 
 
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:

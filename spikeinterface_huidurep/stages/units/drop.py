@@ -11,6 +11,7 @@ from ..matching.assignment import MatchingCriteria, assign_spikes
 from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates
 from ..templates.whitened import WhitenedTemplates, whiten_templates
+from ..traces.segments import stretches_around
 from .unit_set import UnitSet
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -178,7 +179,7 @@ def explained_by_others(
     # what overlaps with what overlaps with a spike has to be seen as it was
     margin = 3 * space.filters.shape[1]
     larger = np.flatnonzero(~asked)
-    slices = _around(shank.recording, spikes[np.concatenate(chosen)], margin)
+    slices = stretches_around(shank.recording, spikes[np.concatenate(chosen)], margin)
     again = assign_spikes(shank, space.select(larger), matching, slices=slices)
     again["unit_index"] = larger[again["unit_index"]]
     spread = 1 + criteria.variability**2 * space.energy
@@ -189,17 +190,6 @@ def explained_by_others(
         ]
         explained[unit] = np.median(loss) < criteria.explained_distance**2 * spread[unit]
     return explained
-
-
-def _around(recording, spikes, margin):
-    """Stretches of the recording around spikes, those that overlap joined: (segment_index, start_frame, end_frame)."""
-    stretches: list[tuple[int, int, int]] = []
-    for segment, sample in sorted(zip(spikes["segment_index"].tolist(), spikes["sample_index"].tolist(), strict=True)):
-        start, end = max(sample - margin, 0), min(sample + margin, recording.get_num_samples(segment))
-        if stretches and stretches[-1][0] == segment and start <= stretches[-1][2]:
-            start = stretches.pop()[1]
-        stretches.append((segment, start, end))
-    return stretches
 
 
 def _explained_near(spikes, spike, templates):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from sklearn.decomposition import PCA
 
-from ..templates.whitened import WhitenedTemplates
+from ..templates.whitened import WhitenedTemplates, cross_correlation
 
 # templates are compared where both clusters were seen; the templates themselves are smooth over so many um
 SMOOTH_UM = 10.0
@@ -100,32 +100,6 @@ def template_distances(
             # b is seen at +lag after the sample of a: a's spikes come earlier, so b's are to be moved back by it
             lags[a, b], lags[b, a] = -(best - max_lag), best - max_lag
     return distance, lags
-
-
-def cross_correlation(
-    templates: WhitenedTemplates, unit: int, other: int, displacement: int, window: np.ndarray
-) -> np.ndarray:
-    """
-    Answer of one unit's matched filter to the other's template, at the best of its sub-sample shifts.
-
-    Parameters
-    ----------
-    templates : WhitenedTemplates
-    unit, other : int
-    displacement : int
-        Index into the templates' displacements.
-    window : (n,) int or bool
-        Which lags: indices into the last axis of `templates.response`, whose middle is lag zero.
-
-    Returns
-    -------
-    correlation : (n,) float64
-        Zero where the units share no channel.
-    """
-    _, mine, theirs = np.intersect1d(templates.channels[unit], templates.channels[other], return_indices=True)
-    coefficients = templates.coefficients[:, displacement].astype("float64")
-    overlap = coefficients[unit, mine].T @ coefficients[other, theirs]
-    return np.einsum("kq,jkql->jl", overlap, templates.response[..., window], optimize=True).max(axis=0)
 
 
 def smoothed_shares(counts: np.ndarray, displacements: np.ndarray) -> np.ndarray:

@@ -10,10 +10,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from ..shank import Shank
-from ..templates.whitened import WhitenedTemplates, whiten_templates
+from ..templates.whitened import WhitenedTemplates, cross_correlation, whiten_templates
 from .evidence import (
     EvidenceCriteria,
-    cross_correlation,
     embedding_distances,
     shared_displacements,
     template_distances,

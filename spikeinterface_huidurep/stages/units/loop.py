@@ -13,7 +13,7 @@ from ..matching.lone_spikes import lone_spikes
 from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates
 from ..templates.whitened import whiten_templates
-from ..traces.segments import away_from_ends
+from ..traces.segments import away_from_ends, stretches_all_over
 from .drop import (
     DropCriteria,
     at_threshold,
@@ -32,7 +32,6 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # the parts of a cluster of many neurons have templates of their own, and show what they hold better than the whole
 SPLIT_ROUNDS = 3
-SLICE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def refine_units(shank: Shank, templates: DriftingUnitTemplates, criteria: UnitC
     DriftingUnitTemplates
         Of the units that stay.
     """
-    slices = _slices(shank.recording, criteria.duration_s)
+    slices = stretches_all_over(shank.recording, criteria.duration_s)
     for _ in range(criteria.rounds):
         templates, n_found = _one_round(shank, templates, criteria, slices)
         if n_found == 0:
@@ -239,18 +238,3 @@ def _matched(shank, templates, criteria, slices):
     usable &= away_from_ends(shank.recording, spikes, shank.nbefore, shank.nafter)
     alone = lone_spikes(spikes, space.channels, shank.samples(criteria.alone_ms))[usable]
     return UnitSet(spikes[usable], spikes["unit_index"][usable], templates), alone, doubtful
-
-
-def _slices(recording, duration_s):
-    """Stretches spread evenly over the recording; all of it, as None, where it is no longer than that."""
-    total = recording.get_total_duration()
-    if total <= 1.5 * duration_s:
-        return None
-    rate = recording.sampling_frequency
-    every = int(SLICE_S * rate * total / duration_s)
-    length = int(SLICE_S * rate)
-    return [
-        (segment, start, min(start + length, recording.get_num_samples(segment)))
-        for segment in range(recording.get_num_segments())
-        for start in range(0, recording.get_num_samples(segment), every)
-    ]

@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..shank import Shank
-from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates, whiten_templates
-from ..traces.chunks import run_in_chunks, spikes_in_chunk
+from ..templates.whitened import N_SUBSAMPLE, whiten_templates
+from ..templates.whitened_spikes import whiten_spikes
 from .evidence import shared_displacements
 from .mixtures import separate_sources
 from .unit_set import UnitSet, some_of_each
@@ -128,7 +128,7 @@ def find_sources(units: UnitSet, shank: Shank, criteria: SplitCriteria, displace
     parts[chosen] = labels
     if len(chosen) == 0:
         return parts
-    values = _whitened_spikes(shank, spikes[chosen], labels, templates)
+    values = whiten_spikes(shank, spikes[chosen], labels, templates)
     max_lag = shank.samples(criteria.max_lag_ms)
     next_label = units.n_units
     for unit in range(units.n_units):
@@ -198,37 +198,3 @@ def _best_shifted(values, coefficients, templates, max_lag):
 
 def _unit_norm(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-
-
-def _whitened_spikes(shank: Shank, spikes: np.ndarray, labels: np.ndarray, templates: WhitenedTemplates) -> np.ndarray:
-    """Whitened coefficients of each spike on its unit's channels, (n_spikes, n_values) float32."""
-    # only channels near a unit's have a part in its whitened ones
-    columns = [templates.whitening[:, channels] for channels in templates.channels]
-    used = [np.flatnonzero(column.any(axis=1)) for column in columns]
-    n_used = np.array([len(channels) for channels in used])
-    inputs = np.zeros((len(used), n_used.max()), dtype=int)
-    whitening = np.zeros((*inputs.shape, templates.channels.shape[1]), dtype="float32")
-    for unit, (column, channels) in enumerate(zip(columns, used, strict=True)):
-        inputs[unit, : len(channels)] = channels
-        whitening[unit, : len(channels)] = column[channels]
-    context = dict(
-        recording=shank.recording, spikes=spikes, labels=labels, inputs=inputs, n_used=n_used, whitening=whitening,
-        filters=templates.filters, nbefore=templates.nbefore,
-    )  # fmt: skip
-    parts = run_in_chunks(
-        shank.recording, _whiten_in_chunk, context, job_name="whiten spikes", job_kwargs=shank.job_kwargs
-    )
-    return np.concatenate(parts).reshape(len(spikes), -1)
-
-
-def _whiten_in_chunk(segment_index, start_frame, end_frame, context):
-    from ..templates.snippets import filtered_waveforms
-
-    filters, nbefore = context["filters"], context["nbefore"]
-    inside, traces, samples = spikes_in_chunk(
-        context["recording"], context["spikes"], segment_index, start_frame, end_frame, filters.shape[1]
-    )
-    units = context["labels"][inside]
-    return filtered_waveforms(
-        traces, samples - nbefore, units, context["inputs"], context["n_used"], context["whitening"], filters
-    )
