@@ -80,7 +80,7 @@ def test_the_map_reads_imports_of_all_kinds(tmp_path, extension):
 
 def test_links_lead_somewhere(docs):
     missing = []
-    for page in [*pages(docs), docs.parent / "README.md"]:
+    for page in [*pages(docs), docs.parent / "README.md", docs.parent / "CONTRIBUTING.md"]:
         text = page.read_text(encoding="utf8")
         for target in LINK.findall(text):
             path, _, anchor = target.partition("#")
@@ -270,10 +270,11 @@ def test_the_site_builds_without_warnings(project_root, tmp_path):
     ignore = shutil.ignore_patterns("_build", "auto_examples", "generated", "__pycache__")
     shutil.copytree(project_root / "docs", tmp_path / "docs", ignore=ignore)
     shutil.copytree(project_root / "pretrained", tmp_path / "pretrained")
+    shutil.copy(project_root / "CONTRIBUTING.md", tmp_path)
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     done = subprocess.run([*command, "docs", "html"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
-    for page in ("index", "first_sort", "parameters", "auto_examples/plot_1_first_sort", "api"):
+    for page in ("index", "first_sort", "parameters", "auto_examples/plot_1_first_sort", "api", "contributing"):
         assert (tmp_path / "html" / f"{page}.html").is_file()
     parameters = (tmp_path / "html" / "parameters.html").read_text(encoding="utf8")
     assert all(f"parameter-{name.replace('_', '-')}" in parameters for name in DEFAULT_PARAMS)
