@@ -150,6 +150,12 @@ def test_oldest_releases_are_the_lower_bounds(project_root):
         assert not any(int(number) for number in pins[name].split(".")[len(numbers) :]), name
 
 
+def test_commits_are_checked_by_the_pinned_ruff(project_root):
+    pinned = re.search(r"^ruff==([\d.]+)", (project_root / "constraints.txt").read_text(encoding="utf8"), re.MULTILINE)
+    hooks = (project_root / ".pre-commit-config.yaml").read_text(encoding="utf8")
+    assert re.findall(r"ruff-pre-commit\n +rev: v([\d.]+)", hooks) == [pinned.group(1)]
+
+
 @both
 def test_bare_import_lists_the_sorter(installed):
     process = run(installed.python, "-c", LISTED)
