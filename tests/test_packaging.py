@@ -4,6 +4,7 @@ Each environment is a bare virtual one that borrows the packages of the environm
 ``.pth`` files of its own site-packages are read, so what is tested is the installation itself.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -128,6 +130,21 @@ def test_wheel_holds_the_package_the_hook_and_the_weights(wheel, project_root):
     assert any(name.endswith(".safetensors") for name in pretrained)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git says what belongs to the checkout")
+def test_sdist_holds_the_checkout_and_nothing_else(project_root, tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=project_root, check=True, capture_output=True, text=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files"], cwd=project_root, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("the tests do not run in a clone")
+    tracked = {name for name in listed.stdout.splitlines() if (project_root / name).is_file()}
+    assert tracked - names == set()
+    assert {name.split("/")[0] for name in names - tracked} - {name.split("/")[0] for name in tracked} == {"PKG-INFO"}
+
+
 @pytest.mark.skipif("HUIDUREP_FROM_WHEEL" not in os.environ, reason="the tests run on a checkout")
 def test_what_is_tested_is_the_wheel(project_root):
     import spikeinterface_huidurep
@@ -154,6 +171,36 @@ def test_commits_are_checked_by_the_pinned_ruff(project_root):
     pinned = re.search(r"^ruff==([\d.]+)", (project_root / "constraints.txt").read_text(encoding="utf8"), re.MULTILINE)
     hooks = (project_root / ".pre-commit-config.yaml").read_text(encoding="utf8")
     assert re.findall(r"ruff-pre-commit\n +rev: v([\d.]+)", hooks) == [pinned.group(1)]
+
+
+@pytest.fixture
+def release_notes(project_root):
+    """The function that the workflow of a release calls."""
+    spec = importlib.util.spec_from_file_location("release_notes", project_root / ".github" / "release_notes.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.release_notes
+
+
+def test_notes_of_a_release_are_its_section(release_notes):
+    changelog = "# Changelog\n\n## 0.3.0 - 2026-12-31\n\n### Added\n- This.\n\n## 0.2.0 - 2026-12-01\n\n- That.\n"
+    assert release_notes("v0.3.0", "0.3.0", changelog) == "### Added\n- This.\n"
+    assert release_notes("v0.2.0", "0.2.0", changelog) == "- That.\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "heading", "says"),
+    [
+        ("v0.3.1", "## 0.3.0 - 2026-12-31", "its tag is v0.3.0"),
+        ("v0.3.0", "## 0.3.0 (unreleased)", "has its date"),
+        ("v0.3.0", "## 0.3.0", "has its date"),
+        ("v0.3.0", "## 0.3.0rc1 - 2026-12-31", "no section of version 0.3.0"),
+        ("v0.3.0", "## 0.3.0 - 2026-12-31\n## 0.2.0 - 2026-12-01", "is empty"),
+    ],
+)
+def test_a_release_without_its_section_is_refused(release_notes, tag, heading, says):
+    with pytest.raises(ValueError, match=says):
+        release_notes(tag, "0.3.0", f"# Changelog\n\n{heading}\n\n### Added\n- This.\n")
 
 
 @both
