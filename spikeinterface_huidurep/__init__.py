@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .resuming import resume
     from .sorter import HuiduRepSorter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register", "resume"]
 
