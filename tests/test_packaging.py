@@ -203,6 +203,73 @@ def test_a_release_without_its_section_is_refused(release_notes, tag, heading, s
         release_notes(tag, "0.3.0", f"# Changelog\n\n{heading}\n\n### Added\n- This.\n")
 
 
+def changelog_faults(changelog, version):
+    """What is wrong with a changelog, of a package that has this version."""
+    kinds = ("Added", "Changed", "Fixed", "Removed")
+    sections = re.split(r"^## (.*)\n", changelog, flags=re.MULTILINE)[1:]
+    sections = list(zip(sections[::2], sections[1::2], strict=True))
+    faults = []
+    for place, (heading, text) in enumerate(sections):
+        date = r" - \d{4}-\d\d-\d\d" if place else r"(?: - \d{4}-\d\d-\d\d| \(unreleased\))"
+        if not re.fullmatch(r"\d+\.\d+\.\d+" + date, heading):
+            faults.append(f"heading: {heading}")
+        parts = re.split(r"^#+ (.*)\n", text, flags=re.MULTILINE)[1:]
+        names = parts[::2]
+        if not names or [kind for kind in kinds if kind in names] != names:
+            faults.append(f"{heading}: {names}, not some of {kinds} in this order")
+        for name, lines in zip(names, parts[1::2], strict=True):
+            if not lines.strip().startswith("- "):
+                faults.append(f"{heading}: nothing {name}")
+    versions = [heading.split()[0] for heading, _ in sections]
+    if version not in versions[:1]:
+        faults.append(f"the first section is not of {version}")
+    if len(set(versions)) < len(versions):
+        faults.append("a version has two sections")
+    return faults
+
+
+def test_the_changelog_has_a_section_of_this_version(project_root):
+    from spikeinterface_huidurep import __version__
+
+    assert changelog_faults((project_root / "CHANGELOG.md").read_text(encoding="utf8"), __version__) == []
+
+
+OLDER = "\n## 0.1.0 - 2026-01-01\n\n### Added\n- That.\n"
+
+
+@pytest.mark.parametrize(
+    ("newest", "says"),
+    [
+        ("## 0.2.0 (unreleased)\n\n### Added\n- This.\n\n### Removed\n- It.\n", None),
+        ("## 0.2.0 - 2026-12-31\n\nSome words.\n\n### Fixed\n- This.\n", None),
+        ("## Unreleased (0.2.0)\n\n### Added\n- This.\n", "heading: Unreleased"),
+        ("## 0.2.0\n\n### Added\n- This.\n", "heading: 0.2.0"),
+        ("## 0.3.0 (unreleased)\n\n### Added\n- This.\n", "not of 0.2.0"),
+        ("", "not of 0.2.0"),
+        ("## 0.2.0 (unreleased)\n\n### Internal\n- This.\n", "'Internal'"),
+        ("## 0.2.0 (unreleased)\n\n### Added\n- This.\n#### Sorter\n- It.\n", "'Sorter'"),
+        ("## 0.2.0 (unreleased)\n\n### Changed\n- This.\n\n### Added\n- It.\n", "in this order"),
+        ("## 0.2.0 (unreleased)\n\n### Added\n- This.\n\n### Added\n- It.\n", "in this order"),
+        ("## 0.2.0 (unreleased)\n\n- This.\n", "[], not some"),
+        ("## 0.2.0 (unreleased)\n\n### Added\n\n### Fixed\n- This.\n", "nothing Added"),
+        ("## 0.2.0 (unreleased)\n\n### Fixed\n- This.\n\n## 0.1.1 (unreleased)\n\n### Fixed\n- It.\n", "g: 0.1.1"),
+        ("## 0.2.0 (unreleased)\n\n### Fixed\n- This.\n" + OLDER.replace("01-01", "01-02"), "two sections"),
+    ],
+)
+def test_faults_of_a_changelog_are_found(newest, says):
+    faults = changelog_faults("# Changelog\n\nThe format.\n\n" + newest + OLDER, "0.2.0")
+    assert faults == [] if says is None else any(says in fault for fault in faults)
+
+
+def test_other_files_name_this_version(project_root):
+    from spikeinterface_huidurep import __version__
+
+    citation = (project_root / "CITATION.cff").read_text(encoding="utf8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [__version__]
+    readme = (project_root / "README.md").read_text(encoding="utf8")
+    assert re.findall(r"^Version ([\d.]+\d)", readme.partition("\n## Status\n")[2], re.MULTILINE) == [__version__]
+
+
 @both
 def test_bare_import_lists_the_sorter(installed):
     process = run(installed.python, "-c", LISTED)
