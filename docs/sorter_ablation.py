@@ -34,7 +34,8 @@ from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measur
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.stages.matching.assignment import spike_dtype
 from spikeinterface_huidurep.stages.motion.estimation import estimate_motion
-from spikeinterface_huidurep.stages.peaks.embedding import SpikeFeatures, embed_peaks
+from spikeinterface_huidurep.stages.peaks.embedding import embed_peaks
+from spikeinterface_huidurep.stages.peaks.encoding import SpikeFeatures
 from spikeinterface_huidurep.stages.templates.drifting import estimate_templates
 from spikeinterface_huidurep.stages.traces.segments import away_from_ends
 from spikeinterface_huidurep.stages.units import refining, units

@@ -48,7 +48,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
         from ..encoder import load_encoder
-        from ..stages.peaks.embedding import SPARE, embed_peaks
+        from ..stages.peaks.encoding import SPARE, encode_peaks
 
         analyzer = self.sorting_analyzer
         traces = traces_in_noise_units(analyzer.recording)
@@ -56,7 +56,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
         peaks = _as_peaks(spikes, _channels_in(traces, analyzer), self._upside_down())
         encoder = load_encoder(self.params["model"], self.params["device"])
         channels = encoder.config.channels + SPARE
-        features = embed_peaks(traces, peaks, encoder, n_channels=channels, job_kwargs=job_kwargs)
+        features = encode_peaks(traces, peaks, encoder, n_channels=channels, job_kwargs=job_kwargs)
         for name, values in zip(self._OUTPUTS, features, strict=True):
             self.data[name] = values
 

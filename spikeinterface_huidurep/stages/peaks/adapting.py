@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseRecording
 
-from .embedding import EncodeSpikes, SpikeFeatures, embed_peaks
+from .encoding import LOOKED_AT, SPARE, EncodeSpikes, SpikeFeatures, encode_peaks
 
 
 def adapt_to_peaks(
@@ -28,7 +28,7 @@ def adapt_to_peaks(
     recording : BaseRecording
         Preprocessed traces, in units of noise.
     peaks : (n_peaks,) structured array
-        As for `embed_peaks`.
+        As for `encode_peaks`.
     encoder : Encoder
         It is not changed.
     steps : int
@@ -47,7 +47,10 @@ def adapt_to_peaks(
     from ...encoder import adapt_encoder
 
     rows = np.sort(np.random.default_rng(seed).permutation(len(peaks))[:max_peaks])
-    waveforms, locations, _ = embed_peaks(recording, peaks[rows], _AsTheyAre(encoder.window_ms), job_kwargs=job_kwargs)
+    as_they_are = _AsTheyAre(encoder.window_ms)
+    waveforms, locations, _ = encode_peaks(
+        recording, peaks[rows], as_they_are, n_channels=LOOKED_AT + SPARE, job_kwargs=job_kwargs
+    )
     nbefore = EncodeSpikes(recording, encoder).nbefore
     return adapt_encoder(encoder, waveforms, locations, recording.sampling_frequency, nbefore, steps=steps, seed=seed)
 
