@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from .curation.extension import register_extension
 from .registration import register
+from .version import __version__
 
 if TYPE_CHECKING:
     from .curation.analyzer import make_analyzer
     from .encoder import load_encoder
     from .resuming import resume
     from .sorter import HuiduRepSorter
-
-__version__ = "0.2.0"
 
 __all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register", "resume"]
 

@@ -6,13 +6,12 @@ import argparse
 import importlib
 import logging
 import pkgutil
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
-from . import __version__, commands
+from . import commands
+from .version import __version__
 
 # What the library raises for input that it cannot work with. Anything else is a fault and is shown whole.
 INPUT_ERRORS = (ValueError, OSError, ModuleNotFoundError)
@@ -29,32 +28,6 @@ def build_parser() -> argparse.ArgumentParser:
     for module in sorted(module.name for module in pkgutil.iter_modules(commands.__path__)):
         importlib.import_module(f"{commands.__name__}.{module}").add_parser(subparsers)
     return parser
-
-
-def make_room(output: Path, overwrite: bool, own: set[str]) -> None:
-    """See to it that a command's output folder does not exist.
-
-    Parameters
-    ----------
-    output : Path
-        The folder.
-    overwrite : bool
-        Whether an earlier output may be removed.
-    own : set of str
-        Names that the command gives to what it writes there. A folder with anything else in it is never removed.
-
-    Raises
-    ------
-    FileExistsError
-        If something is there that may not be removed.
-    """
-    if not output.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{output} exists: choose another --output, or give --overwrite.")
-    if not output.is_dir() or any(entry.name not in own for entry in output.iterdir()):
-        raise FileExistsError(f"{output} is not the output of this command alone, it is left as it is.")
-    shutil.rmtree(output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

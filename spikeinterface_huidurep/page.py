@@ -1,4 +1,4 @@
-"""Pieces of the HTML pages: one file, nothing to load from elsewhere."""
+"""Pieces of the HTML pages that reports are made of: each page is one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 

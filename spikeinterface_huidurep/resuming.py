@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .stage_files import HEADER, StageFiles
+from .sort_header import FREE_PARAMS, RECORDING_FILE, check_header, describe_sort
+from .stage_files import HEADER
 
 if TYPE_CHECKING:
     from spikeinterface.core import BaseSorting
 
-# parameters that change where and how fast a sort runs, not what it finds: they may be changed to go on
-FREE_PARAMS = ("job_kwargs", "n_jobs", "max_cache_gb", "save_intermediate")
-_PARAMS_FILE, _RECORDING_FILE = "spikeinterface_params.json", "spikeinterface_recording.json"
+_PARAMS_FILE = "spikeinterface_params.json"
 
 
 def resume(folder: str | Path, *, verbose: bool = False, **changes: Any) -> BaseSorting:
@@ -75,67 +73,6 @@ def is_finished(folder: Path) -> bool:
         return False  # killed while it was written
 
 
-def open_stages(sorter_output_folder: Path, params: dict[str, Any]) -> StageFiles:
-    """
-    The stages' files of a sort, those of a killed sort included.
-
-    Raises
-    ------
-    ValueError
-        If the killed sort was another one.
-    """
-    description = describe_sort(sorter_output_folder, params)
-    files = StageFiles(sorter_output_folder / "stages")
-    header = files.folder / HEADER
-    if header.is_file():
-        check_header(files.folder, description)
-    else:
-        partial = header.with_suffix(".partial")
-        partial.write_text(json.dumps(description, indent=2), encoding="utf8")
-        partial.replace(header)
-    return files
-
-
-def describe_sort(sorter_output_folder: Path, params: dict[str, Any]) -> dict[str, Any]:
-    """All that the stages' results depend on: version, parameters, recording, weights; for JSON."""
-    import spikeinterface
-
-    from . import __version__
-    from .encoder.weights import find_weights
-
-    recording = sorter_output_folder.parent / _RECORDING_FILE
-    fixed = {name: value for name, value in params.items() if name not in FREE_PARAMS}
-    return {
-        "version": __version__,
-        "spikeinterface": spikeinterface.__version__,
-        "parameters": json.loads(json.dumps(fixed, default=str)),
-        "recording": _digest(recording) if recording.is_file() else None,
-        "weights": _digest(find_weights(params["model"])),
-    }
-
-
-def check_header(folder: Path, description: dict[str, Any]) -> None:
-    """Raise a ValueError, one sentence, if the stages in the folder are not of the sort that is described."""
-    try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf8"))
-        before, now = header["parameters"], description["parameters"]
-        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        differing = [key for key, value in description.items() if key != "parameters" and header[key] != value]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / HEADER} does not describe a sort: delete the folder and sort anew.") from error
-    if changed:
-        name = changed[0]
-        raise ValueError(
-            f"The sort was started with {name}={before.get(name)!r}, not {now.get(name)!r}: it cannot be resumed with "
-            "other parameters."
-        )
-    if differing:
-        key = differing[0]
-        detail = f" ({header[key]}, now {description[key]})" if key in ("version", "spikeinterface") else ""
-        what = {"version": "version of this package", "spikeinterface": "version of SpikeInterface"}.get(key, key)
-        raise ValueError(f"The sort was started with another {what}{detail}: sort anew.")
-
-
 def read_params(folder: Path) -> dict[str, Any]:
     """
     The parameters of the sort in a folder, all of them.
@@ -184,14 +121,10 @@ def _check_recording_file(folder):
     """The recording must be one that can be read again, and without a pickle, which could run any code."""
     from spikeinterface.core import load
 
-    path = folder / _RECORDING_FILE
+    path = folder / RECORDING_FILE
     if not path.is_file():
-        raise ValueError(f"{folder} has no {_RECORDING_FILE}: only a recording that is described there is read again.")
+        raise ValueError(f"{folder} has no {RECORDING_FILE}: only a recording that is described there is read again.")
     try:
         load(path, base_folder=folder)
     except Exception as error:  # any reader's error
         raise ValueError(f"The recording of {folder} cannot be read again ({error}).") from error
-
-
-def _digest(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from spikeinterface.sorters.basesorter import BaseSorter
 
-from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params, resolve_job_kwargs
+from .jobs import resolve_job_kwargs
+from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -60,7 +61,7 @@ class HuiduRepSorter(BaseSorter):
 
     @classmethod
     def get_sorter_version(cls) -> str:
-        from . import __version__
+        from .version import __version__
 
         return __version__
 
@@ -118,8 +119,8 @@ class HuiduRepSorter(BaseSorter):
     def _run_from_folder(cls, sorter_output_folder, params, verbose):
         from .checks import BadTracesError
         from .record import Record
-        from .resuming import open_stages
         from .sort import sort_recording
+        from .sort_header import open_stages
 
         output = Path(sorter_output_folder)
         if (output / "sorting").is_dir():

@@ -27,7 +27,8 @@ from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.preprocessing import scale
 
 from spikeinterface_huidurep.benchmark import RECORDINGS, get_recording
-from spikeinterface_huidurep.parameters import DEFAULT_PARAMS, resolve_job_kwargs
+from spikeinterface_huidurep.jobs import resolve_job_kwargs
+from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.record import Record
 from spikeinterface_huidurep.sort import sort_recording
 

@@ -9,9 +9,10 @@ import pytest
 import spikeinterface.core as sc
 
 from spikeinterface_huidurep import __version__
-from spikeinterface_huidurep.cli import main, make_room
+from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.commands.sort import sorter_params
 from spikeinterface_huidurep.demo import CONTENTS
+from spikeinterface_huidurep.output_folder import make_room
 
 
 def test_version(capsys):

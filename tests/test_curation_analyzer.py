@@ -11,9 +11,10 @@ from spikeinterface.preprocessing import bandpass_filter
 import spikeinterface_huidurep
 from spikeinterface_huidurep import curation, make_analyzer
 from spikeinterface_huidurep.curation import complete_analyzer, load_analyzer
-from spikeinterface_huidurep.curation.analyzer import curation_traces, extension_parameters, in_microvolts
+from spikeinterface_huidurep.curation.analyzer import extension_parameters
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME, HuiduRepEmbeddings, register_extension
 from spikeinterface_huidurep.curation.neighbours import spike_confidence, unit_mixing
+from spikeinterface_huidurep.curation.traces import curation_traces, in_microvolts
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import spikeinterface.core as sc
 from spikeinterface.preprocessing import bandpass_filter
 
-from spikeinterface_huidurep.parameters import resolve_job_kwargs
+from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
 from spikeinterface_huidurep.stages.traces.scaling import common_part, median_of_rows

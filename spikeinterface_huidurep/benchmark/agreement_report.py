@@ -7,10 +7,10 @@ import json
 import math
 from pathlib import Path
 
-from . import page
+from .. import page
+from ..page import Cell, escape, number
 from .agreement import ISI_THRESHOLD_MS, AgreementResults
 from .figures import plot_agreement, plot_units_by_agreement, plot_violations
-from .page import Cell, escape, number
 from .report import ReportFiles, machine, package_versions
 
 EXPLANATION = f"""

@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from . import page
+from .. import page
+from ..page import Cell, escape, number
 from .figures import plot_accuracy_against_snr, plot_accuracy_over_time, plot_cost, plot_sorted_accuracy
-from .page import Cell, escape, number
 from .runner import BenchmarkResults
 
 PACKAGES = (

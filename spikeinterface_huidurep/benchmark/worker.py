@@ -44,8 +44,6 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     import spikeinterface as si
     from spikeinterface.sorters import run_sorter, sorter_dict
 
-    import spikeinterface_huidurep  # noqa: F401  registers the sorter
-
     output = Path(job["output_folder"])
     si.set_global_job_kwargs(n_jobs=job["n_jobs"], chunk_duration="1s", progress_bar=False)
     recording = si.load(job["recording_folder"])

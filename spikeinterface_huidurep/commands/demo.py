@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demonstration; returns the exit status."""
     from spikeinterface.core import set_global_job_kwargs
 
-    from ..cli import make_room
     from ..demo import CONTENTS, run_demo
+    from ..output_folder import make_room
 
     if arguments.channels < 1 or arguments.units < 1 or arguments.n_jobs < 1 or not arguments.duration >= 1:
         raise ValueError("The demonstration needs 1 channel, 1 unit, 1 job and 1 second at least.")

@@ -106,9 +106,9 @@ def report_sort(
     report_folder : Path, optional
         Where the report is written; by default the folder "report" in the output folder.
     """
-    from .. import __version__
     from ..curation.analyzer import ANALYZER_NAME
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
+    from ..version import __version__
 
     intermediate = output / "sorter" / "sorter_output" / "intermediate"
     motions = motion_of_sort(output / "sorter")
@@ -133,9 +133,10 @@ def report_sort(
 
 def _analyzer_of_sort(folder, sorting, recording, params, n_jobs):
     """Make it, or complete the one that is there."""
-    from ..curation.analyzer import PREPROCESSING, complete_analyzer, is_analyzer, load_analyzer, make_analyzer
+    from ..curation.analyzer import complete_analyzer, is_analyzer, load_analyzer, make_analyzer
     from ..curation.curation_file import read_curation, save_curation
     from ..curation.suggestions import suggest_curation
+    from ..curation.traces import PREPROCESSING
 
     encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
     if not is_analyzer(folder):

@@ -99,7 +99,7 @@ def sort(arguments: argparse.Namespace) -> None:
     from spikeinterface.sorters import run_sorter
     from spikeinterface.sorters.utils import SpikeSortingError
 
-    from ..cli import make_room
+    from ..output_folder import make_room
     from ..reading import parse_assignments, read_as_typed
 
     if arguments.n_jobs < 1:

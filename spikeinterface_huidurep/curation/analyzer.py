@@ -15,23 +15,16 @@ from spikeinterface.core import (
     BaseRecording,
     BaseSorting,
     SortingAnalyzer,
-    aggregate_channels,
     create_sorting_analyzer,
     load_sorting_analyzer,
 )
 from threadpoolctl import threadpool_limits
 
-from ..parameters import DEFAULT_PARAMS, resolve_job_kwargs
+from ..jobs import resolve_job_kwargs
 from .extension import EXTENSION_NAME, register_extension
+from .traces import curation_traces
 
 logger = logging.getLogger("spikeinterface_huidurep")
-
-# The sorter's parameters that its preprocessing depends on.
-PREPROCESSING = ("apply_preprocessing", "freq_min", "freq_max", "common_reference", "sort_by_group")
-
-# Channel property that says what the gains lead to, and its value where nobody knows.
-_UNIT_PROPERTY = "amplitude_unit"
-OWN_UNIT = "own unit"
 
 # Where `huidurep sort --report` puts the analyzer in its output folder.
 ANALYZER_NAME = "analyzer"
@@ -111,8 +104,8 @@ def make_analyzer(
     overwrite : bool
         Whether an analyzer that is there may be replaced. Anything else that is there is never touched.
     preprocessing : mapping, optional
-        The sorter's parameters of `PREPROCESSING`, where they were not its defaults: ``{"apply_preprocessing": False}``
-        for a recording that is already filtered.
+        The sorter's parameters of `traces.PREPROCESSING`, where they were not its defaults:
+        ``{"apply_preprocessing": False}`` for a recording that is already filtered.
     suggest : bool
         Whether to look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
     model, device : str
@@ -264,78 +257,6 @@ def is_analyzer(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(info, dict) and info.get("object") == "SortingAnalyzer"
-
-
-def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecording:
-    """
-    The traces that the sorter works on, lazily, with gains that undo their division by the noise.
-
-    Parameters
-    ----------
-    recording : BaseRecording
-        As it was given to the sorter; each value of its property "group" is a shank and referenced by itself.
-    **preprocessing
-        The sorter's parameters of `PREPROCESSING`; by default its defaults.
-
-    Returns
-    -------
-    BaseRecording
-        float32 traces in units of noise, with gains to uV; where the recording has no gains, to its own unit. Channels
-        are those that are alive, shank by shank.
-
-    Raises
-    ------
-    ValueError
-        If every channel is silent, or the preprocessing has no such parameter.
-    """
-    from ..stages.traces.preprocessing import preprocess
-
-    unknown = set(preprocessing) - set(PREPROCESSING)
-    if unknown:
-        raise ValueError(f"The preprocessing has no parameter {min(unknown)!r}; it has {', '.join(PREPROCESSING)}.")
-    params = {name: preprocessing.get(name, DEFAULT_PARAMS[name]) for name in PREPROCESSING}
-    groups = np.unique(recording.get_channel_groups())
-    whole = len(groups) == 1 or not params["sort_by_group"]
-    shanks = [recording] if whole else list(recording.split_by("group").values())
-    parts = [
-        preprocess(
-            shank,
-            apply_filter=params["apply_preprocessing"],
-            freq_min=params["freq_min"],
-            freq_max=params["freq_max"],
-            apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
-        )
-        for shank in shanks
-    ]
-    alive = [part for part in parts if part is not None]
-    if not alive:
-        raise ValueError("Every channel of the recording is silent.")
-    traces = alive[0]
-    if len(alive) > 1:
-        # left in the order of the shanks: SpikeInterface 0.105 mixes the traces up where channels of several shanks
-        # are selected alternately
-        traces = aggregate_channels(alive)
-    # the band-pass says so itself; without it the user did
-    traces.annotate(is_filtered=True)
-    # "noise_level" is in uV, or in the recording's own unit: SpikeInterface's template metrics want gains in any case
-    traces.set_channel_gains(traces.get_property("noise_level"))
-    traces.set_channel_offsets(0.0)
-    unit = "uV" if recording.has_scaleable_traces() else OWN_UNIT
-    traces.set_property(_UNIT_PROPERTY, [unit] * traces.get_num_channels())
-    return traces
-
-
-def in_microvolts(analyzer: SortingAnalyzer) -> bool:
-    """Whether the amplitudes of an analyzer are known to be in uV; otherwise they are in the recording's own unit."""
-    unit = channel_property(analyzer, _UNIT_PROPERTY)
-    return bool(analyzer.return_in_uV) and (unit is None or unit[0] != OWN_UNIT)
-
-
-def channel_property(analyzer: SortingAnalyzer, name: str) -> np.ndarray | None:
-    """A property of the recording's channels, (n_channels,), or None where the recording has none of that name."""
-    # SpikeInterface makes an array of the None that stands for a missing property
-    values = np.asarray(analyzer.get_recording_property(name))
-    return values if values.ndim else None
 
 
 def _resolved(job_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
-from .analyzer import channel_property, in_microvolts
 from .suggestions import given_labels
+from .traces import channel_property, in_microvolts
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
-from .analyzer import in_microvolts
 from .extension import EXTENSION_NAME
 from .suggestions import given_labels
+from .traces import in_microvolts
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LABEL_COLORS = {"good": "#0072B2", "MUA": "#E69F00", "noise": "#8C8C8C", "": "#009E73"}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
-from ..benchmark import page as html
+from .. import page as html
 from . import pictures
 from .extension import EXTENSION_NAME
 from .suggestions import given_labels, merge_candidates

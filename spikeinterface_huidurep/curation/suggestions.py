@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
-from .analyzer import in_microvolts
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
+from .traces import in_microvolts
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

@@ -1,0 +1,42 @@
+"""How a sort is run in parallel: SpikeInterface's job parameters, filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# length of a chunk: so many seconds of one channel (24 MB, which the system lends again and again without clearing it
+# anew), within limits
+CHUNK_CHANNEL_SECONDS, SHORTEST_CHUNK_S, LONGEST_CHUNK_S = 192.0, 0.25, 5.0
+# what SpikeInterface has where nobody has said anything of chunks
+SPIKEINTERFACE_CHUNK = {"chunk_duration": "1s"}
+
+
+def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 128) -> dict[str, Any]:
+    """
+    SpikeInterface's job parameters: those given, else the global ones, else every core that this process may use.
+
+    Threads are the default engine: the heavy parts release Python's lock, nothing is copied into workers, and a script
+    without a `__main__` guard works where processes are spawned. The fewer the channels, the longer the chunks: what a
+    chunk costs by itself is the same for all. A length that was given stays.
+    """
+    from spikeinterface.core.globals import get_global_job_kwargs, is_set_global_job_kwargs_set
+    from spikeinterface.core.job_tools import fix_job_kwargs, get_usable_cpu_count
+
+    job_kwargs = dict(params["job_kwargs"])
+    if params["n_jobs"] is not None:
+        job_kwargs["n_jobs"] = params["n_jobs"]
+    everywhere = get_global_job_kwargs()
+    if not is_set_global_job_kwargs_set():
+        job_kwargs.setdefault("n_jobs", get_usable_cpu_count())
+        job_kwargs.setdefault("pool_engine", "thread")
+    if not _chunk_length(job_kwargs) and _chunk_length(everywhere) in ({}, SPIKEINTERFACE_CHUNK):
+        length = min(max(CHUNK_CHANNEL_SECONDS / n_channels, SHORTEST_CHUNK_S), LONGEST_CHUNK_S)
+        job_kwargs["chunk_duration"] = f"{length:.2f}s"
+    wanted = job_kwargs.get("progress_bar", everywhere.get("progress_bar", True))
+    job_kwargs["progress_bar"] = bool(verbose and wanted)
+    return fix_job_kwargs(job_kwargs)
+
+
+def _chunk_length(job_kwargs):
+    """What is said of the length of chunks."""
+    return {name: value for name, value in job_kwargs.items() if name.startswith("chunk_") or name == "total_memory"}
