@@ -24,12 +24,12 @@ import torch
 
 from spikeinterface_huidurep.encoder import adaptation, load_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.bandpass import BandPass, filter_and_resample
 from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import encoder_features, score
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig
+from spikeinterface_huidurep.encoder.template_filter import BandPass, filter_and_resample
 
 _UNITS, _SPIKES, _EPISODES = 24, 200, 12
 

@@ -10,7 +10,7 @@ from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.benchmark import agreement, compare_sorters, make_hybrid, write_agreement_report
 from spikeinterface_huidurep.benchmark.execution import SorterRun
-from spikeinterface_huidurep.benchmark.units import sorter_band
+from spikeinterface_huidurep.benchmark.library_units import sorter_band
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from spikeinterface.core import NumpyRecording
 from spikeinterface_huidurep.benchmark import GeneratorSettings, LibrarySettings, get_recording, recordings
 from spikeinterface_huidurep.benchmark.drift import displacement_at, make_motion
 from spikeinterface_huidurep.benchmark.injection import InjectMovingSpikes, MovableTemplates, SpikesToAdd
+from spikeinterface_huidurep.benchmark.library_units import choose_units, sorter_band
 from spikeinterface_huidurep.benchmark.spike_trains import REFRACTORY_MS, log_normal_rates, make_spike_trains
-from spikeinterface_huidurep.benchmark.units import choose_units, sorter_band
 
 SETTINGS = LibrarySettings(name="small", library="small.npz", n_units=6, duration_s=8.0, n_hash=20, seed=3)
 DRIFTING = LibrarySettings(

@@ -10,12 +10,12 @@ from test_encoder_training import SMALL, write_library
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import save_encoder
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
-from spikeinterface_huidurep.encoder.bandpass import BandPass
 from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank
 from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, make_episode
 from spikeinterface_huidurep.encoder.evaluation import denoising_error, neighbourhoods, score, svd_features
 from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig, SpikeEncoder
+from spikeinterface_huidurep.encoder.template_filter import BandPass
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from spikeinterface.preprocessing import bandpass_filter
 from tqdm.auto import tqdm
 
 from .execution import Job, SorterRun, finished_run, run_job
+from .library_units import SORTER_BAND_HZ
 from .peers import PEERS, RecordingFacts, get_peer
 from .runner import DEFAULT_TIME_LIMIT_S
-from .units import SORTER_BAND_HZ
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from spikeinterface.core.motion import Motion
 from spikeinterface.generation import generate_drifting_recording
 
 from .library_recording import Made, as_int16
-from .units import sorter_band
+from .library_units import sorter_band
 
 DISPLACEMENT_FREQUENCY = 5.0
 

@@ -22,8 +22,8 @@ from spikeinterface.generation import (
 from spikeinterface.preprocessing import bandpass_filter, compute_motion
 
 from .drift import SAMPLING_FREQUENCY, displacement_at
+from .library_units import SORTER_BAND_HZ, sorter_band
 from .recordings import GroundTruth, load_ground_truth
-from .units import SORTER_BAND_HZ, sorter_band
 
 TEMPLATE_MS = (1.5, 3.0)
 AMPLITUDE_STD = 0.08

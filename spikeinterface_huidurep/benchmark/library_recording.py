@@ -14,9 +14,9 @@ from spikeinterface.preprocessing import astype, bandpass_filter, scale
 
 from .drift import displacement_at, make_motion
 from .injection import InjectMovingSpikes, MovableTemplates, SpikesToAdd
-from .placement import Placement, make_probe, place_anywhere, place_on_probe
+from .library_placement import Placement, make_probe, place_anywhere, place_on_probe
+from .library_units import HASH_PART, HASH_WINDOW_MS, choose_units, make_hash, read_still_units, read_units, sorter_band
 from .spike_trains import SpikeTrains, log_normal_rates, make_spike_trains
-from .units import HASH_PART, HASH_WINDOW_MS, choose_units, make_hash, read_still_units, read_units, sorter_band
 
 GAIN_UV = 0.195  # uV per bit, as in common acquisition systems
 NOISE_BAND_HZ = (150.0, 5000.0)

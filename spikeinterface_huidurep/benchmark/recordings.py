@@ -23,7 +23,7 @@ from spikeinterface.core.motion import Motion
 
 from .generator import GeneratorSettings, make_generator_recording
 from .library_recording import LibrarySettings, make_library_recording
-from .units import library_folder as find_library_folder
+from .library_units import library_folder as find_library_folder
 
 logger = logging.getLogger(__name__)
 

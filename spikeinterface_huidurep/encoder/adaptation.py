@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .bandpass import BandPass
 from .data import NoisePool, TemplateBank
 from .episodes import EpisodeConfig, draw_episodes
 from .evaluation import cluster_space, encoder_features, score
 from .inference import Encoder
 from .network import SpikeEncoder
 from .sampler import Source, ViewSampler
+from .template_filter import BandPass
 from .training import Trainer, TrainingConfig, build_sampler
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from . import augmentation as views
 from .augmentation import MARGIN
-from .bandpass import BandPass, filter_and_resample
 from .first_look import shifted
 from .library import load_factors
 from .network import EncoderConfig
+from .template_filter import BandPass, filter_and_resample
 
 _PAD_MS = (1.5, 2.0)
 _TROUGH_SEARCH = 12

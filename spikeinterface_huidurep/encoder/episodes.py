@@ -11,9 +11,9 @@ from torch import Tensor
 
 from . import augmentation as views
 from .augmentation import MARGIN
-from .bandpass import BandPass
 from .data import Footprints, NoisePool, TemplateBank
 from .network import EncoderConfig
+from .template_filter import BandPass
 
 _SPARE = 6  # samples beyond the network's window on both sides, so that the trough can be found again
 _SEARCH = 6

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .bandpass import BandPass
 from .data import TemplateBank, at_network_rate
 from .network import EncoderConfig
+from .template_filter import BandPass
 
 _RATE = 60_000.0
 _MS_BEFORE, _MS_AFTER = 1.5, 4.0

@@ -63,8 +63,8 @@ class EncoderConfig:
         Whether that head starts from a mean of the channels' positions with weights of its own: the form of what it has
         to estimate, which it otherwise takes thousands of steps to find.
     footprints : bool
-        Whether features of the channels are multiplied by weights of their positions and summed (:class:`Footprints`),
-        beside the attention between them.
+        Whether features of the channels are multiplied by weights of their positions and summed
+        (:class:`FootprintSum`), beside the attention between them.
     aligned : bool
         Whether windows are aligned in time as in place: the first look is at the likeliest trough (``first_look``),
         and the location head also says when the trough is.
@@ -185,7 +185,7 @@ class PositionEmbedding(nn.Module):
         return self.layers(features.to(self.layers[0].weight.dtype))
 
 
-class Footprints(nn.Module):
+class FootprintSum(nn.Module):
     """Sums features of the channels with weights that depend on where they lie: matched filters over the probe.
 
     Such a product of feature and position is the best that can be done with a known shape in noise, and what attention,
@@ -232,8 +232,8 @@ class SpikeEncoder(nn.Module):
             nn.init.zeros_(self.modulate.layers[-1].weight)
             nn.init.zeros_(self.modulate.layers[-1].bias)
             self.linear = nn.Linear(config.samples, width, bias=False)
-            self.enter = Footprints(width, width, scale_um)
-            self.gather = Footprints(width, config.dimensions, scale_um)
+            self.enter = FootprintSum(width, width, scale_um)
+            self.gather = FootprintSum(width, config.dimensions, scale_um)
         token = torch.empty(1, 1, width)
         # see PositionEmbedding
         self.spike_token = nn.Parameter(token if token.is_meta else nn.init.normal_(token, std=0.02))

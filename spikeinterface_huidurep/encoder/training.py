@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .axes import axes_without, hidden_side_axes, principal_axes
-from .bandpass import BandPass
 from .data import NoisePool, TemplateBank, View
 from .first_look import likeliest_trough, trough_filter
 from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
 from .network import DELAY_UNIT, LOCATION_UNIT_UM, ContrastiveNetwork, SpikeEncoder, as_place
 from .sampler import Source, ViewSampler
+from .template_filter import BandPass
 from .training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from probeinterface import Probe
 
-from .units import LibraryUnits
+from .library_units import LibraryUnits
 
 COPIES = 4  # of each unit on a longer probe
 
