@@ -74,6 +74,9 @@ class Record:
             result = function(*args, **kwargs)
             if path is not None:
                 write_result(path, result)
+        if isinstance(result, np.ndarray) and result.dtype.names:
+            # peaks or spikes
+            logger.info("%s: %d found", name, len(result))
         return result
 
     def save(self, **arrays: Any) -> None:
