@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from spikeinterface.sorters.basesorter import BaseSorter
 
 from .jobs import resolve_job_kwargs
 from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params
+
+if TYPE_CHECKING:
+    from .log_file import SortLog
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -118,23 +122,33 @@ class HuiduRepSorter(BaseSorter):
     @classmethod
     def _run_from_folder(cls, sorter_output_folder, params, verbose):
         from .checks import BadTracesError
+        from .log_file import open_log
+
+        output = Path(sorter_output_folder)
+        if (output / "sorting").is_dir():
+            # killed between the last stage and SpikeInterface's log: nothing is missing but that
+            shutil.rmtree(output / "stages", ignore_errors=True)
+            return
+        try:
+            with open_log(output) as log:
+                cls._sort(output, params, verbose, log)
+        except BadTracesError as error:
+            raise _Refused(error) from error
+
+    @classmethod
+    def _sort(cls, output: Path, params: dict[str, Any], verbose: bool, log: SortLog) -> None:
+        """Sort the recording of a folder, and save what is found there."""
         from .record import Record
         from .sort import sort_recording
         from .sort_header import open_stages
 
-        output = Path(sorter_output_folder)
-        if (output / "sorting").is_dir():
-            # killed between the last stage and the log: nothing is missing but that
-            shutil.rmtree(output / "stages", ignore_errors=True)
-            return
         recording = cls.load_recording_from_folder(output.parent, with_warnings=False)
+        job_kwargs = resolve_job_kwargs(params, verbose, recording.get_num_channels())
+        log.note_sort(recording, params, job_kwargs)
         stages = open_stages(output, params)
         record = Record(output / "intermediate" if params["save_intermediate"] else None, stages)
-        try:
-            job_kwargs = resolve_job_kwargs(params, verbose, recording.get_num_channels())
-            sorting = sort_recording(recording, params, job_kwargs, record)
-        except BadTracesError as error:
-            raise _Refused(error) from error
+        sorting = sort_recording(recording, params, job_kwargs, record)
+        log.note_result(sorting)
         np.save(output / "spike_confidence.npy", sorting.spike_confidence)
         # the name of a result is given to what is whole
         partial = output / "sorting.partial"
