@@ -79,7 +79,11 @@ def clean_spikes(spikes: np.ndarray, energy: np.ndarray, criteria: CleaningCrite
         The spikes that stay; `unit_index` is unchanged.
     """
     n_units = len(energy)
-    spikes = _drop_repeats(spikes[spikes["confidence"] >= criteria.min_confidence], criteria.censored_period)
+    certain = spikes[spikes["confidence"] >= criteria.min_confidence]
+    n_given, n_doubtful = len(spikes), len(spikes) - len(certain)
+    spikes = _drop_repeats(certain, criteria.censored_period)
+    n_repeats = len(certain) - len(spikes)
+    logger.info("cleaning: of %d spikes %d doubtful and %d repeated ones dropped", n_given, n_doubtful, n_repeats)
     counts = np.bincount(spikes["unit_index"], minlength=n_units)
     rules = {
         "have too few spikes": counts < criteria.min_spikes,
