@@ -249,12 +249,11 @@ def test_the_page_reads_the_formats_that_it_names(docs, tmp_path, monkeypatch):
 
 def test_the_cost_is_as_the_page_says(docs):
     page = (docs / "clusters.md").read_text(encoding="utf8")
-    commands = re.findall(r"`python docs/cost\.py ([^`]*)`", page)
+    commands = re.findall(r"`python studies/cost\.py ([^`]*)`", page)
     assert commands
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, docs / "cost.py", *command.split()], capture_output=True, text=True, check=True
-        )
+        script = [sys.executable, docs.parent / "studies" / "cost.py", *command.split()]
+        done = subprocess.run(script, capture_output=True, text=True, check=True)
         values = dict(line.split(": ") for line in done.stdout.splitlines())
         for name in ("core_hours", "wall_hours", "price", "cache_gb_per_hour"):
             shown = values[name].removesuffix(".0")

@@ -44,7 +44,7 @@ class EncodedSpikes:
         axes, the last two numbers of the shape give way, which vary least.
 
         With a smaller unit HDBSCAN parts more neurons of a still probe, and a mixture fewer of a drifting one
-        (``docs/encoder_place.py``).
+        (``studies/encoder_place.py``).
         """
         place = (self.location - np.asarray(origin, dtype=np.float32)) / place_um
         shape = self.embedding[:, : -place.shape[1]]

@@ -3,7 +3,7 @@
 The deepest sample of a noisy window is a poor guide. At an SNR of 3 to 5 it lies more than 60 um from the spike in one
 of fifty windows, and a network that first looks from there often does not find the spike. A matched filter, whose
 template is a trough that lasts a fraction of a millisecond and spreads over some tens of um, errs that far a third as
-often (``docs/encoder_first_look.py``).
+often (``studies/encoder_first_look.py``).
 """
 
 from __future__ import annotations

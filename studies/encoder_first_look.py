@@ -1,6 +1,6 @@
 """How far from a spike the encoder looks first, and how well it is located after each pass.
 
-    python docs/encoder_first_look.py HELDOUT --episodes 12
+    python studies/encoder_first_look.py HELDOUT --episodes 12
 
 For each row of episodes: the share of spikes for which the channel looked from first lies more than so many um from the
 clean spike's location, if it is the one with the deepest sample, and if it is the one with the likeliest trough
@@ -11,6 +11,7 @@ pass of the encoder. A location that is always off by the same few um does no ha
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +50,21 @@ def looks(encoder: Encoder, episode: Episode) -> dict[str, np.ndarray]:
     return found | {"first pass": centre.numpy(), "second pass": encoder._forward(batch)[1].numpy()}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path, help="folder of libraries of cell models that no training saw")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--episodes", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    encoder = load_encoder(arguments.weights, "cpu")
+    options = parser.parse_args(arguments)
+    encoder = load_encoder(options.weights, "cpu")
     print("| episodes | where | median, um | " + " | ".join(f"> {limit} um" for limit in _LIMITS_UM) + " |")
     print("|---|---|---|" + "---|" * len(_LIMITS_UM))
     for row in ROWS:
-        bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", encoder.config)
+        bank = TemplateBank.from_library(options.libraries / f"{TABLE[row].library}.npz", encoder.config)
         errors: dict[str, list[np.ndarray]] = {}
-        for episode in draw_episodes(bank, TABLE[row], encoder.config, arguments.episodes, arguments.seed):
+        for episode in draw_episodes(bank, TABLE[row], encoder.config, options.episodes, options.seed):
             for name, place in looks(encoder, episode).items():
                 error = place - true_location(episode)
                 if "pass" in name:
@@ -74,7 +75,8 @@ def main() -> None:
             error = np.concatenate(parts)
             shares = " | ".join(f"{(error > limit).mean():.3f}" for limit in _LIMITS_UM)
             print(f"| {row} | {name} | {np.median(error):.1f} | {shares} |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """The embedding of real tetrode snippets beside PCA's: silhouettes, and a figure to look at.
 
-    python docs/real_snippets.py FOLDER --figure snippets.png
+    python studies/real_snippets.py FOLDER --figure snippets.png
 
 FOLDER holds spike snippets that neo reads: Axona tetrodes (``*.set`` with ``*.1`` to ``*.4``) and Neuralynx tetrodes
 (``*.ntt``), in it or in its subfolders. No true units are known, so this says only how well the vectors
@@ -10,6 +10,7 @@ fall into groups. Snippets of 1 ms are shorter than the network's window and fal
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def group(features: np.ndarray) -> dict[str, float]:
     return {"mixture": best, "clusters": int(found.max()) + 1, "noise": float((~inside).mean()), "hdbscan": own}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print one line a tetrode and feature set, and draw the first two components."""
     from matplotlib.figure import Figure
 
@@ -91,14 +92,14 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--spikes", type=int, default=3000, help="at most so many a tetrode (default: %(default)s)")
     parser.add_argument("--figure", type=Path, required=True)
-    arguments = parser.parse_args()
-    encoder = load_encoder(arguments.weights)
+    options = parser.parse_args(arguments)
+    encoder = load_encoder(options.weights)
     rng = np.random.default_rng(0)
     drawn = []
     print("| tetrode | spikes | features | silhouette, mixture | HDBSCAN's clusters | left over | their silhouette |")
     print("|---|---|---|---|---|---|---|")
-    for name, snippets, rate in read_snippets(arguments.folder):
-        chosen = rng.permutation(len(snippets))[: arguments.spikes]
+    for name, snippets, rate in read_snippets(options.folder):
+        chosen = rng.permutation(len(snippets))[: options.spikes]
         waveforms = in_noise_units(snippets[chosen])
         nbefore = int(np.median(waveforms.min(axis=2).argmin(axis=1)))
         wide, trough = padded(waveforms, nbefore, *(size + 1 for size in encoder.required_samples(rate)))
@@ -120,8 +121,9 @@ def main() -> None:
         axis = axes[index % 2, index // 2]
         axis.scatter(points[:, 0], points[:, 1], s=1, alpha=0.4)
         axis.set(title=title, xticks=[], yticks=[])
-    figure.savefig(arguments.figure, dpi=110)
+    figure.savefig(options.figure, dpi=110)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Where the encoder's remaining error comes from: bounds on the same episodes as ``huidurep evaluate``.
 
-    python docs/encoder_bounds.py HELDOUT --episodes 30
+    python studies/encoder_bounds.py HELDOUT --episodes 30
 
 For each row of the table, the distance of an episode's two most similar units in standard deviations of the noise
 (*nearest pair*, true templates at their best shift and amplitude), and the mean adjusted Rand index of
@@ -17,6 +17,7 @@ For each row of the table, the distance of an episode's two most similar units i
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def reduced(vectors: np.ndarray) -> np.ndarray:
     return components / components.std()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print one line a row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path)
@@ -169,19 +170,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", metavar="ROW", default=_ROWS, help="only these rows of the table")
     parser.add_argument("--each", action="store_true", help="a line for every episode as well")
-    arguments = parser.parse_args()
-    encoder = load_encoder(arguments.weights, "cpu")
+    options = parser.parse_args(arguments)
+    encoder = load_encoder(options.weights, "cpu")
     print("| episodes | " + " | ".join(_NAMES) + " |\n|---|" + "---|" * len(_NAMES))
-    for row in arguments.only:
+    for row in options.only:
         config = TABLE[row]
-        bank = TemplateBank.from_library(arguments.libraries / f"{config.library}.npz", encoder.config)
+        bank = TemplateBank.from_library(options.libraries / f"{config.library}.npz", encoder.config)
         scores = []
-        drawn = draw_episodes(bank, config, encoder.config, arguments.episodes, arguments.seed)
+        drawn = draw_episodes(bank, config, encoder.config, options.episodes, options.seed)
         for number, episode in enumerate(drawn):
             scores.append(bounds(episode, bank, encoder, config))
-            if arguments.each:
+            if options.each:
                 print(_line(f"{row}, episode {number}", scores[-1]), flush=True)
         print(_line(row, np.mean(scores, axis=0)), flush=True)
+    return 0
 
 
 def bounds(episode: Episode, bank: TemplateBank, encoder: Encoder, config: EpisodeConfig) -> list[float]:
@@ -207,4 +209,4 @@ def _line(name: str, values: Iterable[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

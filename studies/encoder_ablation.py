@@ -1,6 +1,6 @@
 """What each part of the encoder's training is worth: one short training without it, all from the same seed.
 
-    python docs/encoder_ablation.py LIBRARIES HELDOUT RUNS --threads 1
+    python studies/encoder_ablation.py LIBRARIES HELDOUT RUNS --threads 1
 
 trains on the template libraries in LIBRARIES, scores on those in HELDOUT (cell models that no run saw) and writes
 ``RUNS/ablation.md``. A run takes a folder of RUNS. Given again, the command goes on where it was stopped and skips
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def table_line(name: str, rows: list[dict[str, Any]], methods: tuple[str, ...], 
     return f"| {name} | " + " | ".join([*cells, *rest]) + " |"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Run what is not there yet, and write the table after every run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path, help="folder of the training libraries")
@@ -144,27 +145,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only the runs whose names contain one of these")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     lines = [
         "| trained | " + " | ".join(ROWS) + " | denoiser's error | steps x batch |",
         "|---|" + "---|" * (len(ROWS) + 2),
     ]
     for name in (_SHIPPED, *RUNS):
-        if arguments.only and not any(text in name for text in arguments.only):
+        if options.only and not any(text in name for text in options.only):
             continue
-        result = scores(name, arguments)
+        result = scores(name, options)
         if name == _SHIPPED:
             for baseline in ("PCA", "per-channel SVD", "per-channel SVD, common channels"):
                 lines.append(table_line(baseline, result["rows"], (baseline,), "", ""))
         ratio = "none" if RUNS.get(name, {}).get("denoising_weight") == 0 else f"{result['denoiser']:.2f}"
         both = ("encoder, shape alone", "as the sorter clusters")
         lines.append(table_line(name, result["rows"], both, ratio, f"{result['steps']} x {result['batch']}"))
-        (arguments.runs / "ablation.md").write_text("\n".join(lines) + "\n")
+        (options.runs / "ablation.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

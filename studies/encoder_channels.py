@@ -1,6 +1,6 @@
 """What the number of channels that the encoder looks at brings and costs, with the same weights.
 
-    python docs/encoder_channels.py HELDOUT --episodes 12
+    python studies/encoder_channels.py HELDOUT --episodes 12
 
 Cells: ARI of the shape alone / of what ``embed`` returns (the better one of 32 numbers and 10 components, true number
 of units) / the latter's purity. The weights read any number of channels; more than they were trained with, too.
@@ -9,6 +9,7 @@ of units) / the latter's purity. The weights read any number of channels; more t
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -34,22 +35,22 @@ def better(scores: Scores) -> float:
     return max(scores.ari, scores.ari_principal)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print a line for every row of episodes and one for the speed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--channels", type=int, nargs="+", default=[8, 12, 16, 20, 24])
     parser.add_argument("--episodes", type=int, default=12)
-    arguments = parser.parse_args()
-    encoders = {channels: load_encoder(arguments.weights, "cpu", channels) for channels in arguments.channels}
-    config = encoders[arguments.channels[0]].config
+    options = parser.parse_args(arguments)
+    encoders = {channels: load_encoder(options.weights, "cpu", channels) for channels in options.channels}
+    config = encoders[options.channels[0]].config
     print("| episodes | " + " | ".join(f"{n} channels" for n in encoders) + " |\n|---|" + "---|" * len(encoders))
     spent, spikes = dict.fromkeys(encoders, 0.0), 0
     for row in ROWS:
-        bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", config)
+        bank = TemplateBank.from_library(options.libraries / f"{TABLE[row].library}.npz", config)
         found: dict[int, list[tuple[float, float, float]]] = {channels: [] for channels in encoders}
-        for episode in draw_episodes(bank, TABLE[row], config, arguments.episodes, _SEED):
+        for episode in draw_episodes(bank, TABLE[row], config, options.episodes, _SEED):
             waveforms, locations = neighbourhoods(episode, _GIVEN)
             spikes += len(waveforms)
             for channels, encoder in encoders.items():
@@ -62,7 +63,8 @@ def main() -> None:
         means = (np.mean(rows, axis=0) for rows in found.values())
         print(f"| {row} | " + " | ".join(" / ".join(f"{x:.3f}" for x in mean) for mean in means) + " |", flush=True)
     print("| spikes/s | " + " | ".join(f"{spikes / seconds:.0f}" for seconds in spent.values()) + " |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

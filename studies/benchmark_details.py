@@ -1,6 +1,6 @@
 """What the tables of a benchmark do not show: spikes that overlap, and the worst time of a recording.
 
-    python docs/benchmark_details.py OUTPUT --cache CACHE
+    python studies/benchmark_details.py OUTPUT --cache CACHE
 
 OUTPUT is what `huidurep benchmark --output OUTPUT` wrote, CACHE its folder of recordings. Of each recording and sorter,
 from its last run: the recall of isolated spikes; of those within 0.5 ms of another unit's, whatever its place; of those
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,15 +74,15 @@ def worst_over_best(over_time: pd.DataFrame, recording: str, sorter: str) -> flo
     return float(here.iloc[:n].mean() / here.iloc[-n:].mean())
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
-    args = parser.parse_args()
-    over_time = pd.read_csv(args.output / "over_time.csv")
+    options = parser.parse_args(arguments)
+    over_time = pd.read_csv(options.output / "over_time.csv")
     rows = []
-    for job in last_runs(args.output):
-        truth = load_ground_truth(args.cache / job["recording_key"])
+    for job in last_runs(options.output):
+        truth = load_ground_truth(options.cache / job["recording_key"])
         row = {"recording": job["recording"], "sorter": job["sorter"]}
         row |= recalls(truth.sorting, load(job["folder"] / "sorting"))
         row["worst / best tenth of the time"] = worst_over_best(over_time, job["recording"], job["sorter"])
@@ -90,7 +91,8 @@ def main() -> None:
     print("| " + " | ".join(table.columns) + " |\n" + "|---" * len(table.columns) + "|")
     for row in table.itertuples(index=False):
         print("| " + " | ".join(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,12 @@
 """What sorting many hours costs: processor time, wall time and disk, from a measured real-time factor.
 
-python docs/cost.py --hours 1000 --channels 384 --core-factor 2.0 --cores 64 --price 0.04
+python studies/cost.py --hours 1000 --channels 384 --core-factor 2.0 --cores 64 --price 0.04
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 
 def cost(
@@ -44,7 +45,7 @@ def cost(
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print the cost that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, required=True)
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--price", type=float, default=0.0)
     for name, value in cost(**vars(parser.parse_args(arguments))).items():
         print(f"{name}: {value:,.1f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

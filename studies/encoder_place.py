@@ -1,6 +1,6 @@
 """How much the place should count in the encoder's vectors: their scores with several units of it.
 
-    python docs/encoder_place.py LIBRARIES --episodes 8
+    python studies/encoder_place.py LIBRARIES --episodes 8
 
 Give the libraries of the training models, so that nothing is chosen on what the evaluation asks.
 """
@@ -8,6 +8,7 @@ Give the libraries of the training models, so that nothing is chosen on what the
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -38,26 +39,27 @@ def placed_features(encoder: Encoder) -> dict[str, Features]:
     return {name: partial(placed, unit_um=unit) for name, unit in UNITS_UM.items()}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print a line for every row of episodes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--seed", type=int, default=11)
-    arguments = parser.parse_args()
-    encoder = load_encoder(arguments.weights, "cpu")
+    options = parser.parse_args(arguments)
+    encoder = load_encoder(options.weights, "cpu")
     print("| episodes | " + " | ".join(UNITS_UM) + " |\n|---|" + "---|" * len(UNITS_UM))
     for row in ROWS:
         scores = evaluate(
-            encoder, arguments.libraries, episodes=arguments.episodes, table={row: TABLE[row]},
-            extra=placed_features(encoder), baselines=False, seed=arguments.seed,
+            encoder, options.libraries, episodes=options.episodes, table={row: TABLE[row]},
+            extra=placed_features(encoder), baselines=False, seed=options.seed,
         )  # fmt: skip
         found = {score["method"]: score for score in scores}
         cells = [f"{max(one['ari'], one['ari_principal']):.3f} / {one['ari_hdbscan']:.3f}"
                  for one in (found[name] for name in UNITS_UM)]  # fmt: skip
         print(f"| {row} | " + " | ".join(cells) + " |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """What each part of the sorter brings: the same recordings sorted with one part replaced or left out at a time.
 
-    python docs/sorter_ablation.py HELDOUT ablation --duration 100
-    python docs/encoder_ablation.py LIBRARIES HELDOUT runs --only "both losses" "without drift"
-    python docs/sorter_ablation.py HELDOUT ablation --recordings two_column_zigzag --parts encoder \
+    python studies/sorter_ablation.py HELDOUT ablation --duration 100
+    python studies/encoder_ablation.py LIBRARIES HELDOUT runs --only "both losses" "without drift"
+    python studies/sorter_ablation.py HELDOUT ablation --recordings two_column_zigzag --parts encoder \
         --models "with drift views=runs/both_losses_all_views/encoder.safetensors" \
         "without=runs/without_drift/encoder.safetensors"
 
@@ -14,6 +14,7 @@ Writes `ablation.md` (accuracy, units found, false units) and, of the sorts with
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -356,7 +357,7 @@ def draw_calibration(spikes: dict[str, pd.DataFrame], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("templates", type=Path)
     parser.add_argument("output", type=Path)
@@ -365,28 +366,29 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=None, help="s of each recording")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME=FILE", help="other weights to sort with")
     parser.add_argument("--cache", type=Path)
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    models = dict(model.split("=", 1) for model in args.models)
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    models = dict(model.split("=", 1) for model in options.models)
     other_models = {f"encoder {name}": (_in_sort(), {"model": file}) for name, file in models.items()}
-    for name in args.recordings:
-        truth = get_recording(name, args.cache, args.templates, args.duration)
+    for name in options.recordings:
+        truth = get_recording(name, options.cache, options.templates, options.duration)
         parts = ALWAYS | (ON_MOVING_PROBES if truth.motion is not None else ON_STILL_PROBES) | other_models
         for part, (context, changed) in parts.items():
-            path = args.output / f"{name}-{list(parts).index(part)}.csv"
-            if path.exists() or (args.parts and not any(word in part for word in args.parts)):
+            path = options.output / f"{name}-{list(parts).index(part)}.csv"
+            if path.exists() or (options.parts and not any(word in part for word in options.parts)):
                 continue
             row, spikes = sorted_once(truth, part, context, changed)
             print(name, part, f"{row['accuracy']:.3f}", flush=True)
             if part == "everything":
-                spikes.to_csv(args.output / f"{name}.spikes.csv.gz", index=False)
+                spikes.to_csv(options.output / f"{name}.spikes.csv.gz", index=False)
             pd.DataFrame([row]).to_csv(path, index=False)
-    results = pd.concat([pd.read_csv(path) for path in sorted(args.output.glob("*-*.csv"))])
-    results.to_csv(args.output / "results.csv", index=False)
-    write_table(results, args.output / "ablation.md")
-    spikes = {path.name.split(".")[0]: pd.read_csv(path) for path in sorted(args.output.glob("*.spikes.csv.gz"))}
-    draw_calibration(spikes, args.output / "calibration.png")
+    results = pd.concat([pd.read_csv(path) for path in sorted(options.output.glob("*-*.csv"))])
+    results.to_csv(options.output / "results.csv", index=False)
+    write_table(results, options.output / "ablation.md")
+    spikes = {path.name.split(".")[0]: pd.read_csv(path) for path in sorted(options.output.glob("*.spikes.csv.gz"))}
+    draw_calibration(spikes, options.output / "calibration.png")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """Where the encoder does better and worse: at a probe's ends under drift, on neurons of another simulator, between
 neurons of one cell model.
 
-    python docs/encoder_where.py HELDOUT --episodes 40
+    python studies/encoder_where.py HELDOUT --episodes 40
 
 *Inside* and *at an end* are the episodes of the rows with drift, the latter with at least two units within 40 um of the
 shank's end. *Generated* neurons are those of ``encoder/generated.py``, others than a training draws; *default* neurons
@@ -15,6 +15,7 @@ both are of one cell model.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,36 +87,37 @@ def line(name: str, rows: list[tuple[float, float, float]]) -> str:
     return f"| {name} | {len(rows)} | " + " | ".join(f"{value:.3f}" for value in means) + " |"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("libraries", type=Path)
     parser.add_argument("--weights", nargs="+", default=["default"])
     parser.add_argument("--episodes", type=int, default=40)
-    arguments = parser.parse_args()
-    for weights in arguments.weights:
+    options = parser.parse_args(arguments)
+    for weights in options.weights:
         encoder = load_encoder(weights, "cpu")
         print(f"\n{weights}\n\n| episodes | number | ARI | ARI, shape alone | purity |\n|---|---|---|---|---|")
         for row in _DRIFT:
-            bank = TemplateBank.from_library(arguments.libraries / f"{TABLE[row].library}.npz", encoder.config)
-            drawn = list(draw_episodes(bank, TABLE[row], encoder.config, arguments.episodes, _SEED))
+            bank = TemplateBank.from_library(options.libraries / f"{TABLE[row].library}.npz", encoder.config)
+            drawn = list(draw_episodes(bank, TABLE[row], encoder.config, options.episodes, _SEED))
             for name, end in (("inside", False), ("at an end", True)):
                 rows = [scored(encoder, episode) for episode in drawn if at_an_end(bank, episode) == end]
                 print(line(f"{row}, {name}", rows), flush=True)
-        unlike = [generated_units(arguments.libraries, encoder.config, seed) for seed in range(_DEFAULT_BANKS)]
+        unlike = [generated_units(options.libraries, encoder.config, seed) for seed in range(_DEFAULT_BANKS)]
         alike = [generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, _NEURONS)]
         for banks, table in ((alike, _GENERATED), (unlike, _DEFAULT)):
             for name, config in table.items():
                 rows = [
                     scored(encoder, episode)
                     for one in banks
-                    for episode in draw_episodes(one, config, encoder.config, arguments.episodes // len(banks), _SEED)
+                    for episode in draw_episodes(one, config, encoder.config, options.episodes // len(banks), _SEED)
                 ]
                 print(line(name, rows), flush=True)
         print("\n| episodes | pairs of one cell model | wrong neighbours | other pairs | wrong neighbours |")
         print("|---|---|---|---|---|")
         for row in _PAIRS:
-            print(pair_line(row, arguments.libraries, encoder, arguments.episodes), flush=True)
+            print(pair_line(row, options.libraries, encoder, options.episodes), flush=True)
+    return 0
 
 
 def pair_line(row: str, libraries: Path, encoder: Encoder, episodes: int) -> str:
@@ -128,4 +130,4 @@ def pair_line(row: str, libraries: Path, encoder: Encoder, episodes: int) -> str
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

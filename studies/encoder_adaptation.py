@@ -1,6 +1,6 @@
 """Whether adapting the encoder to a recording helps: separation of the recording's true units before and after.
 
-    python docs/encoder_adaptation.py HELDOUT --seeds 3 --threads 1
+    python studies/encoder_adaptation.py HELDOUT --seeds 3 --threads 1
 
 Each example draws two dozen units on a probe and spikes of them, and hands the spikes without their labels to
 ``adapt_encoder``. The mean adjusted Rand index (ten principal components, mixture with the true number) is of new
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -79,25 +80,26 @@ def adapt_both_ways(encoder: Encoder, bank: TemplateBank, seed: int, steps: int)
     return replace(encoder, network=tuned[0]) if tuned else encoder, kept
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Print one line an example and seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heldout", type=Path, help="folder of libraries of held-out cell models")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     logging.basicConfig(level=logging.INFO)
     encoder = load_encoder("default", "cpu")
     print("| units | seed | before | always | as kept |\n|---|---|---|---|---|", flush=True)
     for name, draw in {"like the training data": simulated_units, "unlike it": generated_units}.items():
-        for seed in range(arguments.seeds):
-            bank = draw(arguments.heldout, encoder.config, seed)
-            always, kept = adapt_both_ways(encoder, bank, seed, arguments.steps)
+        for seed in range(options.seeds):
+            bank = draw(options.heldout, encoder.config, seed)
+            always, kept = adapt_both_ways(encoder, bank, seed, options.steps)
             figures = [accuracy(each, bank, seed) for each in (encoder, always, kept)]
             print(f"| {name} | {seed} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
