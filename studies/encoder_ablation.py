@@ -4,8 +4,8 @@
 
 trains on the template libraries in LIBRARIES, scores on those in HELDOUT (cell models that no run saw) and writes
 ``RUNS/ablation.md``. A run takes a folder of RUNS. Given again, the command goes on where it was stopped and skips
-what is finished. A step of the published network takes many times as long as one of this project's, so it
-has two runs: one in about the time of the others, and one of as many steps, the last.
+what is finished. A step of the published network (``published_network.py``) takes many times as long as one of this
+project's, so it has two runs: one in about the time of the others, and one of as many steps, the last.
 """
 
 from __future__ import annotations
@@ -18,27 +18,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from published_network import PUBLISHED, PublishedEncoder
+from torch import Tensor
 
 from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.axes import principal_axes
 from spikeinterface_huidurep.encoder.episodes import TABLE
 from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denoiser
-from spikeinterface_huidurep.encoder.inference import Encoder
+from spikeinterface_huidurep.encoder.inference import Batch, Encoder
+from spikeinterface_huidurep.encoder.network import BuildEncoder, EncoderConfig, SpikeEncoder
 from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
+from spikeinterface_huidurep.encoder.weights import read_network
 
-_PUBLISHED = {"architecture": "samples", "layers": 15, "width": 64, "feed_forward": 128, "aligned": False}
+_PUBLISHED: dict[str, Any] = {
+    "batch_size": 64, "encoder": PUBLISHED, "views": {"recentre": 1.0}, "location_weight": 0.0
+}  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {
     "both losses, all views": {},
     "contrastive alone": {"denoising_weight": 0.0},
     "denoising alone": {"contrastive_weight": 0.0},
-    "without alignment": {"encoder": {"aligned": False}},
-    "without footprints": {"encoder": {"footprints": False}},
+    "without footprints": {},
     "and generated neurons": {"generated": 5.0},
     "and generated neurons, cut shanks": {"generated": 5.0, "views": {"cut": 0.35}},
-    "published network, like time": {"batch_size": 64, "steps": 140, "warmup_steps": 40, "encoder": _PUBLISHED},
+    "published network, like time": {**_PUBLISHED, "steps": 140, "warmup_steps": 40},
     "without drift": {"views": {"drift_um": 0.0}},
     "without re-centring": {"views": {"recentre": 0.0}},
-    "without location-relative windows": {"views": {"locate": False}},
+    "without location-relative windows": {"views": {"recentre": 1.0}},
     "without collisions": {"views": {"collision": 0.0}},
     "without amplitude change": {"views": {"burst": 0.0, "amplitude_jitter": 0.0}},
     "without independent noise": {"views": {"noise": 0.0}},
@@ -47,7 +52,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "without other filters, gains, rates": {"other_bands": False, "views": {"gain": 0.0, "stretch": 0.0}},
     "without other probes": {"views": {"thin": 0.0, "random_probe": 0.0, "symmetry": False}},
     "both, batches of 64": {"batch_size": 64},
-    "published network, as many steps": {"batch_size": 64, "encoder": _PUBLISHED},  # the longest, so the last
+    "published network, as many steps": _PUBLISHED,  # the longest, so the last
 }
 ROWS = (
     "two-column, SNR 4-10",
@@ -60,10 +65,45 @@ _SHIPPED = "shipped weights"
 
 
 class OnePass(Encoder):
-    """Looks from the detected channel only, as a network does that was not trained to look from the location."""
+    """Looks from the first look only, as a network does that was not trained to look from the location."""
 
-    def _second_pass(self, batch):
-        return self._forward(batch)[:2]
+    def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Clean waveforms and location, of the only pass."""
+        clean, centre, _ = self.forward(batch)
+        return batch.unmoved(clean), centre
+
+
+class WithoutFootprints(SpikeEncoder):
+    """The channels' features meet in the attention only. The weights of the footprints stay at zero, as they begin."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        for part in (self.modulate, self.linear, self.enter, self.gather):
+            part.requires_grad_(False)
+
+
+class TokenReader(SpikeEncoder):
+    """Represents spikes by principal components of the mean of their channel tokens.
+
+    Without the contrastive loss nothing trains what makes the representation, and it would be a random projection.
+    """
+
+    def __init__(self, network: SpikeEncoder, centre: Tensor, axes: Tensor) -> None:
+        super().__init__(network.config)
+        self.load_state_dict(network.state_dict())
+        self.centre, self.axes = centre, axes
+
+    def representation(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """Components of the mean token."""
+        return (tokens[:, 1:].mean(dim=1) - self.centre) @ self.axes
+
+
+#: Runs of other networks than this project's.
+BUILD: dict[str, BuildEncoder] = {
+    "without footprints": WithoutFootprints,
+    "published network, like time": PublishedEncoder,
+    "published network, as many steps": PublishedEncoder,
+}
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -73,19 +113,24 @@ def settings(name: str) -> dict[str, Any]:
     return {"generated": 0.0, **own, "encoder": {"channels": 12, **own.get("encoder", {})}}
 
 
-def read_tokens(encoder: Encoder, arguments: argparse.Namespace) -> None:
-    """Represent spikes by principal components of the mean of their channel tokens.
-
-    Without the contrastive loss nothing trains what makes the representation, and it would be a random projection.
-    """
-    network, config = encoder.network, TrainingConfig(seed=arguments.seed, encoder=encoder.config, generated=0.0)
-    view, _, _, tokens = build_sampler(config, arguments.libraries).draw(4096)
+def token_reader(network: SpikeEncoder, libraries: Path, seed: int) -> TokenReader:
+    """Reads the tokens along their principal axes, measured on spikes of the training libraries."""
+    config = network.config
+    view, _, _, tokens = build_sampler(TrainingConfig(seed=seed, encoder=config, generated=0.0), libraries).draw(4096)
     seen = view.seen_from(view.offset, tokens, view.delay.round().long())
     with torch.no_grad():
         mean = network.tokens(seen.waveforms, seen.positions, seen.mask)[:, 1:].mean(dim=1)
     centre, axes = principal_axes(mean)
-    axes = axes[:, : encoder.dimensions]
-    network.representation = lambda tokens, positions, mask: (tokens[:, 1:].mean(dim=1) - centre) @ axes
+    return TokenReader(network, centre, axes[:, : config.dimensions])
+
+
+def load_run(name: str, weights: Path, arguments: argparse.Namespace) -> Encoder:
+    """The encoder of a run, as it was trained to look and to be read."""
+    network, facts, beside_place = read_network(weights, BUILD.get(name, SpikeEncoder))
+    if RUNS[name].get("contrastive_weight") == 0:
+        network = token_reader(network, arguments.libraries, arguments.seed)
+    one_pass = RUNS[name].get("views", {}).get("recentre") == 1.0
+    return (OnePass if one_pass else Encoder)(network, "cpu", facts, beside_place=beside_place)
 
 
 def train(name: str, folder: Path, arguments: argparse.Namespace) -> Path:
@@ -95,7 +140,8 @@ def train(name: str, folder: Path, arguments: argparse.Namespace) -> Path:
         return weights
     common = {"steps": arguments.steps, "batch_size": arguments.batch_size, "seed": arguments.seed}
     config = TrainingConfig.from_dict({**common, **settings(name)})
-    trainer = Trainer(config, build_sampler(config, arguments.libraries), folder)
+    sampler = build_sampler(config, arguments.libraries)
+    trainer = Trainer(config, sampler, folder, build=BUILD.get(name, SpikeEncoder))
     if trainer.checkpoint_path.is_file():
         trainer.resume()
     trainer.run(checkpoint_every=50, progress=False)
@@ -109,14 +155,11 @@ def scores(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if path.is_file():
         return json.loads(path.read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = load_encoder("default" if name == _SHIPPED else train(name, folder, arguments), "cpu")
-    if encoder.config.architecture == "samples" or not RUNS.get(name, {}).get("views", {}).get("locate", True):
-        encoder = OnePass(encoder.network, encoder.device, encoder.facts)
-    if RUNS.get(name, {}).get("contrastive_weight") == 0:
-        read_tokens(encoder, arguments)
+    shipped = name == _SHIPPED
+    encoder = load_encoder("default", "cpu") if shipped else load_run(name, train(name, folder, arguments), arguments)
     table = {row: TABLE[row] for row in ROWS}
     rows = evaluate(
-        encoder, arguments.heldout, episodes=arguments.episodes, table=table, baselines=name == _SHIPPED, hdbscan=False
+        encoder, arguments.heldout, episodes=arguments.episodes, table=table, baselines=shipped, hdbscan=False
     )
     content = {"steps": encoder.facts["steps"], "batch": encoder.facts["config"]["batch_size"], "rows": rows}
     content["denoiser"] = evaluate_denoiser(encoder, arguments.heldout)["ratio"]

@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from spikeinterface_huidurep.encoder import adaptation, load_encoder
+from spikeinterface_huidurep.encoder import load_encoder
+from spikeinterface_huidurep.encoder.adaptation import adapt_to_spikes
 from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.episodes import EpisodeConfig, draw_episodes
@@ -66,18 +65,10 @@ def adapt_both_ways(encoder: Encoder, bank: TemplateBank, seed: int, steps: int)
     """The adapted encoder whatever its check says, and the one that ``adapt_encoder`` returns."""
     config = EpisodeConfig(units=_UNITS, spikes=_SPIKES, radius_um=1e4, snr=(5.0, 15.0))
     (spikes,) = draw_episodes(bank, config, encoder.config, 1, seed)
-    tuned: list = []
-    original = adaptation._fine_tune
-
-    def remember(*arguments):
-        tuned.append(original(*arguments))
-        return tuned[-1]
-
-    with patch.object(adaptation, "_fine_tune", remember):
-        kept = adaptation.adapt_encoder(
-            encoder, spikes.waveforms, spikes.channel_locations, 30_000.0, spikes.nbefore, steps=steps, seed=seed
-        )
-    return replace(encoder, network=tuned[0]) if tuned else encoder, kept
+    adaptation = adapt_to_spikes(
+        encoder, spikes.waveforms, spikes.channel_locations, 30_000.0, spikes.nbefore, steps=steps, seed=seed
+    )
+    return adaptation.tuned, adaptation.encoder
 
 
 def main(arguments: list[str] | None = None) -> int:

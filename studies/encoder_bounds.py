@@ -32,7 +32,7 @@ from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import located_features, neighbourhoods, principal_components
-from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
+from spikeinterface_huidurep.encoder.inference import Encoder, SpikeWindows
 
 _CHANNELS = 24
 _SHIFTS = range(-5, 6)
@@ -127,11 +127,11 @@ def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
     centre = torch.from_numpy(
         ((weight[..., None] * locations).sum(1) / weight.sum(1, keepdims=True)).astype(np.float32)
     )
-    spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+    spikes = SpikeWindows(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
     with torch.inference_mode():
         batch = spikes.batch(slice(0, len(waveforms)))
-        batch.move(centre, encoder._first_pass(batch)[1])
-        encoder._forward(batch)
+        batch.move(centre, encoder.first_pass(batch)[1])
+        encoder.forward(batch)
     return batch.embedding.numpy()
 
 

@@ -22,7 +22,7 @@ from spikeinterface_huidurep.encoder.augmentation import estimated_location
 from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.episodes import TABLE, Episode, draw_episodes
 from spikeinterface_huidurep.encoder.evaluation import neighbourhoods
-from spikeinterface_huidurep.encoder.inference import Encoder, _Spikes
+from spikeinterface_huidurep.encoder.inference import Encoder, SpikeWindows
 
 ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5")
 _LIMITS_UM = (15, 25, 40, 60)
@@ -42,12 +42,12 @@ def looks(encoder: Encoder, episode: Episode) -> dict[str, np.ndarray]:
     reach = int(round(1e-4 * encoder.config.sampling_frequency))
     near = waveforms[:, episode.nbefore - reach : episode.nbefore + reach + 1]
     deepest = near.min(axis=1).argmin(axis=1)
-    spikes = _Spikes(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
+    spikes = SpikeWindows(encoder, waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
     batch = spikes.batch(slice(0, len(waveforms)))
     found = {"deepest sample": locations[np.arange(len(locations)), deepest], "first look": batch.centre.numpy()}
-    centre, delay = encoder._first_pass(batch)
+    centre, delay = encoder.first_pass(batch)
     batch.move(centre, delay)
-    return found | {"first pass": centre.numpy(), "second pass": encoder._forward(batch)[1].numpy()}
+    return found | {"first pass": centre.numpy(), "second pass": encoder.forward(batch)[1].numpy()}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -71,6 +71,8 @@ def wrong_neighbours(encoder: Encoder, bank: TemplateBank, episode: Episode) -> 
     """For each pair of the episode's units: whether both are of one cell model, and their wrong neighbours' share."""
     vectors, _ = encoded(encoder, episode)
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(vectors).kneighbors(return_distance=False)  # not itself
+    if bank.cell_model is None:
+        raise ValueError("the library does not say of which cell models its neurons are")
     found, models, labels = episode.labels[near], bank.cell_model[episode.units], episode.labels
     return [
         (models[one] == models[two], float(np.mean([found[labels == one] == two, found[labels == two] == one])))

@@ -14,7 +14,7 @@ from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_momentum_branch_sees_a_share_of_the_noise(libraries, tmp_path, monkeypatch, share):
-    config = settings(key_noise=share, views={"recentre": 1.0}, encoder=SMALL | {"aligned": False})
+    config = settings(key_noise=share, views={"recentre": 1.0})
     trainer = Trainer(config, build_sampler(config, libraries), tmp_path / "run")
     seen = []
     keys = trainer.network.keys
@@ -23,7 +23,9 @@ def test_momentum_branch_sees_a_share_of_the_noise(libraries, tmp_path, monkeypa
     )
     first, second, units, tokens = trainer.sampler.draw(config.batch_size)
     trainer.losses(first, second, units, tokens)
-    first, second = (view.seen_from(torch.zeros_like(view.offset), tokens) for view in (first, second))
+    first, second = (
+        trainer.located(view, tokens, torch.ones_like(units, dtype=torch.bool)) for view in (first, second)
+    )
     noisy, clean = (torch.cat([getattr(first, name), getattr(second, name)]) for name in ("waveforms", "clean"))
     torch.testing.assert_close(seen[0], clean + share * (noisy - clean), atol=1e-5, rtol=1e-5)
     assert (noisy - clean).std() > 0.5
@@ -46,7 +48,7 @@ def test_skewed_snr_stays_in_its_range_and_is_lower(narrow):
 def test_location_is_a_weighted_mean_of_existing_channels():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = SpikeEncoder(EncoderConfig(**SMALL, location_mean=True))
+        network = SpikeEncoder(EncoderConfig(**SMALL))
     waveforms, positions = torch.randn(5, 12, 64), 30 * torch.randn(5, 12, 2)
     with torch.no_grad():
         network.weigh.weight.zero_()
@@ -57,7 +59,6 @@ def test_location_is_a_weighted_mean_of_existing_channels():
         some = network(waveforms, positions, mask).offset[:, :2]
     torch.testing.assert_close(everywhere * LOCATION_UNIT_UM, positions.mean(dim=1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(some * LOCATION_UNIT_UM, positions[:, :3].mean(dim=1), atol=1e-4, rtol=1e-4)
-    assert SpikeEncoder(EncoderConfig(**SMALL, location_head=False, location_mean=True)).weigh is None
 
 
 def test_mixture_is_the_likeliest_of_several_fits():

@@ -335,15 +335,14 @@ def test_settings_are_checked():
         EncoderConfig(width=30, heads=4)
 
 
-def test_published_network_trains_with_the_same_views(libraries, tmp_path):
-    config = settings(encoder=SMALL | {"architecture": "samples", "layers": 2})
-    run = Trainer(config, build_sampler(config, libraries), tmp_path)
-    rows = [run.train_step() for _ in range(3)]
-    assert all(math.isfinite(row["gradient_norm"]) for row in rows)
-    encoder = load_encoder(run.export(tmp_path / "published.safetensors"), device="cpu")
-    waveforms = np.random.default_rng(0).standard_normal((6, 70, 4)).astype(np.float32)
-    locations = np.array([[0, 0], [0, 20], [20, 0], [20, 20]], dtype=float)
-    assert encoder.denoise(waveforms, locations, 30_000.0, 25).shape == waveforms.shape
+def test_retired_settings_are_read_with_their_value_only():
+    old = TrainingConfig.from_dict(
+        {"encoder": {"architecture": "channels", "aligned": True}, "views": {"locate": True}}
+    )
+    assert old == TrainingConfig()
+    for wrong in ({"encoder": {"projector": "none"}}, {"views": {"locate": False}}, {"encoder": {"footprints": 1}}):
+        with pytest.raises(ValueError, match="can only be"):
+            TrainingConfig.from_dict(wrong)
 
 
 def test_bank_from_a_recordings_templates():

@@ -139,6 +139,7 @@ def test_pickles_are_never_loaded(whole, name, tmp_path):
 @example(config={"heads": 0})
 @example(config={"samples": -1})
 @example(config={"architecture": "x"})
+@example(config={"aligned": None})
 @example(config={"sampling_frequency": float("nan")})
 def test_weights_with_a_configuration_of_garbage(whole, config):
     path = whole / "config.safetensors"

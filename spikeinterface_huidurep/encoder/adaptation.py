@@ -67,12 +67,14 @@ class AdaptationConfig:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """The encoder to use, the mean ARI of the check before and after, and whether the change was kept."""
+    """The encoder to use, the mean ARI of the check before and after, whether the change was kept, and the encoder
+    after the fine-tuning, kept or not."""
 
     encoder: Encoder
     before: float
     after: float
     kept: bool
+    tuned: Encoder
 
 
 def adapt_encoder(
@@ -118,13 +120,30 @@ def adapt_encoder(
     ValueError
         If steps are out of range or shapes do not fit together.
     """
+    return adapt_to_spikes(
+        encoder, waveforms, channel_locations, sampling_frequency, nbefore, steps=steps, seed=seed, labels=labels
+    ).encoder
+
+
+def adapt_to_spikes(
+    encoder: Encoder,
+    waveforms: np.ndarray,
+    channel_locations: np.ndarray,
+    sampling_frequency: float,
+    nbefore: int,
+    *,
+    steps: int = 300,
+    seed: int = 0,
+    labels: np.ndarray | None = None,
+) -> Adaptation:
+    """As :func:`adapt_encoder`, with what the check said and the encoder that was not kept."""
     if not 0 <= steps <= _MAX_STEPS:
         raise ValueError(f"steps must be 0 to {_MAX_STEPS}, not {steps}")
     waveforms, locations = np.asarray(waveforms), np.asarray(channel_locations, dtype=np.float64)
     if labels is not None and np.shape(labels) != waveforms.shape[:1]:
         raise ValueError(f"labels {np.shape(labels)} do not fit {len(waveforms)} waveforms")
     if steps == 0 or len(waveforms) == 0:
-        return encoder
+        return _unchanged(encoder)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(waveforms))[:_MAX_SPIKES])
     waveforms, locations = waveforms[rows], locations if locations.ndim == 2 else locations[rows]
@@ -134,7 +153,11 @@ def adapt_encoder(
         labels = np.asarray(labels)[rows]
     templates, sites = mean_waveforms(waveforms, locations, labels)
     config = AdaptationConfig(steps=steps, head_steps=steps // 3, seed=seed)
-    return adapt(encoder, templates, sites, sampling_frequency, nbefore, config).encoder
+    return adapt(encoder, templates, sites, sampling_frequency, nbefore, config)
+
+
+def _unchanged(encoder: Encoder) -> Adaptation:
+    return Adaptation(encoder, float("nan"), float("nan"), False, encoder)
 
 
 def _cluster(
@@ -234,7 +257,7 @@ def adapt(
     clear = -templates.min(axis=(1, 2)) >= _MIN_SNR
     if clear.sum() < _MIN_UNITS:
         logger.warning("%d units are too few to adapt the encoder to, the trained one is used", clear.sum())
-        return Adaptation(encoder, float("nan"), float("nan"), False)
+        return _unchanged(encoder)
     shown, asked = _split(np.flatnonzero(clear), config.seed)
     learned, bank = (
         TemplateBank.from_templates(
@@ -250,7 +273,7 @@ def adapt(
     kept = bool(gain.mean() >= config.margin + gain.std() / np.sqrt(len(gain)))
     logger.info("adapted to %d units, ARI on %d: %.3f, then %.3f, kept: %s",
                 len(learned), len(bank), before.mean(), after.mean(), kept)  # fmt: skip
-    return Adaptation(adapted if kept else encoder, float(before.mean()), float(after.mean()), kept)
+    return Adaptation(adapted if kept else encoder, float(before.mean()), float(after.mean()), kept, adapted)
 
 
 def _split(units: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

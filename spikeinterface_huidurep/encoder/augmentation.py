@@ -70,11 +70,10 @@ class ViewConfig:
     drift_um : float
         Typical displacement between two views of a unit, where the library has displacements.
     recentre : float
-        Share of spikes whose views stay where the network's first pass looks from, to train it.
+        Share of spikes whose views stay where the network's first pass looks from, to train it. The windows of the
+        others are centred at the location that the network itself estimates; at 1 none are.
     location_jitter_um : float
         Spread that is added to the location that the network estimates.
-    locate : bool
-        Centre windows at the location that the network itself estimates; False centres all on channels.
     missing : float
         Share of batches with broken channels.
     thin : float
@@ -106,7 +105,6 @@ class ViewConfig:
     drift_um: float = 16.0
     recentre: float = 0.25
     location_jitter_um: float = 1.0
-    locate: bool = True
     missing: float = 0.2
     thin: float = 0.25
     cut: float = 0.0

@@ -57,7 +57,4 @@ def _turned_towards(first: SpikeEncoder, other: SpikeEncoder) -> SpikeEncoder:
 
 def _last_weights(encoder: SpikeEncoder) -> Tensor:
     """The weights that make the representation of the last tokens, (dimensions, inputs)."""
-    weights = [encoder.represent.weight]
-    if encoder.gather is not None:
-        weights.append(encoder.gather.out.weight)
-    return torch.cat(weights, dim=1)
+    return torch.cat([encoder.represent.weight, encoder.gather.out.weight], dim=1)

@@ -18,8 +18,6 @@ from .network import EncoderConfig, SpikeEncoder, as_place
 from .resampling import required_samples, return_matrix, window_matrix
 from .threads import one_torch_thread
 
-_TROUGH_MS = 0.1
-_LOCATION_THRESHOLD = 0.1
 _LARGEST_AMPLITUDE = 28.0
 _TIE_BREAK_UM = (0.011, 0.017)
 
@@ -142,7 +140,7 @@ class Encoder:
             If shapes do not fit together, the window is not covered, or locations are not finite where
             the waveforms are.
         """
-        spikes = _Spikes(self, waveforms, channel_locations, sampling_frequency, nbefore)
+        spikes = SpikeWindows(self, waveforms, channel_locations, sampling_frequency, nbefore)
         n = len(spikes)
         embedding = np.zeros((n, self.dimensions), dtype=np.float32)
         location = np.full((n, 2), np.nan, dtype=np.float32)
@@ -151,7 +149,7 @@ class Encoder:
 
         def encode_rows(rows):
             batch = spikes.batch(rows)
-            clean, centre = self._second_pass(batch)
+            clean, centre = self.second_pass(batch)
             seen = batch.present.any(dim=1)
             channels[rows] = batch.present.sum(dim=1).cpu().numpy()
             embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
@@ -176,7 +174,7 @@ class Encoder:
             Noise units. Zero outside the network's window and on the channels far from the spike that the network does
             not look at, NaN on channels that do not exist.
         """
-        spikes = _Spikes(self, waveforms, channel_locations, sampling_frequency, nbefore)
+        spikes = SpikeWindows(self, waveforms, channel_locations, sampling_frequency, nbefore)
         n, samples, channels = spikes.shape
         config = self.config
         back = torch.from_numpy(
@@ -188,7 +186,7 @@ class Encoder:
 
         def denoise_rows(rows):
             batch = spikes.batch(rows)
-            clean = self._second_pass(batch)[0] @ back
+            clean = self.second_pass(batch)[0] @ back
             target = torch.zeros(len(clean), channels, samples, device=self.device)
             clean = clean * batch.mask[..., None]
             target.scatter_(1, batch.channels[..., None].expand_as(clean), clean)
@@ -228,46 +226,36 @@ class Encoder:
                 continue
             first = batch.stop
 
-    def _second_pass(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+    def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.
 
         The first pass looks from the channel with the likeliest trough and only says where and when the spike is; the
         second looks from there, so that nothing jumps when noise decides which channel is the deepest.
         """
-        batch.move(*self._first_pass(batch))
-        clean, centre, _ = self._forward(batch)
-        return clean if batch.delay is None else shifted(clean, -batch.delay), centre
+        batch.move(*self.first_pass(batch))
+        clean, centre, _ = self.forward(batch)
+        return batch.unmoved(clean), centre
 
-    def _first_pass(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
-        """Where and when the spike is, without what else the network says."""
-        if self.network.locate is None:
-            return self._forward(batch)[1:]
+    def first_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Where (n, 2) um and when (n,) samples the spike is, without what else the network says."""
         mask = None if batch.complete else batch.mask
         tokens = self.network.tokens(batch.windows * batch.scale(), batch.positions, mask)
         place, delay = as_place(self.network.spike_offset(tokens, batch.positions, mask))
         return batch.centre + place, delay
 
-    def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """All that the network says of the spikes as they are seen: clean waveforms, where and when they are; leaves
+        the embedding in the batch."""
         mask, scale = None if batch.complete else batch.mask, batch.scale()
         batch.embedding, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
         clean = self.network.expand(decoded.float()) / scale
         if mask is not None:
             clean = clean * mask[..., None]
-        if offset is None:
-            return clean, _centre_of_mass(clean, batch), None
         place, delay = as_place(offset)
         return clean, batch.centre + place, delay
 
 
-def _centre_of_mass(clean: Tensor, batch: _Batch) -> Tensor:
-    """Centre of mass of the squared peak-to-peak amplitudes above a tenth of the largest, (n, 2) um."""
-    weight = (clean.amax(dim=2) - clean.amin(dim=2)).square() * batch.mask
-    weight = (weight - _LOCATION_THRESHOLD * weight.amax(dim=1, keepdim=True)).clamp(min=0)
-    offset = (weight[..., None] * batch.positions).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    return batch.centre + offset
-
-
-class _Spikes:
+class SpikeWindows:
     """Checked input, cut into batches on the encoder's device."""
 
     def __init__(
@@ -301,17 +289,14 @@ class _Spikes:
                 samples, int(nbefore), sampling_frequency, config.sampling_frequency, config.nbefore, config.samples
             )
         ).to(self.device)
-        self.filters = None
-        if config.aligned:
-            filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
-            self.filters = self.matrix @ filters
-        reach = max(1, int(round(_TROUGH_MS * 1e-3 * sampling_frequency)))
-        self.near = slice(max(0, int(nbefore) - reach), int(nbefore) + reach + 1)
+        filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
+        self.filters = self.matrix @ filters
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def batch(self, rows: slice) -> _Batch:
+    def batch(self, rows: slice) -> Batch:
+        """Some of the spikes, as the encoder looks at them first."""
         waveforms = torch.from_numpy(np.ascontiguousarray(self.waveforms[rows], dtype=np.float32)).to(self.device)
         present = torch.isfinite(waveforms.sum(dim=1))
         locations = self.locations if self.locations.ndim == 2 else self.locations[rows]
@@ -320,18 +305,14 @@ class _Spikes:
         if not bool((torch.isfinite(place).all(dim=2) | ~present).all()):
             raise ValueError("channel_locations are not finite for a channel whose waveforms are")
         place = torch.where(present[..., None], place, 0.0)
-        if self.filters is None:
-            trough = waveforms[:, self.near].amin(dim=1).masked_fill(~present, float("inf"))
-            peak, delay = trough.argmin(dim=1), None
-        else:
-            filtered = waveforms.transpose(1, 2) @ self.filters
-            exists = None if bool(present.all()) else present
-            peak, delay = likeliest_trough(filtered.nan_to_num(0.0, 0.0, 0.0), place, exists)
+        filtered = waveforms.transpose(1, 2) @ self.filters
+        exists = None if bool(present.all()) else present
+        peak, delay = likeliest_trough(filtered.nan_to_num(0.0, 0.0, 0.0), place, exists)
         centre = place[torch.arange(len(peak)), peak]
-        return _Batch(waveforms, place, present, centre, delay, self.tokens, self.matrix)
+        return Batch(waveforms, place, present, centre, delay, self.tokens, self.matrix)
 
 
-class _Batch:
+class Batch:
     """Spikes of one forward pass, seen from a centre that can be moved."""
 
     embedding: Tensor
@@ -342,7 +323,7 @@ class _Batch:
         locations: Tensor,
         present: Tensor,
         centre: Tensor,
-        delay: Tensor | None,
+        delay: Tensor,
         tokens: int,
         matrix: Tensor,
     ) -> None:
@@ -351,14 +332,13 @@ class _Batch:
         self.rows = torch.arange(len(waveforms), device=waveforms.device)[:, None]
         self.everywhere = bool(present.all())
         self.unshifted = waveforms.new_empty(0)
-        self.delay: Tensor | None = None
+        self.delay = torch.zeros_like(delay)
         self.move(centre, delay)
 
-    def move(self, centre: Tensor, delay: Tensor | None = None) -> None:
+    def move(self, centre: Tensor, delay: Tensor) -> None:
         """Look from ``centre`` (n, 2) at the channels nearest to it, ``delay`` (n,) samples of the network's later."""
         self.centre = centre
-        if delay is not None:
-            self.delay = delay if self.delay is None else self.delay + delay
+        self.delay = self.delay + delay
         all_channels = self.tokens == self.locations.shape[1]
         if self.unshifted.numel() == 0 or not all_channels:
             offset = self.locations - centre[:, None]
@@ -377,8 +357,12 @@ class _Batch:
             if not self.complete:
                 windows = windows.masked_fill(~self.mask[..., None], 0.0)
             self.unshifted = windows @ self.matrix
-        self.windows = self.unshifted if self.delay is None else shifted(self.unshifted, self.delay)
+        self.windows = shifted(self.unshifted, self.delay)
         self.positions = self.locations[self.rows, self.channels] - centre[:, None]
+
+    def unmoved(self, waveforms: Tensor) -> Tensor:
+        """Waveforms of these windows (n, k, T), at the time at which the spikes were given."""
+        return shifted(waveforms, -self.delay)
 
     def scale(self) -> Tensor:
         """By what larger spikes than the training's are shrunk into its range, (n, 1, 1)."""

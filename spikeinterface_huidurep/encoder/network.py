@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,22 +53,6 @@ class EncoderConfig:
         Distances are divided by this many um.
     projection : int
         Length of the vectors that the contrastive loss compares.
-    projector : str
-        ``"mlp"`` (MoCo-v3's), or ``"none"``: the loss compares the representation itself.
-    architecture : str
-        ``"channels"``, or ``"samples"``: the published network, to compare with (``published``).
-    location_head : bool
-        Whether the network says itself where the spike is; otherwise the location is the centre of mass of its
-        denoised waveforms, which noise and far channels pull about at low SNR.
-    location_mean : bool
-        Whether that head starts from a mean of the channels' positions with weights of its own: the form of what it has
-        to estimate, which it otherwise takes thousands of steps to find.
-    footprints : bool
-        Whether features of the channels are multiplied by weights of their positions and summed
-        (:class:`FootprintSum`), beside the attention between them.
-    aligned : bool
-        Whether windows are aligned in time as in place: the first look is at the likeliest trough (``first_look``),
-        and the location head also says when the trough is.
     """
 
     sampling_frequency: float = 30_000.0
@@ -83,22 +68,13 @@ class EncoderConfig:
     compression: float = 2.0
     position_scale_um: float = 50.0
     projection: int = 64
-    projector: str = "mlp"
-    architecture: str = "channels"
-    location_head: bool = True
-    location_mean: bool = True
-    footprints: bool = True
-    aligned: bool = True
+    architecture: ClassVar[str] = "channels"  # no setting any more
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if not 0 < self.nbefore < self.samples:
             raise ValueError(f"nbefore {self.nbefore} lies outside the window of {self.samples} samples")
-        if self.architecture not in ("channels", "samples"):
-            raise ValueError(f"architecture must be 'channels' or 'samples', not {self.architecture!r}")
-        if self.projector not in ("mlp", "none"):
-            raise ValueError(f"projector must be 'mlp' or 'none', not {self.projector!r}")
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) -> Tensor:
@@ -119,20 +95,17 @@ def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) 
 
 class Encoded(NamedTuple):
     """What the network says of n spikes: representation (n, dimensions), compressed clean waveforms (n, channels,
-    samples), and where the spike is (None without that head): the offset from the window's centre (n, 2) in
-    ``LOCATION_UNIT_UM`` and, in a third column where windows are aligned in time, the trough's delay in
-    ``DELAY_UNIT`` samples."""
+    samples), and where and when the spike is (n, 3): the offset from the window's centre in ``LOCATION_UNIT_UM``, and
+    the trough's delay in ``DELAY_UNIT`` samples."""
 
     representation: Tensor
     decoded: Tensor
-    offset: Tensor | None
+    offset: Tensor
 
 
-def as_place(offset: Tensor) -> tuple[Tensor, Tensor | None]:
+def as_place(offset: Tensor) -> tuple[Tensor, Tensor]:
     """``Encoded.offset`` as um from the window's centre (n, 2) and whole samples after the nominal trough (n,)."""
     place = offset[:, :2].float() * LOCATION_UNIT_UM
-    if offset.shape[1] == 2:
-        return place, None
     delay = (offset[:, 2].float() * DELAY_UNIT).round().clamp(-_LONGEST_DELAY, _LONGEST_DELAY)
     return place, delay.to(torch.int64)
 
@@ -226,14 +199,12 @@ class SpikeEncoder(nn.Module):
         self.waveform = nn.Sequential(nn.Linear(config.samples, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.position = PositionEmbedding(width, config.position_scale_um)
         scale_um = config.position_scale_um
-        self.modulate = self.enter = self.gather = None
-        if config.footprints:
-            self.modulate = PositionEmbedding(width, scale_um)
-            nn.init.zeros_(self.modulate.layers[-1].weight)
-            nn.init.zeros_(self.modulate.layers[-1].bias)
-            self.linear = nn.Linear(config.samples, width, bias=False)
-            self.enter = FootprintSum(width, width, scale_um)
-            self.gather = FootprintSum(width, config.dimensions, scale_um)
+        self.modulate = PositionEmbedding(width, scale_um)
+        nn.init.zeros_(self.modulate.layers[-1].weight)
+        nn.init.zeros_(self.modulate.layers[-1].bias)
+        self.linear = nn.Linear(config.samples, width, bias=False)
+        self.enter = FootprintSum(width, width, scale_um)
+        self.gather = FootprintSum(width, config.dimensions, scale_um)
         token = torch.empty(1, 1, width)
         # see PositionEmbedding
         self.spike_token = nn.Parameter(token if token.is_meta else nn.init.normal_(token, std=0.02))
@@ -241,11 +212,12 @@ class SpikeEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.represent = nn.Linear(width, config.dimensions)
         self.decode = nn.Linear(width, config.samples)
-        self.locate = nn.Linear(width, 3 if config.aligned else 2) if config.location_head else None
-        if self.locate is not None:
-            nn.init.zeros_(self.locate.weight)  # an untrained network leaves the spike where the detector saw it
-            nn.init.zeros_(self.locate.bias)
-        self.weigh = nn.Linear(width, 1) if config.location_head and config.location_mean else None
+        self.locate = nn.Linear(width, 3)
+        nn.init.zeros_(self.locate.weight)  # an untrained network leaves the spike where the detector saw it
+        nn.init.zeros_(self.locate.bias)
+        # the location starts from a mean of the channels' positions with weights of its own: the form of what is to be
+        # estimated, which takes thousands of steps to find otherwise
+        self.weigh = nn.Linear(width, 1)
 
     def compress(self, waveforms: Tensor) -> Tensor:
         """Noise units to the network's scale (arcsinh; written out, since torch.asinh is 15 times slower on a CPU)."""
@@ -264,9 +236,8 @@ class SpikeEncoder(nn.Module):
         """:meth:`tokens` for waveforms that are already compressed."""
         compressed = compressed.to(self.waveform[0].weight.dtype)
         tokens, first = self.waveform(compressed), self.spike_token.expand(len(compressed), -1, -1)
-        if self.modulate is not None and self.enter is not None:
-            tokens = tokens * (1 + self.modulate(positions))
-            first = first + self.enter(self.linear(compressed), positions, mask)[:, None]
+        tokens = tokens * (1 + self.modulate(positions))
+        first = first + self.enter(self.linear(compressed), positions, mask)[:, None]
         tokens = torch.cat([first.to(tokens.dtype), tokens + self.position(positions)], dim=1)
         exists = None if mask is None else F.pad(mask, (1, 0), value=True)[:, None, None, :]
         for block in self.blocks:
@@ -281,42 +252,31 @@ class SpikeEncoder(nn.Module):
 
     def representation(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """The representation (n, dimensions), from the last tokens."""
-        represented = self.represent(tokens[:, 0])
-        return represented if self.gather is None else represented + self.gather(tokens[:, 1:], positions, mask)
+        return self.represent(tokens[:, 0]) + self.gather(tokens[:, 1:], positions, mask)
 
     @torch.no_grad()
     def turn(self, mean: Tensor, axes: Tensor) -> None:
         """Express the representation in other coordinates from now on: ``(representation - mean) @ axes``."""
         self.represent.bias.copy_((self.represent.bias - mean) @ axes)
         self.represent.weight.copy_(axes.T @ self.represent.weight)
-        if self.gather is not None:
-            self.gather.out.weight.copy_(axes.T @ self.gather.out.weight)
+        self.gather.out.weight.copy_(axes.T @ self.gather.out.weight)
 
-    def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
+    def spike_offset(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """Offset of the spike from the window's centre, in place and time (``Encoded``), from the last tokens."""
-        if self.locate is None:
-            return None
         offset = self.locate(tokens[:, 0])
-        if self.weigh is None:
-            return offset
         score = self.weigh(tokens[:, 1:])[..., 0].float()
         if mask is not None:
             score = score.masked_fill(~mask, -1e4)
         mean = (score.softmax(dim=1)[..., None] * positions).sum(dim=1)
-        return offset + F.pad(mean / LOCATION_UNIT_UM, (0, offset.shape[1] - 2))
+        return offset + F.pad(mean / LOCATION_UNIT_UM, (0, 1))
 
     def embed(self, waveforms: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The representation alone."""
         return self.representation(self.tokens(waveforms, positions, mask), positions, mask)
 
 
-def build_network(config: EncoderConfig) -> SpikeEncoder:
-    """The network that a configuration describes, with random weights."""
-    if config.architecture == "samples":
-        from .published import PublishedEncoder
-
-        return PublishedEncoder(config)
-    return SpikeEncoder(config)
+#: Makes an encoder of a configuration, with random weights: :class:`SpikeEncoder`, or a subclass to compare with.
+BuildEncoder = Callable[[EncoderConfig], SpikeEncoder]
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -335,16 +295,12 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class ContrastiveNetwork(nn.Module):
     """The encoder with the heads and the momentum copies that it is trained with."""
 
-    def __init__(self, config: EncoderConfig | None = None) -> None:
+    def __init__(self, config: EncoderConfig | None = None, build: BuildEncoder = SpikeEncoder) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
-        self.encoder = build_network(config)
-        if config.projector == "mlp":
-            self.projector: nn.Module = perceptron(config.dimensions, 256, config.projection)
-            projection = config.projection
-        else:
-            self.projector, projection = nn.Identity(), config.dimensions
-        self.predictor = perceptron(projection, 256, projection)
+        self.encoder = build(config)
+        self.projector = perceptron(config.dimensions, 256, config.projection)
+        self.predictor = perceptron(config.projection, 256, config.projection)
         self.momentum_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.momentum_projector = copy.deepcopy(self.projector).requires_grad_(False)
 
@@ -352,9 +308,7 @@ class ContrastiveNetwork(nn.Module):
     def update_momentum(self, momentum: float) -> None:
         """Move the momentum copies towards the trained weights by 1 - ``momentum``."""
         for mine, theirs in ((self.momentum_encoder, self.encoder), (self.momentum_projector, self.projector)):
-            old, new = list(mine.parameters()), list(theirs.parameters())
-            if old:
-                torch._foreach_lerp_(old, new, 1.0 - momentum)
+            torch._foreach_lerp_(list(mine.parameters()), list(theirs.parameters()), 1.0 - momentum)
 
     def queries(self, representation: Tensor) -> Tensor:
         """Unit vectors that the trained branch predicts, (n, projection)."""

@@ -135,7 +135,7 @@ class ViewSampler:
 
     def choose_stay(self, n: int) -> Tensor:
         """Which windows stay on the detected channel, (n,) bool."""
-        return views.some(self.views.recentre if self.views.locate else 1.0, n, self.device_generator)
+        return views.some(self.views.recentre, n, self.device_generator)
 
     def choose_jitter(self, n: int) -> Tensor:
         """What is added to the estimated locations, (n, 2) um."""

@@ -20,7 +20,7 @@ from .data import NoisePool, TemplateBank, View
 from .first_look import likeliest_trough, trough_filter
 from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
-from .network import DELAY_UNIT, LOCATION_UNIT_UM, ContrastiveNetwork, SpikeEncoder, as_place
+from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder, as_place
 from .sampler import Source, ViewSampler
 from .template_filter import BandPass
 from .training_config import TrainingConfig
@@ -78,32 +78,37 @@ class Trainer:
     folder : str or Path
         Output folder. If it holds a checkpoint, :meth:`resume` goes on from there exactly.
     device : str
+    build : callable
+        Makes the encoder of its configuration, where another one than :class:`SpikeEncoder` is trained.
     """
 
-    def __init__(self, config: TrainingConfig, sampler: ViewSampler, folder: str | Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        sampler: ViewSampler,
+        folder: str | Path,
+        device: str = "cpu",
+        build: BuildEncoder = SpikeEncoder,
+    ) -> None:
         self.config, self.sampler = config, sampler
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # layers draw their first weights from the global generator
-            self.network = ContrastiveNetwork(config.encoder)
+            self.network = ContrastiveNetwork(config.encoder, build)
         self.network.to(self.device).train()
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.seconds = 0.0
 
     def begin_with(self, encoder: SpikeEncoder) -> None:
-        """Take the weights of a trained encoder; parts of the network that it does not have stay as they are.
-
-        Raises a ValueError where its other parts do not fit.
-        """
-        weights = encoder.state_dict()
-        known = {key: value.shape for key, value in self.network.encoder.state_dict().items()}
-        if not all(known.get(key) == value.shape for key, value in weights.items()):
+        """Take the weights of a trained encoder. Raises a ValueError where they do not fit."""
+        weights, mine = encoder.state_dict(), self.network.encoder.state_dict()
+        if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
         for network in (self.network.encoder, self.network.momentum_encoder):
-            network.load_state_dict(weights, strict=False)
+            network.load_state_dict(weights)
 
     def begin_with_network(self, path: str | Path) -> None:
         """Take the network of another run's checkpoint, encoder and heads, but neither its optimiser nor its step.
@@ -111,7 +116,7 @@ class Trainer:
         Raises a ValueError where it does not fit.
         """
         weights, mine = read_checkpoint(path)["network"], self.network.state_dict()
-        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in mine.items()}:
+        if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
         self.network.load_state_dict(weights)
 
@@ -140,7 +145,7 @@ class Trainer:
         centre, delay = self._first_look(view)
         first = view.seen_from(centre, tokens, delay)
         network = self.network.momentum_encoder
-        if network.locate is None or bool(stay.all()):
+        if bool(stay.all()):
             return first
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
             seen = network.tokens(first.waveforms, first.positions, first.mask)
@@ -148,13 +153,11 @@ class Trainer:
         offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter
         move = ~stay
         centre = centre + offset * move[:, None]
-        return view.seen_from(centre, tokens, None if delay is None or late is None else delay + late * move)
+        return view.seen_from(centre, tokens, delay + late * move)
 
-    def _first_look(self, view: View) -> tuple[Tensor, Tensor | None]:
-        """Where and when the first pass looks: the detected channel, or the likeliest trough."""
+    def _first_look(self, view: View) -> tuple[Tensor, Tensor]:
+        """Where and when the first pass looks: the likeliest trough."""
         config = self.config.encoder
-        if not config.aligned:
-            return torch.zeros_like(view.offset), None
         filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
         channel, delay = likeliest_trough(view.waveforms @ filters, view.positions, view.mask)
         return view.positions[torch.arange(len(channel), device=self.device), channel], delay
@@ -181,13 +184,9 @@ class Trainer:
                 pairs = compared.repeat(2)
                 units = units.to(self.device)[compared]
                 contrastive = symmetric_info_nce(queries[pairs], keys[pairs], config.temperature, units)
-        location = torch.zeros((), device=self.device)
-        if offset is not None:
-            true = torch.cat(
-                [torch.cat([v.offset / LOCATION_UNIT_UM, v.delay[:, None] / DELAY_UNIT], 1) for v in views]
-            )
-            location = location_loss(offset, true[:, : offset.shape[1]])
-        return contrastive, denoising_loss(decoded, network.encoder.compress(clean), mask), location
+        true = torch.cat([torch.cat([v.offset / LOCATION_UNIT_UM, v.delay[:, None] / DELAY_UNIT], 1) for v in views])
+        denoising = denoising_loss(decoded, network.encoder.compress(clean), mask)
+        return contrastive, denoising, location_loss(offset, true)
 
     def train_step(self) -> dict[str, float]:
         """One batch; returns the numbers that the log keeps."""
@@ -336,6 +335,10 @@ class Trainer:
         self.step, self.seconds = content["step"], content["seconds"]
         self._trim_log()
         logger.info("resumed at step %d", self.step)
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

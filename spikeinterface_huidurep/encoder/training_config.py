@@ -8,6 +8,7 @@ from typing import Any
 
 from .augmentation import ViewConfig
 from .network import EncoderConfig
+from .retired import ENCODER, VIEWS, without_retired
 
 DEFAULT_LIBRARIES = {
     "neuropixels2-64": 2.0,
@@ -84,13 +85,17 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
-        """Build from nested dictionaries, as YAML or JSON give them; unknown names are errors."""
+        """Build from nested dictionaries, as YAML or JSON give them; unknown names are errors, and so are retired ones
+        (``retired``) with another value than they have now."""
         values = dict(values)
         parts = {"encoder": EncoderConfig, "views": ViewConfig}
         known = {item.name for item in fields(cls)}
         for name in parts:
             if not isinstance(values.get(name, {}), dict):
                 raise ValueError(f"the training setting {name} takes names with values, not {values[name]!r}")
+        for name, retired in (("encoder", ENCODER), ("views", VIEWS)):
+            if name in values:
+                values[name] = without_retired(values[name], retired)
         unknown = set(values) - known
         for name, part in parts.items():
             unknown |= {f"{name}.{key}" for key in set(values.get(name, {})) - {item.name for item in fields(part)}}

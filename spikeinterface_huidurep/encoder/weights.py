@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from .axes import PLACE_AXES
 from .inference import Encoder
-from .network import EncoderConfig, SpikeEncoder, build_network
+from .network import BuildEncoder, EncoderConfig, SpikeEncoder
+from .retired import ENCODER, without_retired
 
 FORMAT = "huidurep-encoder"
 FORMAT_VERSION = 1
@@ -101,8 +102,16 @@ def _read_metadata(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]
     return tensors, metadata
 
 
-def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any], torch.Tensor | None]:
+def read_network(
+    path: str | Path, build: BuildEncoder = SpikeEncoder
+) -> tuple[SpikeEncoder, dict[str, Any], torch.Tensor | None]:
     """Build the network of a weights file.
+
+    Parameters
+    ----------
+    path : str or Path
+    build : callable
+        Makes the network of its configuration, where it is another one than :class:`SpikeEncoder`.
 
     Returns
     -------
@@ -122,9 +131,7 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any], torch.
     try:
         values = json.loads(metadata["config"])
         facts = json.loads(metadata.get("training", "{}"))
-        # files of before these settings do not say them
-        old = {"footprints": False, "aligned": False, "waveform_features": 2 * values.get("width", 0)}
-        values = old | values
+        values = without_retired(values, ENCODER)
         unknown = set(values) - {item.name for item in fields(EncoderConfig)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
@@ -133,8 +140,8 @@ def read_network(path: str | Path) -> tuple[SpikeEncoder, dict[str, Any], torch.
         config = EncoderConfig(**values)
         beside_place = tensors.pop(_BESIDE_PLACE, None)
         _check_axes(beside_place, config)
-        _check_size(config, tensors)
-        network = build_network(config)
+        _check_size(config, tensors, build)
+        network = build(config)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -153,7 +160,7 @@ def _check_axes(axes: torch.Tensor | None, config: EncoderConfig) -> None:
         raise ValueError(f"{_BESIDE_PLACE} is not orthonormal")
 
 
-def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor]) -> None:
+def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor], build: BuildEncoder) -> None:
     """Refuse a configuration of another size than the file, before it takes all memory to build its network."""
     for item in fields(EncoderConfig):
         value: Any = getattr(config, item.name)
@@ -166,7 +173,7 @@ def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor]) -> None
     if config.layers > len(tensors):
         raise ValueError(f"{config.layers} layers, {len(tensors)} tensors")
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in build_network(config).state_dict().items()}
+        shapes = {key: value.shape for key, value in build(config).state_dict().items()}
     if shapes != {key: value.shape for key, value in tensors.items()}:
         raise ValueError("other tensors, or of other sizes")
 
@@ -211,7 +218,5 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto", cha
         raise ValueError(f"channels must be a whole number of 1 or more, not {channels!r}")
     network, facts, beside_place = read_network(find_weights(name_or_path))
     if channels is not None:
-        if network.config.architecture != "channels":
-            raise ValueError("a network whose tokens are samples looks at as many channels as it was trained with")
         network.config = replace(network.config, channels=int(channels))
     return Encoder(network, choose_device(device), facts, beside_place=beside_place)
