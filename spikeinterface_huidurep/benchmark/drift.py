@@ -1,8 +1,7 @@
 """Displacements of the tissue along the probe, for recordings with ground truth.
 
-Every kind of drift is a SpikeInterface :class:`~spikeinterface.core.motion.Motion`, so that the truth can be
-compared with
-an estimated motion, drawn with SpikeInterface's widgets and handed to its motion tools.
+Every kind of drift is a SpikeInterface :class:`~spikeinterface.core.motion.Motion`: the truth can be compared with an
+estimated motion, drawn with SpikeInterface's widgets and passed to its motion tools.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ def make_motion(
     Parameters
     ----------
     kind : "ramp", "zigzag" or "bumps"
-        A constant speed from one end of the range to the other; a triangle of period `period_s` that starts after a
-        tenth of
-        the recording; or jumps between the two ends of the range at random intervals.
+        A constant speed from one end of the range to the other; a triangle wave of period `period_s` that starts after
+        a tenth of the recording; or jumps between the two ends of the range at random intervals.
     duration_s : float
         Duration of the recording.
     range_um : float
@@ -40,8 +38,7 @@ def make_motion(
     depths_um : np.ndarray, shape (n_channels,)
         Channel positions along the probe.
     rigid : bool
-        False: the displacement grows linearly from 0.4 of its size at the lowest channel to its full size at the
-        highest.
+        False: the displacement grows linearly along the probe, from 0.4 of its size at the lowest channel.
     period_s : float
         Period of the zigzag; bumps come on average 0.35 of it apart, or of half the duration if that is shorter.
     seed : int
@@ -63,24 +60,30 @@ def make_motion(
     if kind == "ramp":
         shape = np.linspace(-0.5, 0.5, times_s.size)
     else:
-        # SpikeInterface ends the motion with the last bump: a short recording has to have several
-        bump_s = min(period_s, 0.5 * duration_s)
-        shape = make_one_displacement_vector(
-            drift_mode={"zigzag": "zigzag", "bumps": "bump"}[kind],
-            duration=times_s.size / SAMPLING_FREQUENCY,
-            displacement_sampling_frequency=SAMPLING_FREQUENCY,
-            t_start_drift=0.1 * duration_s,
-            period_s=period_s,
-            bump_interval_s=(0.2 * bump_s, 0.5 * bump_s),
-            seed=seed,
-        )[: times_s.size]
+        shape = _generated_shape(kind, times_s.size, duration_s, period_s, seed)
     lowest, highest = float(depths_um.min()), float(depths_um.max())
     if rigid:
         bins_um, gain = np.array([0.5 * (lowest + highest)]), np.ones(1)
     else:
         bins_um, gain = np.array([lowest, highest]), np.array([NON_RIGID_BOTTOM, 1.0])
-    displacement_um = range_um * np.asarray(shape)[:, np.newaxis] * gain
+    displacement_um = range_um * shape[:, np.newaxis] * gain
     return Motion([displacement_um], [times_s], bins_um, direction="y")
+
+
+def _generated_shape(kind: str, n_times: int, duration_s: float, period_s: float, seed: int) -> np.ndarray:
+    """Displacement (n_times,) of a zigzag or of bumps, as a fraction of the range, from SpikeInterface's generator."""
+    # SpikeInterface ends the motion at the last bump: a short recording needs several bumps
+    bump_s = min(period_s, 0.5 * duration_s)
+    shape = make_one_displacement_vector(
+        drift_mode={"zigzag": "zigzag", "bumps": "bump"}[kind],
+        duration=n_times / SAMPLING_FREQUENCY,
+        displacement_sampling_frequency=SAMPLING_FREQUENCY,
+        t_start_drift=0.1 * duration_s,
+        period_s=period_s,
+        bump_interval_s=(0.2 * bump_s, 0.5 * bump_s),
+        seed=seed,
+    )
+    return np.asarray(shape)[:n_times]
 
 
 def displacement_at(motion: Motion, times_s: np.ndarray, depths_um: np.ndarray, segment_index: int = 0) -> np.ndarray:

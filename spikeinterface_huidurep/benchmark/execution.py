@@ -119,18 +119,7 @@ def run_job(job: Job, root: str | Path, time_limit_s: float, keep_sorter_folder:
         folder=str(folder),
     )
     started = time.perf_counter()
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "spikeinterface_huidurep.benchmark.worker", str(job_file.absolute())],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=_environment(job.n_jobs),
-        )
-        try:
-            peak_bytes, timed_out = _watch(process, time_limit_s)
-        finally:
-            _end(process)
+    return_code, peak_bytes, timed_out = _run_worker(job_file, job.n_jobs, time_limit_s)
     run.peak_memory_gb = round(peak_bytes / 1e9, 3)
     run.run_time_s = time.perf_counter() - started
     worker_file = folder / "worker.json"
@@ -140,7 +129,7 @@ def run_job(job: Job, root: str | Path, time_limit_s: float, keep_sorter_folder:
         said = json.loads(worker_file.read_text())
         run.status, run.message, run.run_time_s = said["status"], said["message"], said["run_time_s"]
     else:
-        run.message = _death(process.returncode)
+        run.message = _death(return_code)
     if not keep_sorter_folder:
         shutil.rmtree(folder / "sorter", ignore_errors=True)
     unfinished = folder / (RESULT_FILE + ".part")
@@ -148,6 +137,23 @@ def run_job(job: Job, root: str | Path, time_limit_s: float, keep_sorter_folder:
     unfinished.replace(folder / RESULT_FILE)
     logger.info("%s on %s: %s %s", job.sorter, job.recording, run.status, run.message)
     return run
+
+
+def _run_worker(job_file: Path, n_jobs: int, time_limit_s: float) -> tuple[int | None, int, bool]:
+    """Run a job's process to its end; returns its return code, its peak memory in bytes, and whether it timed out."""
+    with (job_file.parent / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "spikeinterface_huidurep.benchmark.worker", str(job_file.absolute())],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(n_jobs),
+        )
+        try:
+            peak_bytes, timed_out = _watch(process, time_limit_s)
+        finally:
+            _end(process)
+    return process.returncode, peak_bytes, timed_out
 
 
 def _environment(n_jobs: int) -> dict[str, str]:

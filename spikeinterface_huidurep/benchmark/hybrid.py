@@ -39,35 +39,34 @@ def make_hybrid(
     name: str = "hybrid",
     seed: int = 0,
 ) -> GroundTruth:
-    """Add units to a recording with SpikeInterface's hybrid tools, and save it with what was added.
+    """Add units to a recording with SpikeInterface's hybrid tools, and save it with the added units as ground truth.
 
     Parameters
     ----------
     recording : BaseRecording
         Raw, with a probe.
     folder : str or Path
-        To be made.
-    n_units : int
+        New folder to write.
+    n_units, seed : int
     snr_range : (float, float)
-        Troughs of the units between 300 and 6,000 Hz / the noise level, even on a log scale.
+        Smallest and largest SNR of the units (trough between 300 and 6,000 Hz / noise level), even on a log scale.
     rate_hz : (float, float)
-        Between which mean rates are drawn.
+        Smallest and largest mean firing rate, drawn uniformly.
     motion : Motion, "estimate" or None
-        How the added units move: as a given motion, as SpikeInterface estimates the recording to move (preset
-        "dredge_fast"), or not at all, which is right only where the recording itself does not drift.
+        Motion of the added units: a given one, SpikeInterface's estimate for the recording (preset "dredge_fast"), or
+        none, which is right only where the recording itself does not drift.
     name : str
         Of the recording in a report.
-    seed : int
 
     Returns
     -------
     GroundTruth
-        Not exhaustive: what else the recording holds is unknown, so units out that match none are not counted as false.
+        Not exhaustive: the recording's own units are unknown, so found units without a match do not count as false.
 
     Raises
     ------
     ValueError
-        If the recording has no probe or `motion` is an unknown word.
+        If the recording has no probe, or `motion` is anything else.
     FileExistsError
         If `folder` exists.
     """
@@ -75,42 +74,25 @@ def make_hybrid(
     motion = _checked(recording, folder, motion)
     rng = np.random.default_rng(seed)
     added = _AddedUnits.draw(recording, n_units, snr_range, rng)
-    snr = added.snr
-    sorting_kwargs = {
-        "num_units": n_units,
-        "firing_rates": rng.uniform(*rate_hz, n_units),
-        "refractory_period_ms": 2.5,
-    }
-    if motion is None:
-        hybrid, sorting = generate_hybrid_recording(
-            recording,
-            templates=added.still_templates(),
-            are_templates_scaled=False,
-            amplitude_std=AMPLITUDE_STD,
-            generate_sorting_kwargs=sorting_kwargs,
-            seed=int(rng.integers(2**31)),
-        )
-    else:
-        hybrid, sorting = _inject_moving(recording, added, motion, sorting_kwargs, rng)
-    sorting.set_property("gt_snr", snr)
-    figures = {
-        "n_spikes": int(sorting.to_spike_vector().size),
-        "snr_quartiles": np.round(np.percentile(snr, [0, 25, 50, 75, 100]), 2).tolist(),
-    }
+    hybrid, sorting = _inject(recording, added, motion, rate_hz, rng)
+    sorting.set_property("gt_snr", added.snr)
     info = {
         "name": name,
         "exhaustive": False,
         "drifts": motion is not None,
         "source": f"a recording of {recording.get_num_channels()} channels with {n_units} units added",
         "settings": {"n_units": n_units, "seed": seed},
-        "figures": figures,
+        "figures": {
+            "n_spikes": int(sorting.to_spike_vector().size),
+            "snr_quartiles": np.round(np.percentile(added.snr, [0, 25, 50, 75, 100]), 2).tolist(),
+        },
     }
     _save(folder, hybrid, sorting, motion, info)
     return load_ground_truth(folder)
 
 
 def _checked(recording: BaseRecording, folder: Path, motion: Motion | str | None) -> Motion | None:
-    """Refuse what cannot be done; returns the motion that the added units are to follow."""
+    """Refuse arguments that cannot work; returns the motion that the added units follow."""
     if folder.exists():
         raise FileExistsError(f"The folder {folder} exists already.")
     if not recording.has_probe():
@@ -123,7 +105,7 @@ def _checked(recording: BaseRecording, folder: Path, motion: Motion | str | None
 
 
 def _save(folder: Path, hybrid: BaseRecording, sorting: BaseSorting, motion: Motion | None, info: dict) -> None:
-    """Write everything into a folder beside `folder`, and rename it when all is there."""
+    """Write everything into a folder next to `folder`, and rename it when it is complete."""
     unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     unfinished.mkdir(parents=True)
     try:
@@ -193,6 +175,32 @@ class _AddedUnits:
     def still_templates(self) -> Templates:
         frequency, probe = self.recording.sampling_frequency, self.recording.get_probe()
         return Templates(self.at(np.zeros(2)), frequency, self.nbefore, is_in_uV=False, probe=probe)
+
+
+def _inject(
+    recording: BaseRecording,
+    added: _AddedUnits,
+    motion: Motion | None,
+    rate_hz: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[BaseRecording, BaseSorting]:
+    """Draw the spikes of the added units and add them, still or moving; returns the recording and the true spikes."""
+    n_units = len(added.snr)
+    sorting_kwargs = {
+        "num_units": n_units,
+        "firing_rates": rng.uniform(*rate_hz, n_units),
+        "refractory_period_ms": 2.5,
+    }
+    if motion is not None:
+        return _inject_moving(recording, added, motion, sorting_kwargs, rng)
+    return generate_hybrid_recording(
+        recording,
+        templates=added.still_templates(),
+        are_templates_scaled=False,
+        amplitude_std=AMPLITUDE_STD,
+        generate_sorting_kwargs=sorting_kwargs,
+        seed=int(rng.integers(2**31)),
+    )
 
 
 def _inject_moving(

@@ -1,13 +1,13 @@
 """Adds spikes to a recording: any sub-sample time, any displacement between two simulated ones, any amplitude.
 
-SpikeInterface's InjectDriftingTemplatesRecording takes the nearest simulated displacement and whole samples; steps
-of the
-template would be something that a sorter could learn, so both are interpolated here, at each spike's own time.
+SpikeInterface's InjectDriftingTemplatesRecording takes the nearest simulated displacement and whole samples. A sorter
+could learn these steps of the template, so time and displacement are interpolated here, at each spike's own time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -45,27 +45,36 @@ class SpikesToAdd:
     displacement_um: np.ndarray
 
 
+class _Spikes(NamedTuple):
+    """Spikes between two simulated displacements: `step_weight` is that of displacement `step` + 1, all (n,)."""
+
+    time: np.ndarray
+    unit_index: np.ndarray
+    amplitude: np.ndarray
+    step: np.ndarray
+    step_weight: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def _add_spikes(
-    traces, start_frame, time, unit_index, amplitude, step, step_weight, templates, first_channel, nbefore
-):  # pragma: no cover - compiled
+def _add_spikes(traces, start_frame, spikes, templates, first_channel, nbefore):  # pragma: no cover - compiled
     """Add spikes to `traces` (samples, channels); cubic Lagrange interpolation in time, linear in displacement."""
     n_samples, n_channels = templates.shape[2], templates.shape[3]
-    for i in range(time.size):
-        frame = int(np.floor(time[i]))
-        x = 1.0 - (time[i] - frame)  # template is read x samples after position s - 1
+    for i in range(spikes.time.size):
+        frame = int(np.floor(spikes.time[i]))
+        x = 1.0 - (spikes.time[i] - frame)  # template is read x samples after position s - 1
         weights = (
             -x * (x - 1) * (x - 2) / 6,
             (x + 1) * (x - 1) * (x - 2) / 2,
             -(x + 1) * x * (x - 2) / 2,
             (x + 1) * x * (x - 1) / 6,
         )
-        unit = unit_index[i]
+        unit = spikes.unit_index[i]
         channel_from = max(0, -first_channel[unit])
         channel_to = min(n_channels, traces.shape[1] - first_channel[unit])
-        low = step[i]
+        low = spikes.step[i]
         high = min(low + 1, templates.shape[1] - 1)
-        gain_low, gain_high = amplitude[i] * (1 - step_weight[i]), amplitude[i] * step_weight[i]
+        amplitude, weight = spikes.amplitude[i], spikes.step_weight[i]
+        gain_low, gain_high = amplitude * (1 - weight), amplitude * weight
         for s in range(n_samples + 1):
             position = frame - nbefore + s - start_frame
             if position < 0 or position >= traces.shape[0]:
@@ -105,15 +114,15 @@ class InjectMovingSpikes(BaseRecording):
 class _InjectMovingSpikesSegment(BaseRecordingSegment):
     def __init__(self, parent_segment, templates: MovableTemplates, spikes: SpikesToAdd):
         BaseRecordingSegment.__init__(self, **parent_segment.get_times_kwargs())
-        self.parent_segment, self.templates, self.spikes = parent_segment, templates, spikes
+        self.parent_segment, self.templates = parent_segment, templates
         displacement = templates.displacement_um
         if displacement.size > 1:
             position = (spikes.displacement_um - displacement[0]) / (displacement[1] - displacement[0])
             position = np.clip(position, 0, displacement.size - 1)
         else:
             position = np.zeros(spikes.time.size)
-        self.step = np.floor(position).astype(np.int64)
-        self.step_weight = position - self.step
+        step = np.floor(position).astype(np.int64)
+        self.spikes = _Spikes(spikes.time, spikes.unit_index, spikes.amplitude, step, position - step)
 
     def get_num_samples(self) -> int:
         return self.parent_segment.get_num_samples()
@@ -127,11 +136,7 @@ class _InjectMovingSpikesSegment(BaseRecordingSegment):
         _add_spikes(
             traces,
             start_frame,
-            self.spikes.time[low:high],
-            self.spikes.unit_index[low:high],
-            self.spikes.amplitude[low:high],
-            self.step[low:high],
-            self.step_weight[low:high],
+            _Spikes(*(values[low:high] for values in self.spikes)),
             self.templates.templates,
             self.templates.first_channel,
             self.templates.nbefore,

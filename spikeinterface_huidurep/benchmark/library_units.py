@@ -18,6 +18,7 @@ HASH_WINDOW_MS = (1.0, 2.5)  # far units are seen by little more than their trou
 SORTER_BAND_HZ = (300.0, 6000.0)  # SNR is measured in the band in which sorters look for spikes
 ALIKE = 0.95  # two units are alike when the cosine between their templates is above this
 ALIKE_WITHIN_UM = 100.0  # ... and they lie nearer than this
+LEAST_DISTANCE_UM = 5.0  # between somata, which have diameters of about 10 um and more
 MAX_GAIN = 1.6  # by which a unit of the library may be scaled to the SNR asked for
 HASH_PART = 0.2  # of a library's units that serve as far ones only
 
@@ -196,7 +197,6 @@ def choose_units(
     snr_range: tuple[float, float],
     rng: np.random.Generator,
     skew: float = 1.0,
-    min_distance_um: float = 5.0,
 ) -> ChosenUnits:
     """Choose units whose SNR is spread evenly (on a log scale) over a range, no two of them alike.
 
@@ -215,31 +215,24 @@ def choose_units(
     rng : np.random.Generator
     skew : float
         1: SNR even on a log scale; larger: more units near the lower end.
-    min_distance_um : float
-        Between somata.
 
     Returns
     -------
     ChosenUnits
-        Amplitudes in a library pile up at its lower end, so a unit may be scaled, at most by 1.6 either way.
+        Most units of a library have a low amplitude, so a unit may be scaled, at most by 1.6 up or down.
 
     Raises
     ------
     ValueError
         If the library has too few such units.
     """
-    filtered = sorter_band(templates, sampling_frequency, axis=1).astype(np.float32)
-    natural_snr = -filtered.min(axis=(1, 2)) / noise_level
-    shape = filtered.reshape(len(filtered), -1)
-    shape /= np.linalg.norm(shape, axis=1, keepdims=True)
+    natural_snr, shape = _snr_and_shape(templates, noise_level, sampling_frequency)
     free = np.ones(len(shape), dtype=bool)
     index: list[int] = []
     snr: list[float] = []
-    for rank in range(4 * n_units):
+    for target in _snr_targets(4 * n_units, snr_range, skew):
         if len(index) == n_units:
             break
-        # a low-discrepancy sequence: the first n targets are even over the range for every n
-        target = snr_range[0] * (snr_range[1] / snr_range[0]) ** (((rank * 0.6180339887 + 0.5) % 1) ** skew)
         fits = np.flatnonzero(free & (np.abs(np.log(natural_snr / target)) <= np.log(MAX_GAIN)))
         if fits.size == 0:
             continue
@@ -247,13 +240,28 @@ def choose_units(
         index.append(chosen)
         snr.append(target)
         distance = np.linalg.norm(location - location[chosen], axis=1)
-        free &= (distance >= ALIKE_WITHIN_UM) | ((shape @ shape[chosen] < ALIKE) & (distance >= min_distance_um))
+        free &= (distance >= ALIKE_WITHIN_UM) | ((shape @ shape[chosen] < ALIKE) & (distance >= LEAST_DISTANCE_UM))
     if len(index) < n_units:
         raise ValueError(
             f"The template library has only {len(index)} units of SNR {snr_range[0]:g} to {snr_range[1]:g} that are "
             f"not alike; {n_units} were asked for."
         )
     return ChosenUnits(np.array(index), np.array(snr) / natural_snr[index], np.array(snr))
+
+
+def _snr_and_shape(
+    templates: np.ndarray, noise_level: float, sampling_frequency: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """SNR (n,) of templates in the sorters' band, and each template there as a vector of norm 1, (n, :)."""
+    filtered = sorter_band(templates, sampling_frequency, axis=1).astype(np.float32)
+    shape = filtered.reshape(len(filtered), -1)
+    return -filtered.min(axis=(1, 2)) / noise_level, shape / np.linalg.norm(shape, axis=1, keepdims=True)
+
+
+def _snr_targets(n_targets: int, snr_range: tuple[float, float], skew: float) -> list[float]:
+    """SNR targets of a low-discrepancy sequence: for every n, the first n of them are even over the range."""
+    low, high = snr_range
+    return [low * (high / low) ** (((rank * 0.6180339887 + 0.5) % 1) ** skew) for rank in range(n_targets)]
 
 
 def make_hash(

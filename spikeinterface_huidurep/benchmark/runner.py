@@ -77,11 +77,10 @@ def run_benchmark(
         Names of :data:`~spikeinterface_huidurep.benchmark.RECORDINGS`, settings of your own, or folders that hold a
         ground truth (such as :func:`~spikeinterface_huidurep.benchmark.make_hybrid` writes).
     sorters : sequence of str, optional
-        By default every one of :data:`~spikeinterface_huidurep.benchmark.PEERS`; those that are not installed get a
-        row that
+        By default all of :data:`~spikeinterface_huidurep.benchmark.PEERS`; one that is not installed gets a row that
         says so.
     output_folder : str or Path
-        For the runs; nothing in it is done twice while recording, sorter, version and parameters stay the same.
+        For the runs; a run is repeated only if its recording, sorter, version or parameters change.
     cache_folder, library_folder, duration_s
         See :func:`~spikeinterface_huidurep.benchmark.get_recording`.
     time_limit_s : float
@@ -89,9 +88,9 @@ def run_benchmark(
     n_jobs : int, optional
         Processes or threads that a sorter may use, by default the number of CPUs.
     retry_failed : bool
-        Run again what failed, died or ran out of time before.
+        Repeat runs that failed, died or reached the time limit.
     run_missing : bool
-        False: run nothing, gather what earlier calls have run.
+        False: run nothing, gather the results of earlier calls.
     progress : bool
         Show a progress bar with the time left.
 
@@ -104,8 +103,8 @@ def run_benchmark(
     root = Path(output_folder) / "runs"
     truths, described = _gather_recordings(recordings, cache_folder, library_folder, duration_s)
     tasks = [_Task(peer, truth, _facts(truth, n_jobs)) for truth in truths for peer in peers]
-    runs: list[tuple[_Task, SorterRun]] = []
     bar = tqdm(total=len(tasks), disable=not progress, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {postfix}")
+    runs: list[tuple[_Task, SorterRun]] = []
     with bar:
         for position, task in enumerate(tasks):
             seconds = sum(_expected_s(later, runs, time_limit_s, root) for later in tasks[position:])
@@ -113,13 +112,17 @@ def run_benchmark(
             runs.append((task, _one_run(task, root, time_limit_s, retry_failed, run_missing)))
             bar.update()
     results = _gather_results(runs)
-    results.recordings = described
-    results.motions = {
+    results.recordings, results.motions = described, _motions(truths)
+    return results
+
+
+def _motions(truths: list[GroundTruth]) -> dict[str, tuple[Any, Any]]:
+    """Times in s and mean displacement in um of each drifting recording."""
+    return {
         truth.name: (truth.motion.temporal_bins_s[0], truth.motion.displacement[0].mean(axis=1))
         for truth in truths
         if truth.motion is not None
     }
-    return results
 
 
 def _gather_recordings(recordings, cache_folder, library_folder, duration_s):

@@ -52,8 +52,7 @@ def make_spike_trains(
     rates_hz : np.ndarray, shape (n_units,)
         Mean rates.
     bursting : np.ndarray, shape (n_units,), bool
-        A quarter of a bursting unit's events are bursts of 2 to 4 spikes, 3-7 ms apart, each smaller than the one
-        before.
+        A quarter of a bursting unit's events are bursts: 2 to 4 spikes, 3-7 ms apart, each smaller than the last.
     amplitude_noise : np.ndarray, shape (n_units,)
         Standard deviation of the amplitude factor of each unit.
     duration_s, sampling_frequency : float
@@ -78,17 +77,8 @@ def make_spike_trains(
     )
     time, unit_index = frames + rng.uniform(-0.5, 0.5, frames.size), units.astype(np.int64)
     burst_fall = rng.uniform(0.78, 0.92, rates_hz.size)
-
-    is_burst = bursting[unit_index] & (rng.random(time.size) < BURST_PROBABILITY)
-    n_extra = np.where(is_burst, rng.choice(BURST_LENGTHS, time.size) - 1, 0)
-    n_spikes = n_extra + 1
-    rank = np.arange(n_spikes.sum()) - np.repeat(np.cumsum(n_spikes) - n_spikes, n_spikes)
-    gaps = rng.uniform(*BURST_INTERVAL_MS, rank.size) * sampling_frequency / 1000
-    gaps[rank == 0] = 0
-    elapsed = np.cumsum(gaps)
-    elapsed -= np.repeat(elapsed[rank == 0], n_spikes)
-    unit_index = np.repeat(unit_index, n_spikes)
-    time = np.repeat(time, n_spikes) + elapsed
+    event, rank, elapsed = _spikes_of_events(bursting[unit_index], sampling_frequency, rng)
+    time, unit_index = time[event] + elapsed, unit_index[event]
     amplitude = burst_fall[unit_index] ** rank * (1 + amplitude_noise[unit_index] * rng.standard_normal(time.size))
 
     order = np.lexsort((time, unit_index))
@@ -98,6 +88,24 @@ def make_spike_trains(
     time, unit_index, amplitude = time[kept], unit_index[kept], amplitude[kept]
     order = np.lexsort((unit_index, np.rint(time)))
     return SpikeTrains(time[order], unit_index[order], np.maximum(amplitude[order], 0.2).astype(np.float32))
+
+
+def _spikes_of_events(
+    can_burst: np.ndarray, sampling_frequency: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw which events are bursts; returns each spike's event, its rank in it, and the samples since its first spike.
+
+    `can_burst`, (n_events,) bool: the event's unit is a bursting one.
+    """
+    is_burst = can_burst & (rng.random(can_burst.size) < BURST_PROBABILITY)
+    n_spikes = np.where(is_burst, rng.choice(BURST_LENGTHS, can_burst.size), 1)
+    event = np.repeat(np.arange(can_burst.size), n_spikes)
+    first = np.cumsum(n_spikes) - n_spikes
+    rank = np.arange(event.size) - first[event]
+    gaps = rng.uniform(*BURST_INTERVAL_MS, rank.size) * sampling_frequency / 1000
+    gaps[rank == 0] = 0
+    elapsed = np.cumsum(gaps)
+    return event, rank, elapsed - elapsed[first[event]]
 
 
 def _respect_refractory_period(time: np.ndarray, unit_index: np.ndarray, period: float) -> np.ndarray:

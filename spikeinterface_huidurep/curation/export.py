@@ -19,14 +19,16 @@ from .traces import channel_property, in_microvolts
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# Properties of units that Phy shows as columns, beside SpikeInterface's metrics and "channel_group", the shank.
+# Unit properties that Phy shows as columns, in addition to SpikeInterface's metrics and "channel_group", the shank.
 _PHY_PROPERTIES = ("confidence",)
-# Properties of units that go to NWB's table: column and description.
+# Unit properties that are written to NWB's table of units: column and description.
 _NWB_PROPERTIES = {
     "confidence": ("confidence", "mean confidence of the sorter in the unit's spikes, from 0 to 1"),
     "group": ("shank", "shank of the unit"),
 }
-# Channels that units must share for a quick merge; below, the merged unit is computed anew from the traces.
+# Least share of channels that units have in common for a quick ("soft") merge; below it, SpikeInterface computes the
+# merged unit anew from the traces. Lower than SpikeInterface's default (0.75): the pieces into which drift cuts a
+# neuron lie on partly different channels.
 _SPARSITY_OVERLAP = 0.5
 
 
@@ -94,7 +96,7 @@ def export_phy(analyzer: SortingAnalyzer, folder: str | Path, *, copy_traces: bo
     analyzer : SortingAnalyzer
         With one segment.
     folder : str or Path
-        To be made.
+        New folder to write.
     copy_traces : bool
         Whether to write the filtered traces too (float32, in units of noise); without them Phy shows no traces.
     **job_kwargs
@@ -110,7 +112,7 @@ def export_phy(analyzer: SortingAnalyzer, folder: str | Path, *, copy_traces: bo
     FileExistsError
         If the folder exists.
     ValueError
-        If there are several segments, which Phy does not know.
+        If there are several segments, which Phy cannot open.
     """
     from spikeinterface.exporters import export_to_phy
 
@@ -150,10 +152,10 @@ def export_nwb(
     """
     Write the units as a file in the NWB format, with PyNWB (extra "nwb").
 
-    Each unit has its spike times (s), its mean waveform and its standard deviation on the channels near it (V where the
-    recording has gains), its electrodes, its label as `quality`, and its quality metrics. NWB wants waveforms of one
-    shape: units with fewer channels than others have NaN after the last of theirs. Segments follow each other in time.
-    The traces are not written: an NWB file of the recording (NeuroConv) may hold them.
+    Each unit has its spike times (s), the mean and the standard deviation of its waveform on the channels near it (V
+    where the recording has gains), its electrodes, its label as `quality`, and its quality metrics. NWB needs waveforms
+    of one shape: a unit with fewer channels than others is padded with NaN. Segments follow each other in time. The
+    traces are not written; NeuroConv writes those of the recording.
 
     Parameters
     ----------
@@ -162,10 +164,10 @@ def export_nwb(
     path : str or Path
         File to write.
     session_start_time : datetime
-        When the recording began; NWB asks for it, with a time zone (without one it is taken for this machine's).
+        Start of the recording, which NWB requires. Without a time zone, this machine's is assumed.
     session_description : str
     identifier : str, optional
-        Unique name of the session; by default one is drawn.
+        Unique name of the session; by default a random one.
 
     Returns
     -------
@@ -183,7 +185,7 @@ def export_nwb(
         raise ModuleNotFoundError("NWB files need pynwb: pip install 'spikeinterface-huidurep[nwb]' installs it.")
     from uuid import uuid4
 
-    from pynwb import NWBHDF5IO, NWBFile
+    from pynwb import NWBFile
 
     path = Path(path)
     if path.exists():
@@ -197,13 +199,19 @@ def export_nwb(
     )
     _add_electrodes(file, analyzer)
     _add_units(file, analyzer)
+    _write_nwb(file, path)
+    return path
+
+
+def _write_nwb(file: Any, path: Path) -> None:
+    from pynwb import NWBHDF5IO
+
     try:
         with NWBHDF5IO(path, "w") as io:
             io.write(file)
     except BaseException:
-        path.unlink(missing_ok=True)  # half a file would stand in the way of the next try
+        path.unlink(missing_ok=True)  # an incomplete file would block the next attempt
         raise
-    return path
 
 
 def _add_electrodes(file: Any, analyzer: SortingAnalyzer) -> None:
@@ -236,14 +244,14 @@ def _add_units(file: Any, analyzer: SortingAnalyzer) -> None:
     metrics = analyzer.get_extension("quality_metrics")
     table = metrics.get_data() if metrics is not None else pd.DataFrame(index=analyzer.unit_ids)
     file.add_unit_column("unit_name", "name of the unit in the sorting")
-    file.add_unit_column("quality", "good, MUA (several neurons) or noise; empty where nobody has said")
+    file.add_unit_column("quality", "good, MUA (several neurons) or noise; empty without a label")
     for name in columns:
         file.add_unit_column(*_NWB_PROPERTIES[name])
     for name in table:
         file.add_unit_column(str(name), "quality metric, see SpikeInterface's documentation")
 
     templates = analyzer.get_extension("templates")
-    # NWB wants volts
+    # NWB's unit is V
     factor = 1e-6 if in_microvolts(analyzer) else 1.0
     average = factor * templates.get_templates(operator="average")
     spread = factor * templates.get_templates(operator="std") if "std" in templates.params["operators"] else None

@@ -1,4 +1,4 @@
-"""SpikeInterface's GUI on an analyzer, with the embeddings among its views and the suggestions to decide on."""
+"""SpikeInterface's GUI on an analyzer, with a view of the embeddings and suggested merges and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("spikeinterface_huidurep")
 # as in embedding_view, which is imported only where there is a GUI
 _VIEW_NAME = "huidurep_embedding"
 _NEEDED = {"desktop": ("spikeinterface_gui", "pyqtgraph"), "web": ("spikeinterface_gui", "panel", "bokeh")}
-# shown in the table of units beside SpikeInterface's own; "quality" is there as the label that can be changed
+# shown in the list of units in addition to SpikeInterface's columns; "quality" is shown as the label to edit
 _OWN_PROPERTIES = ("confidence",)
 
 
@@ -34,59 +34,44 @@ def open_gui(
     """
     Open SpikeInterface's GUI with the view of the embeddings.
 
-    What is saved there ("Save curation") goes to the analyzer, see `curation_file`, and is there again the next time.
+    "Save curation" writes to the analyzer (see `curation_file`), and the GUI starts from it the next time.
 
     Parameters
     ----------
     analyzer : SortingAnalyzer, str or Path
-        An analyzer or its folder, see `make_analyzer`.
+        From `make_analyzer`, or its folder.
     mode : {"desktop", "web"}
-        A window, or a page for a browser, here or on another machine.
+        A window, or a page for a browser on this or another machine.
     curation : bool
-        Whether units can be labelled, merged, split and removed.
-    address : str
-        Of the web server: "localhost", or "auto-ip" for the address by which other machines know this one.
-    port : int
-        Of the web server; 0 takes a free one.
+        Let units be labelled, merged, split and removed.
+    address, port : str, int
+        Of the web server: "localhost", or "auto-ip" for this machine's address in the network; port 0 is a free one.
     show : bool
-        Whether the page is opened in this machine's browser.
+        Open the page in this machine's browser.
     start : bool
-        Whether to run the application until it is closed; False returns it for a program to run.
+        Run the application until it is closed; False returns it for a program to run.
 
     Returns
     -------
-    QtMainWindow or PanelMainWindow
-        Of spikeinterface_gui.
+    spikeinterface_gui.QtMainWindow or PanelMainWindow
 
     Raises
     ------
     ModuleNotFoundError
         If the GUI is not installed.
     ValueError
-        If the mode is another one, or the analyzer lacks what the GUI is built on.
+        If there is no such mode, or the analyzer lacks an extension that the GUI needs.
     """
-    if mode not in _NEEDED:
-        raise ValueError(f"The GUI's mode is one of {', '.join(_NEEDED)}, not {mode!r}.")
-    missing = [name for name in _NEEDED[mode] if find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
-        )
+    _check_installed(mode)
     from spikeinterface_gui import run_mainwindow
 
     if not isinstance(analyzer, SortingAnalyzer):
         analyzer = load_analyzer(analyzer)
-    for name in ("random_spikes", "templates", "unit_locations"):
-        if not analyzer.has_extension(name):
-            raise ValueError(f"The analyzer has no {name}: complete it (complete_analyzer, huidurep gui --complete).")
-    if curation and analyzer.format == "memory":
-        logger.warning("The analyzer is in memory: its curation can be exported, but not saved beside it.")
+    _check_extensions(analyzer)
     return run_mainwindow(
         analyzer,
         mode=mode,
-        curation=curation,
-        curation_dict=_first_curation(analyzer) if curation else None,
-        curation_callback=_saver(analyzer) if curation and analyzer.format != "memory" else None,
+        **(_curation_options(analyzer) if curation else {"curation": False}),
         displayed_unit_properties=_displayed_properties(analyzer),
         layout=layout(),
         skip_extensions=[],
@@ -96,6 +81,22 @@ def open_gui(
         panel_start_server_kwargs={"show": show},
         panel_window_servable=False,
     )
+
+
+def _check_installed(mode: str) -> None:
+    if mode not in _NEEDED:
+        raise ValueError(f"The GUI's mode is one of {', '.join(_NEEDED)}, not {mode!r}.")
+    missing = [name for name in _NEEDED[mode] if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
+        )
+
+
+def _check_extensions(analyzer: SortingAnalyzer) -> None:
+    for name in ("random_spikes", "templates", "unit_locations"):
+        if not analyzer.has_extension(name):
+            raise ValueError(f"The analyzer has no {name}: complete it (complete_analyzer, huidurep gui --complete).")
 
 
 def layout() -> dict[str, list[str]]:
@@ -108,8 +109,12 @@ def layout() -> dict[str, list[str]]:
     return zones
 
 
+def _curation_options(analyzer: SortingAnalyzer) -> dict[str, Any]:
+    return {"curation": True, "curation_dict": _first_curation(analyzer), "curation_callback": _saver(analyzer)}
+
+
 def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
-    """The curation that was saved; where there is none, suggestions, if there are embeddings to make them of."""
+    """The saved curation; without one, the suggestions, if the analyzer has the extensions that they need."""
     from .extension import EXTENSION_NAME
     from .suggestions import suggest_curation
 
@@ -121,6 +126,10 @@ def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
 
 
 def _saver(analyzer: SortingAnalyzer) -> Any:
+    if analyzer.format == "memory":
+        logger.warning("The analyzer is in memory: its curation can be exported, but not saved with it.")
+        return None
+
     def save(curation: dict[str, Any]) -> None:
         logger.info("curation saved: %s", save_curation(analyzer, curation))
 

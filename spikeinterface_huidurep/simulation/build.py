@@ -20,9 +20,9 @@ from .probes import SimulationProbe, load_probe
 logger = logging.getLogger(__name__)
 
 Drift = Literal["none", "shank", "free"]
-DRIFT_STEPS = 31
-SHANK_DRIFT_UM = 50.0
-MAX_CANDIDATES_PER_UNIT = 1000
+DRIFT_STEPS = 31  # displacements of a unit: along the shank 3.3 um apart, between which a benchmark interpolates
+SHANK_DRIFT_UM = 50.0  # largest displacement either way; the encoder learns to ignore motion within this range
+MAX_CANDIDATES_PER_UNIT = 1000  # ends the search where a probe can see hardly any position of a cell
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,16 @@ def build_library(
     path : path
         File to write, ``.npz`` (see :mod:`.library_file`).
     probe : str
-        MEAutility's name of the probe, e.g. ``"Neuropixels2-64"``.
+        MEAutility's name, e.g. ``"Neuropixels2-64"``.
     drift : {"none", "shank", "free"}
         ``"shank"``: every unit at the same 31 displacements along z, -50 to 50 um. ``"free"``: 31 steps from one
         position to another, 30 to 100 um apart, in a direction of the unit's own.
     cell_models : sequence of str
-        Names out of :data:`.cells.CELL_MODELS`.
+        Names from :data:`.cells.CELL_MODELS`.
     units_per_model : int
-        Units of every cell model.
     seed : int
-        Seed of everything drawn. What is drawn for a cell model does not depend on which other models are asked for.
+        Seed of all random numbers. The units of one cell model do not depend on which other models are simulated.
     rules : PlacementRules, optional
-        Limits on positions and amplitudes.
     cache_folder : path, optional
         Where compiled mechanisms and membrane currents are kept between calls.
 
@@ -91,18 +89,15 @@ def build_library(
     Raises
     ------
     ValueError
-        If an argument is not one of those above, or a cell hardly ever gives a spike that is large enough.
+        If an argument is invalid, or hardly any position of a cell gives a spike that is large enough.
     ModuleNotFoundError
         If the extra ``simulate`` is missing.
     OSError, RuntimeError
         If the cell models cannot be compiled or simulated.
     """
-    if drift not in get_args(Drift):
-        raise ValueError(f"drift must be one of {', '.join(get_args(Drift))}, not {drift!r}.")
-    if units_per_model < 1 or not cell_models:
-        raise ValueError("A library needs at least one cell model and one unit of it.")
+    _check_request(drift, cell_models, units_per_model)
     rules = PlacementRules() if rules is None else rules
-    key = zlib.crc32(f"{probe} {drift}".encode())  # another probe or drift, other cells
+    key = zlib.crc32(f"{probe} {drift}".encode())  # another probe or drift draws other units
     geometry = load_probe(probe, np.random.default_rng([seed, key]))
     units: list[SimulatedUnit] = []
     cells: list[CellSpikes] = []
@@ -113,9 +108,15 @@ def build_library(
         cells += [cell] * units_per_model
         logger.info("%s: %d units of %s", probe, units_per_model, cell_model)
     templates = np.stack([unit.templates for unit in units])
-    facts = _facts(units, cells, geometry, drift)
-    facts["seed"] = np.array(seed)
+    facts = {**_facts(units, cells, geometry, drift), "seed": np.array(seed)}
     return write_library(path, templates[:, 0] if drift == "none" else templates, facts)
+
+
+def _check_request(drift: str, cell_models: Sequence[str], units_per_model: int) -> None:
+    if drift not in get_args(Drift):
+        raise ValueError(f"drift must be one of {', '.join(get_args(Drift))}, not {drift!r}.")
+    if units_per_model < 1 or not cell_models:
+        raise ValueError("A library needs at least one cell model and one unit of it.")
 
 
 def simulate_units(
@@ -126,7 +127,7 @@ def simulate_units(
     rules: PlacementRules,
     generator: np.random.Generator,
 ) -> list[SimulatedUnit]:
-    """Place a cell until `n_units` of the places give a detectable spike.
+    """Draw positions of a cell until `n_units` of them give a detectable spike.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def simulate_units(
     Raises
     ------
     ValueError
-        If fewer than one place in a thousand gives a detectable spike.
+        If fewer than one position in a thousand gives a detectable spike.
     """
     units: list[SimulatedUnit] = []
     for _ in range(MAX_CANDIDATES_PER_UNIT * n_units):
@@ -168,7 +169,7 @@ def shank_displacements() -> np.ndarray:
 def _draw_unit(
     cell: CellSpikes, probe: SimulationProbe, drift: Drift, rules: PlacementRules, generator: np.random.Generator
 ) -> SimulatedUnit | None:
-    """Place the cell once; None if the spike is too small there or the drift does not fit."""
+    """Draw one position of the cell; None if the spike is too small there or the drift does not fit."""
     limits = position_limits(probe, rules)
     spike_index = int(generator.integers(len(cell.currents)))
     angles = draw_rotation(cell.cell_type, generator)
@@ -182,7 +183,7 @@ def _draw_unit(
         if end is None:
             return None
         path = np.linspace(start, end, DRIFT_STEPS)
-    # Most places are too far: decide from the resting place, or from both ends of a free drift, before computing every
+    # Most positions are too far away: test the resting position, or both ends of a free drift, before computing every
     # step.
     decisive = {"none": path, "shank": start[None], "free": path[[0, -1]]}[drift]
     templates = cell_templates(cell, spike_index, angles, decisive, probe)
