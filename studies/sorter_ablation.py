@@ -35,6 +35,7 @@ from spikeinterface.sortingcomponents.motion import interpolate_motion
 from spikeinterface.sortingcomponents.peak_localization import localize_peaks
 
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measure
+from spikeinterface_huidurep.criteria import detection_criteria
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.sort import sort_recording
 from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion
@@ -76,11 +77,7 @@ def preprocessed_peaks(truth: GroundTruth) -> tuple[BaseRecording, np.ndarray]:
         raise ValueError(f"every channel of {truth.name} is silent")
     params, rate = DEFAULT_PARAMS, traces.sampling_frequency
     window = max(ms_to_samples(params[name], rate) for name in ("ms_before", "ms_after"))
-    peaks = detect_peaks(
-        traces, peak_sign=params["peak_sign"], detect_threshold=params["detect_threshold"],
-        exclude_sweep_ms=params["exclude_sweep_ms"], radius_um=params["detection_radius_um"],
-        margin_samples=window + 2, seed=0, job_kwargs=JOBS,
-    )  # fmt: skip
+    peaks = detect_peaks(traces, detection_criteria(params), margin_samples=window + 2, seed=0, job_kwargs=JOBS)
     most = params["max_peaks_per_channel"]
     return traces, peaks[select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=most, seed=0)]
 
