@@ -162,7 +162,7 @@ def scores(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         encoder, arguments.heldout, episodes=arguments.episodes, table=table, baselines=shipped, hdbscan=False
     )
     content = {"steps": encoder.facts["steps"], "batch": encoder.facts["config"]["batch_size"], "rows": rows}
-    content["denoiser"] = evaluate_denoiser(encoder, arguments.heldout)["ratio"]
+    content["denoiser"] = evaluate_denoiser(encoder, arguments.heldout, episodes=arguments.episodes)["ratio"]
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1))
     partial.replace(path)

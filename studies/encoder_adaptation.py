@@ -31,13 +31,14 @@ from spikeinterface_huidurep.encoder.inference import Encoder
 from spikeinterface_huidurep.encoder.network import EncoderConfig
 from spikeinterface_huidurep.encoder.template_filter import BandPass, filter_and_resample
 
-_UNITS, _SPIKES, _EPISODES = 24, 200, 12
+UNITS, SPIKES, EPISODES = 24, 200, 12
+EPISODE = EpisodeConfig(snr=(4.0, 8.0))
 
 
 def simulated_units(folder: Path, config: EncoderConfig, seed: int) -> TemplateBank:
     """Two dozen units of the held-out library, spread over its probe."""
     bank = TemplateBank.from_library(folder / "neuropixels2-64.npz", config)
-    chosen = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:_UNITS]
+    chosen = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:UNITS]
     return TemplateBank(bank.templates[chosen].float().numpy(), bank.locations.numpy(), config)
 
 
@@ -46,7 +47,7 @@ def generated_units(folder: Path, config: EncoderConfig, seed: int) -> TemplateB
     from spikeinterface.core.generate import generate_templates, generate_unit_locations
 
     channels = np.c_[np.zeros(16), 25.0 * np.arange(16)]
-    places = generate_unit_locations(_UNITS, channels, margin_um=5, minimum_distance=5, seed=seed)
+    places = generate_unit_locations(UNITS, channels, margin_um=5, minimum_distance=5, seed=seed)
     templates = generate_templates(channels, places, 30_000.0, 3.0, 5.0, seed=seed).transpose(0, 2, 1)
     window = (30_000.0, config.nbefore + MARGIN, config.samples + 2 * MARGIN)
     blocks = filter_and_resample(templates, BandPass(), 30_000.0, 90, *window)
@@ -56,14 +57,14 @@ def generated_units(folder: Path, config: EncoderConfig, seed: int) -> TemplateB
 def accuracy(encoder: Encoder, bank: TemplateBank, seed: int) -> float:
     """Mean adjusted Rand index over episodes of six neighbours among the bank's units."""
     features, scores = encoder_features(encoder), []
-    for episode in draw_episodes(bank, EpisodeConfig(snr=(4.0, 8.0)), encoder.config, _EPISODES, 1000 + seed):
+    for episode in draw_episodes(bank, EPISODE, encoder.config, EPISODES, 1000 + seed):
         scores.append(score(features(episode), episode.labels, hdbscan=False).ari_principal)
     return float(np.mean(scores))
 
 
 def adapt_both_ways(encoder: Encoder, bank: TemplateBank, seed: int, steps: int) -> tuple[Encoder, Encoder]:
     """The adapted encoder whatever its check says, and the one that ``adapt_encoder`` returns."""
-    config = EpisodeConfig(units=_UNITS, spikes=_SPIKES, radius_um=1e4, snr=(5.0, 15.0))
+    config = EpisodeConfig(units=UNITS, spikes=SPIKES, radius_um=1e4, snr=(5.0, 15.0))
     (spikes,) = draw_episodes(bank, config, encoder.config, 1, seed)
     adaptation = adapt_to_spikes(
         encoder, spikes.waveforms, spikes.channel_locations, 30_000.0, spikes.nbefore, steps=steps, seed=seed

@@ -30,16 +30,16 @@ from spikeinterface_huidurep.encoder.evaluation import neighbourhoods, score
 from spikeinterface_huidurep.encoder.generated import generated_bank
 from spikeinterface_huidurep.encoder.inference import Encoder
 
-_END_UM = 40.0
+END_UM = 40.0
 _NEIGHBOURS = 10
-_SEED, _NEURONS_SEED, _NEURONS, _DEFAULT_BANKS = 21, 99, 150, 3
-_DRIFT = ("two-column, drift +-30 um, plain noise", "two-column, drift +-30 um")
-_PAIRS = ("two-column, drift +-30 um, plain noise", "two-column, SNR 3-5", "two-column, SNR 4-10", "tetrode, 4 units")
-_DEFAULT = {
+_SEED, _NEURONS_SEED, NEURONS, BANKS = 21, 99, 150, 3
+DRIFT = ("two-column, drift +-30 um, plain noise", "two-column, drift +-30 um")
+PAIRS = ("two-column, drift +-30 um, plain noise", "two-column, SNR 3-5", "two-column, SNR 4-10", "tetrode, 4 units")
+DEFAULT = {
     "default neurons, SNR 4-10": EpisodeConfig(),
     "default neurons, SNR 4-10, plain noise": EpisodeConfig(plain=True),
 }
-_GENERATED = {
+GENERATED = {
     "generated, SNR 4-10": EpisodeConfig(),
     "generated, SNR 3-5": EpisodeConfig(snr=(3.0, 5.0)),
     "generated, drift +-30 um": EpisodeConfig(drift_um=30.0),
@@ -64,7 +64,7 @@ def at_an_end(bank: TemplateBank, episode: Episode) -> bool:
     """Whether two of the units or more lie near the end of the shank."""
     depth = bank.location[torch.from_numpy(episode.units), 1]
     ends = bank.locations[:, 1].min(), bank.locations[:, 1].max()
-    return int((torch.minimum(depth - ends[0], ends[1] - depth) < _END_UM).sum()) >= 2
+    return int((torch.minimum(depth - ends[0], ends[1] - depth) < END_UM).sum()) >= 2
 
 
 def wrong_neighbours(encoder: Encoder, bank: TemplateBank, episode: Episode) -> list[tuple[bool, float]]:
@@ -99,15 +99,15 @@ def main(arguments: list[str] | None = None) -> int:
     for weights in options.weights:
         encoder = load_encoder(weights, "cpu")
         print(f"\n{weights}\n\n| episodes | number | ARI | ARI, shape alone | purity |\n|---|---|---|---|---|")
-        for row in _DRIFT:
+        for row in DRIFT:
             bank = TemplateBank.from_library(options.libraries / f"{TABLE[row].library}.npz", encoder.config)
             drawn = list(draw_episodes(bank, TABLE[row], encoder.config, options.episodes, _SEED))
             for name, end in (("inside", False), ("at an end", True)):
                 rows = [scored(encoder, episode) for episode in drawn if at_an_end(bank, episode) == end]
                 print(line(f"{row}, {name}", rows), flush=True)
-        unlike = [generated_units(options.libraries, encoder.config, seed) for seed in range(_DEFAULT_BANKS)]
-        alike = [generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, _NEURONS)]
-        for banks, table in ((alike, _GENERATED), (unlike, _DEFAULT)):
+        unlike = [generated_units(options.libraries, encoder.config, seed) for seed in range(BANKS)]
+        alike = [generated_bank(bank.locations.numpy(), encoder.config, _NEURONS_SEED, NEURONS)]
+        for banks, table in ((alike, GENERATED), (unlike, DEFAULT)):
             for name, config in table.items():
                 rows = [
                     scored(encoder, episode)
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(line(name, rows), flush=True)
         print("\n| episodes | pairs of one cell model | wrong neighbours | other pairs | wrong neighbours |")
         print("|---|---|---|---|---|")
-        for row in _PAIRS:
+        for row in PAIRS:
             print(pair_line(row, options.libraries, encoder, options.episodes), flush=True)
     return 0
 

@@ -80,7 +80,8 @@ def test_the_map_reads_imports_of_all_kinds(tmp_path, extension):
 
 def test_links_lead_somewhere(docs):
     missing = []
-    for page in [*pages(docs), docs.parent / "README.md", docs.parent / "CONTRIBUTING.md"]:
+    pages_outside = [docs.parent / "README.md", docs.parent / "CONTRIBUTING.md", *(docs.parent / "studies").glob("*.md")]
+    for page in [*pages(docs), *pages_outside]:
         text = page.read_text(encoding="utf8")
         for target in LINK.findall(text):
             path, _, anchor = target.partition("#")
@@ -270,6 +271,7 @@ def test_the_site_builds_without_warnings(project_root, tmp_path):
     shutil.copytree(project_root / "docs", tmp_path / "docs", ignore=ignore)
     shutil.copytree(project_root / "pretrained", tmp_path / "pretrained")
     shutil.copy(project_root / "CONTRIBUTING.md", tmp_path)
+    shutil.copytree(project_root / "studies", tmp_path / "studies", ignore=ignore)  # which pages link to
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     done = subprocess.run([*command, "docs", "html"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

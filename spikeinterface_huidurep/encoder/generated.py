@@ -1,8 +1,8 @@
 """Neurons of SpikeInterface's template generator, to train on beside the simulated ones.
 
 Simulated cell models are few and of one kind, and a network trained on them alone tells neurons of another kind apart
-worse (docs/encoder.md). The generator's waveforms are plain, but no two neurons are alike: each is a soma with up to
-two branches, every one with a time course, a size and a direction of its own.
+worse (studies/encoder_diary.md). The generator's waveforms are plain, but no two neurons are alike: each is a soma with
+up to two branches, every one with a time course, a size and a direction of its own.
 """
 
 from __future__ import annotations

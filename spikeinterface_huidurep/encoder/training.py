@@ -284,8 +284,9 @@ class Trainer:
         """Write the trained encoder without the heads that only training needs.
 
         It is the momentum copy, an average over the last steps: a mixture finds units in its vectors better than in
-        those of the weights that the last step left (docs/encoder.md). Its representation is turned to principal axes:
-        the first numbers vary most over training spikes. Beside it are the axes to which ``embed`` adds the place.
+        those of the weights that the last step left (studies/encoder_diary.md). Its representation is turned to
+        principal axes: the first numbers vary most over training spikes. Beside it are the axes to which ``embed`` adds
+        the place.
         """
         from .weights import save_encoder
 
