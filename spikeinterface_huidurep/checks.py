@@ -10,10 +10,10 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import element_is_path, extractor_dict_iterator
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
-# the templates' and the encoder's windows must fit several times
-MIN_DURATION_S = 0.05
-CHECKED_CHUNKS = 10
-# SpikeInterface filters in chunks, and a filter of lower frequencies would reach over their margins
+SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, and the filter's margin
+CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
+# The filter needs a margin of three periods on either side of a chunk: 30 ms at this frequency, which is shorter than
+# the shortest segment. Spikes have hardly any power below it.
 LEAST_FREQUENCY_HZ = 100.0
 
 
@@ -44,10 +44,10 @@ def check_recording(recording: BaseRecording) -> None:
     if not np.isfinite(rate) or rate < 5000:
         raise ValueError(f"The sampling frequency is {rate} Hz; spikes need at least 5000 Hz.")
     shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
-    if shortest < MIN_DURATION_S * rate:
+    if shortest < SHORTEST_SEGMENT_S * rate:
         raise ValueError(
             f"A segment of the recording has {shortest} samples ({1000 * shortest / rate:.1f} ms), which is shorter "
-            f"than the {1000 * MIN_DURATION_S:.0f} ms that the spikes' waveforms and the filter need."
+            f"than the {1000 * SHORTEST_SEGMENT_S:.0f} ms that the spikes' waveforms and the filter need."
         )
     _check_traces(recording)
 

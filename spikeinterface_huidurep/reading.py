@@ -13,10 +13,10 @@ import numpy as np
 from probeinterface import Probe, ProbeGroup, generate_tetrode, read_prb, read_probeinterface
 from spikeinterface.core import BaseRecording, load
 
-# Options of readers that are names, also where they look like numbers: "0" is a stream of Open Ephys, and 0 is none.
+# Options of readers that are names, even where they look like numbers: Open Ephys has a stream "0", but no stream 0.
 NAMES = {"stream_id", "stream_name", "rec_name"}
-# Distance between neighbouring tetrodes, um: far enough that no spike is seen on two of them.
-TETRODE_DISTANCE = 1000.0
+# Between neighbouring tetrodes: spikes are not recorded farther than some 150 um from their neuron.
+TETRODE_DISTANCE_UM = 1000.0
 
 
 def parse_value(text: str) -> Any:
@@ -292,7 +292,7 @@ def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
             raise ValueError(f"{num_channels} channels are no number of tetrodes.")
         for index in range(num_channels // 4):
             tetrode = generate_tetrode(*values)
-            tetrode.move([index * TETRODE_DISTANCE, 0.0])
+            tetrode.move([index * TETRODE_DISTANCE_UM, 0.0])
             probegroup.add_probe(tetrode)
     else:
         columns = int(values.pop(0)) if kind == "grid" else 1

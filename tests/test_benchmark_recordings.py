@@ -14,7 +14,7 @@ from spikeinterface_huidurep.benchmark import GeneratorSettings, LibrarySettings
 from spikeinterface_huidurep.benchmark.drift import displacement_at, make_motion
 from spikeinterface_huidurep.benchmark.injection import InjectMovingSpikes, MovableTemplates, SpikesToAdd
 from spikeinterface_huidurep.benchmark.library_units import choose_units, sorter_band
-from spikeinterface_huidurep.benchmark.spike_trains import REFRACTORY_MS, log_normal_rates, make_spike_trains
+from spikeinterface_huidurep.benchmark.spike_trains import TRUE_REFRACTORY_MS, log_normal_rates, make_spike_trains
 
 SETTINGS = LibrarySettings(name="small", library="small.npz", n_units=6, duration_s=8.0, n_hash=20, seed=3)
 DRIFTING = LibrarySettings(
@@ -91,7 +91,7 @@ def test_spike_trains_keep_rates_and_refractory_period_and_bursts_fall():
     for unit in range(3):
         mine = trains.unit_index == unit
         time, amplitude = trains.time[mine], trains.amplitude[mine]
-        assert np.diff(np.rint(time)).min() >= REFRACTORY_MS * 30
+        assert np.diff(np.rint(time)).min() >= TRUE_REFRACTORY_MS * 30
         assert time.size / 200 == pytest.approx(rates[unit], rel=0.2)
         if not bursting[unit]:
             assert np.all(amplitude == 1)

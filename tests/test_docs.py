@@ -80,7 +80,11 @@ def test_the_map_reads_imports_of_all_kinds(tmp_path, extension):
 
 def test_links_lead_somewhere(docs):
     missing = []
-    pages_outside = [docs.parent / "README.md", docs.parent / "CONTRIBUTING.md", *(docs.parent / "studies").glob("*.md")]
+    pages_outside = [
+        docs.parent / "README.md",
+        docs.parent / "CONTRIBUTING.md",
+        *(docs.parent / "studies").glob("*.md"),
+    ]
     for page in [*pages(docs), *pages_outside]:
         text = page.read_text(encoding="utf8")
         for target in LINK.findall(text):

@@ -26,7 +26,7 @@ from .runner import DEFAULT_TIME_LIMIT_S
 
 logger = logging.getLogger(__name__)
 
-ISI_THRESHOLD_MS = 1.5
+ISI_THRESHOLD_MS = 1.5  # SpikeInterface's default
 
 
 @dataclass

@@ -11,8 +11,10 @@ from spikeinterface.core.motion import Motion
 from spikeinterface.generation import make_one_displacement_vector
 
 DRIFT_KINDS = ("ramp", "zigzag", "bumps")
-SAMPLING_FREQUENCY = 5.0  # of the displacement, Hz: a sudden bump takes 0.2 s
-NON_RIGID_BOTTOM = 0.4  # part of the displacement that the deepest channel sees when the drift is not rigid
+DISPLACEMENT_FREQUENCY_HZ = 5.0  # a sudden bump takes 0.2 s; SpikeInterface's generator has the same default
+# Fraction of the displacement at the deepest channel when the drift is not rigid: a clear gradient along the probe, and
+# every unit still moves.
+NON_RIGID_BOTTOM = 0.4
 
 
 def make_motion(
@@ -56,7 +58,7 @@ def make_motion(
     """
     if kind not in DRIFT_KINDS:
         raise ValueError(f"Drift is '{kind}' and must be one of {', '.join(DRIFT_KINDS)}.")
-    times_s = np.arange(int(np.ceil(duration_s * SAMPLING_FREQUENCY)) + 1) / SAMPLING_FREQUENCY
+    times_s = np.arange(int(np.ceil(duration_s * DISPLACEMENT_FREQUENCY_HZ)) + 1) / DISPLACEMENT_FREQUENCY_HZ
     if kind == "ramp":
         shape = np.linspace(-0.5, 0.5, times_s.size)
     else:
@@ -76,8 +78,8 @@ def _generated_shape(kind: str, n_times: int, duration_s: float, period_s: float
     bump_s = min(period_s, 0.5 * duration_s)
     shape = make_one_displacement_vector(
         drift_mode={"zigzag": "zigzag", "bumps": "bump"}[kind],
-        duration=n_times / SAMPLING_FREQUENCY,
-        displacement_sampling_frequency=SAMPLING_FREQUENCY,
+        duration=n_times / DISPLACEMENT_FREQUENCY_HZ,
+        displacement_sampling_frequency=DISPLACEMENT_FREQUENCY_HZ,
         t_start_drift=0.1 * duration_s,
         period_s=period_s,
         bump_interval_s=(0.2 * bump_s, 0.5 * bump_s),

@@ -19,7 +19,7 @@ import psutil
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.5  # how often memory is looked at
+POLL_S = 0.5  # between two readings of the memory, each of which takes some ms per process
 RESULT_FILE = "result.json"
 
 

@@ -9,10 +9,9 @@ from spikeinterface.core import BaseRecording, Templates
 from spikeinterface.core.motion import Motion
 from spikeinterface.generation import generate_drifting_recording
 
-from .library_recording import Made, as_int16
+from .drift import DISPLACEMENT_FREQUENCY_HZ
+from .library_recording import NOISE_TEST_S, Made, as_int16
 from .library_units import sorter_band
-
-DISPLACEMENT_FREQUENCY = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def make_generator_recording(settings: GeneratorSettings) -> Made:
             "contact_shape_params": {"radius": 6},
         },
         generate_displacement_vector_kwargs={
-            "displacement_sampling_frequency": DISPLACEMENT_FREQUENCY,
+            "displacement_sampling_frequency": DISPLACEMENT_FREQUENCY_HZ,
             "drift_start_um": [0, half],
             "drift_stop_um": [0, -half],
             "drift_step_um": 1,
@@ -79,7 +78,7 @@ def make_generator_recording(settings: GeneratorSettings) -> Made:
     motion = None
     if settings.drift_range_um:
         displacement = extra["displacement_vectors"][:, 1, 0]
-        times_s = np.arange(displacement.size) / DISPLACEMENT_FREQUENCY
+        times_s = np.arange(displacement.size) / DISPLACEMENT_FREQUENCY_HZ
         depth = still.get_channel_locations()[:, 1]
         motion = Motion([displacement[:, np.newaxis]], [times_s], np.array([depth.mean()]), direction="y")
     noise_level = float(np.mean(_noise_levels(still)))
@@ -101,6 +100,6 @@ def make_generator_recording(settings: GeneratorSettings) -> Made:
 
 def _noise_levels(recording: BaseRecording) -> np.ndarray:
     """MAD noise level of each channel in the sorters' band over the first seconds, uV."""
-    n_test = min(int(5 * recording.sampling_frequency), recording.get_num_samples())
+    n_test = min(int(NOISE_TEST_S * recording.sampling_frequency), recording.get_num_samples())
     traces = sorter_band(recording.get_traces(start_frame=0, end_frame=n_test), recording.sampling_frequency, axis=0)
     return np.median(np.abs(traces), axis=0) / 0.6745

@@ -21,12 +21,13 @@ from spikeinterface.generation import (
 )
 from spikeinterface.preprocessing import bandpass_filter, compute_motion
 
-from .drift import SAMPLING_FREQUENCY, displacement_at
+from .drift import DISPLACEMENT_FREQUENCY_HZ, displacement_at
 from .library_units import SORTER_BAND_HZ, sorter_band
 from .recordings import GroundTruth, load_ground_truth
+from .spike_trains import TRUE_REFRACTORY_MS
 
-TEMPLATE_MS = (1.5, 3.0)
-AMPLITUDE_STD = 0.08
+TEMPLATE_MS = (1.5, 3.0)  # before and after the trough: room for the slow return of the generator's waveforms
+HYBRID_AMPLITUDE_STD = 0.08  # the middle of the amplitude variation of the library recordings' units (0.06 to 0.10)
 
 
 def make_hybrid(
@@ -189,7 +190,7 @@ def _inject(
     sorting_kwargs = {
         "num_units": n_units,
         "firing_rates": rng.uniform(*rate_hz, n_units),
-        "refractory_period_ms": 2.5,
+        "refractory_period_ms": TRUE_REFRACTORY_MS,
     }
     if motion is not None:
         return _inject_moving(recording, added, motion, sorting_kwargs, rng)
@@ -197,7 +198,7 @@ def _inject(
         recording,
         templates=added.still_templates(),
         are_templates_scaled=False,
-        amplitude_std=AMPLITUDE_STD,
+        amplitude_std=HYBRID_AMPLITUDE_STD,
         generate_sorting_kwargs=sorting_kwargs,
         seed=int(rng.integers(2**31)),
     )
@@ -219,7 +220,7 @@ def _inject_moving(
     )
     vectors = []
     for segment, duration_s in enumerate(durations):
-        times_s = np.arange(int(np.ceil(duration_s * SAMPLING_FREQUENCY)) + 1) / SAMPLING_FREQUENCY
+        times_s = np.arange(int(np.ceil(duration_s * DISPLACEMENT_FREQUENCY_HZ)) + 1) / DISPLACEMENT_FREQUENCY_HZ
         vector = np.zeros((times_s.size, 2, n_units))
         for unit, depth in enumerate(added.locations[:, motion.dim]):
             vector[:, motion.dim, unit] = displacement_at(motion, times_s, np.full(times_s.size, depth), segment)
@@ -239,10 +240,10 @@ def _inject_moving(
         sorting=sorting,
         drifting_templates=templates,
         displacement_vectors=vectors,
-        displacement_sampling_frequency=SAMPLING_FREQUENCY,
+        displacement_sampling_frequency=DISPLACEMENT_FREQUENCY_HZ,
         displacement_unit_factor=np.eye(n_units),
         parent_recording=recording,
         num_samples=n_samples,
-        amplitude_factor=rng.normal(1.0, AMPLITUDE_STD, sorting.to_spike_vector().size),
+        amplitude_factor=rng.normal(1.0, HYBRID_AMPLITUDE_STD, sorting.to_spike_vector().size),
     )
     return hybrid, sorting

@@ -9,7 +9,9 @@ from probeinterface import Probe
 
 from .library_units import LibraryUnits
 
-COPIES = 4  # of each unit on a longer probe
+# Of each unit on a longer probe: 384 channels are three times the library's 128, and only the middle half of its units
+# can move along.
+COPIES = 4
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from .library_placement import Placement, make_probe, place_anywhere, place_on_p
 from .library_units import HASH_PART, HASH_WINDOW_MS, choose_units, make_hash, read_still_units, read_units, sorter_band
 from .spike_trains import SpikeTrains, log_normal_rates, make_spike_trains
 
-GAIN_UV = 0.195  # uV per bit, as in common acquisition systems
-NOISE_BAND_HZ = (150.0, 5000.0)
-NOISE_TEST_S = 5.0  # how much of the background its noise level is measured on
+GAIN_UV = 0.195  # uV per bit of Intan's amplifiers
+NOISE_BAND_HZ = (150.0, 5000.0)  # with slopes of first order: the noise is not white within the sorters' band
+NOISE_TEST_S = 5.0  # of the background, to measure its noise level: more than 100,000 samples a channel
 
 
 class Made(NamedTuple):

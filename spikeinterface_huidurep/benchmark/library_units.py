@@ -12,15 +12,17 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 from ..encoder.library import load_library
 from .injection import MovableTemplates
 
-PAD_MS = (2.0, 3.0)  # a simulated window does not end at zero: it falls off over this long
-READ_AT_ONCE = 60  # units whose every displacement is in memory while candidates are read
-HASH_WINDOW_MS = (1.0, 2.5)  # far units are seen by little more than their trough
-SORTER_BAND_HZ = (300.0, 6000.0)  # SNR is measured in the band in which sorters look for spikes
-ALIKE = 0.95  # two units are alike when the cosine between their templates is above this
-ALIKE_WITHIN_UM = 100.0  # ... and they lie nearer than this
-LEAST_DISTANCE_UM = 5.0  # between somata, which have diameters of about 10 um and more
-MAX_GAIN = 1.6  # by which a unit of the library may be scaled to the SNR asked for
-HASH_PART = 0.2  # of a library's units that serve as far ones only
+PAD_MS = (2.0, 3.0)  # a simulated window does not end at zero: it is faded out over this long
+READ_AT_ONCE = 60  # units read with all displacements; 31 of them on 128 channels take 6 MB a unit
+HASH_WINDOW_MS = (1.0, 2.5)  # of far units, of which little more than the trough is visible
+SORTER_BAND_HZ = (300.0, 6000.0)  # for SNR: SpikeInterface's default band, and that of most sorters
+# Two units are alike when the cosine between their templates is above this (then they differ by less than a third of
+# their norm) and their somata are nearer than this (farther apart they share hardly any channel).
+ALIKE = 0.95
+ALIKE_WITHIN_UM = 100.0
+LEAST_DISTANCE_UM = 5.0  # between somata, whose radius is larger
+MAX_GAIN = 1.6  # on a template: more would give a far unit, with its wide footprint, the amplitude of a near one
+HASH_PART = 0.2  # of a library's units serve as far units only: enough different shapes, and most are left to be found
 
 
 @dataclass

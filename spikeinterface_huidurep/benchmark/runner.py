@@ -21,7 +21,7 @@ from .recordings import GroundTruth, Settings, get_recording, load_ground_truth
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TIME_LIMIT_S = 3600.0
+DEFAULT_TIME_LIMIT_S = 3600.0  # of a run: more than ten times the longest named recording
 
 
 @dataclass

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from spikeinterface.core.generate import synthesize_poisson_spike_vector
 
-REFRACTORY_MS = 2.5
+# Longer than the periods that quality metrics and labels test (1.5 ms), shorter than the intervals of bursts.
+TRUE_REFRACTORY_MS = 2.5
+# Bursts of cortical pyramidal cells: 2 to 4 spikes at 140 to 330 Hz.
 BURST_INTERVAL_MS = (3.0, 7.0)
-BURST_PROBABILITY = 0.25  # that an event of a bursting unit is a burst
 BURST_LENGTHS = (2, 3, 4)
+BURST_PROBABILITY = 0.25  # of an event of a bursting unit: most events are single spikes
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def make_spike_trains(
         num_units=rates_hz.size,
         sampling_frequency=sampling_frequency,
         duration=duration_s,
-        refractory_period_ms=REFRACTORY_MS,
+        refractory_period_ms=TRUE_REFRACTORY_MS,
         firing_rates=event_rates,
         seed=int(rng.integers(2**31)),
     )
@@ -83,7 +85,7 @@ def make_spike_trains(
 
     order = np.lexsort((time, unit_index))
     time, unit_index, amplitude = time[order], unit_index[order], amplitude[order]
-    kept = _respect_refractory_period(time, unit_index, REFRACTORY_MS * sampling_frequency / 1000)
+    kept = _respect_refractory_period(time, unit_index, TRUE_REFRACTORY_MS * sampling_frequency / 1000)
     kept &= (time >= 0) & (np.rint(time) < int(duration_s * sampling_frequency))
     time, unit_index, amplitude = time[kept], unit_index[kept], amplitude[kept]
     order = np.lexsort((unit_index, np.rint(time)))

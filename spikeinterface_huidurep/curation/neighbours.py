@@ -1,4 +1,4 @@
-"""What a spike's neighbours in the embedding say of its unit, and of pairs of units."""
+"""Confidence of spikes and mixing of units, from nearest neighbours in the embedding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from ..stages.peaks.clustering import clustering_features
 
-# two units that are further apart are never compared
-MAX_DISTANCE_UM = 100.0
-
 
 def spike_confidence(
-    embedding: np.ndarray, location: np.ndarray, unit_index: np.ndarray, n_neighbors: int = 15
+    embedding: np.ndarray,
+    location: np.ndarray,
+    unit_index: np.ndarray,
+    n_neighbors: int = 15,
+    max_distance_um: float = 100.0,
 ) -> np.ndarray:
     """
     Share of each spike's nearest neighbours that belong to its own unit.
@@ -24,7 +25,9 @@ def spike_confidence(
         um.
     unit_index : (n_spikes,) int
     n_neighbors : int
-        Neighbours that are asked, among the spikes of all units within `MAX_DISTANCE_UM`.
+        Neighbours of each spike.
+    max_distance_um : float
+        Neighbours are sought among the spikes of units whose median locations are at most this far apart.
 
     Returns
     -------
@@ -37,17 +40,17 @@ def spike_confidence(
     features = clustering_features(embedding, location).astype("float32")
     units, centres = unit_centres(location, unit_index)
     for unit, centre in zip(units, centres, strict=True):
-        near = units[np.linalg.norm(centres - centre, axis=1) <= MAX_DISTANCE_UM]
+        near = units[np.linalg.norm(centres - centre, axis=1) <= max_distance_um]
         own, others = np.flatnonzero(unit_index == unit), np.flatnonzero(np.isin(unit_index, near))
-        n_asked = min(n_neighbors, len(others) - 1)
-        if n_asked < 1:
+        n_found = min(n_neighbors, len(others) - 1)
+        if n_found < 1:
             continue
-        search = NearestNeighbors(n_neighbors=n_asked + 1, algorithm="brute").fit(features[others])
+        search = NearestNeighbors(n_neighbors=n_found + 1, algorithm="brute").fit(features[others])
         found = others[search.kneighbors(features[own], return_distance=False)]
         # a spike is not its own neighbour; where equal spikes crowd it out, the last one is left out instead
         itself = found == own[:, None]
         itself[~itself.any(axis=1), -1] = True
-        neighbours = found[~itself].reshape(len(own), n_asked)
+        neighbours = found[~itself].reshape(len(own), n_found)
         confidence[own] = (unit_index[neighbours] == unit).mean(axis=1)
     return confidence
 
@@ -64,10 +67,10 @@ def unit_mixing(
     seed: int = 0,
 ) -> np.ndarray:
     """
-    How far two units lie among each other in the embedding, for all pairs.
+    How far the spikes of two units overlap in the embedding, for all pairs of units.
 
-    As many spikes are drawn of the one as of the other, so that spikes of two halves of one unit have on average half
-    of their neighbours on the other side; the share on the other side is divided by this half.
+    The same number of spikes is drawn from both units. For two random halves of one unit, half of each spike's
+    neighbours then belong to the other half; the measured share is divided by this one half.
 
     Parameters
     ----------
@@ -78,9 +81,9 @@ def unit_mixing(
         From 0 to `n_units` - 1.
     n_units : int
     n_neighbors : int
-        Neighbours of each spike that are asked.
+        Neighbours of each spike.
     max_spikes : int
-        Spikes of each unit that are drawn.
+        Largest number of spikes of each unit.
     max_distance_um : float
         Units whose median locations are further apart are not compared.
     seed : int

@@ -32,11 +32,10 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# as many points as a picture can show
-MAX_POINTS = 60_000
-MAX_MAPPED = 2_500
-MAX_TEMPLATES = 48
-MAX_NAMES = 80
+MAX_POINTS = 60_000  # spikes of a raster: more would cover each other
+MAX_MAPPED = 2_500  # spikes of the map of embeddings: t-SNE takes some seconds for them
+MAX_TEMPLATES = 48  # six rows of eight
+MAX_NAMES = 80  # units whose names are written: more would cover each other
 
 
 def draw_motion(
@@ -68,7 +67,7 @@ def draw_motion(
         ceiling = np.percentile(sizes, 98) if len(sizes) else 1.0
         titles = ("Spikes as they lie", "After motion correction") if moved else ("Spikes (no motion was corrected)",)
         for axes, y, title in zip(panels, (depths, registered), titles, strict=False):
-            dots = float(np.clip(60_000 / max(len(times), 1), 1.5, 10))  # the fewer the larger
+            dots = float(np.clip(MAX_POINTS / max(len(times), 1), 1.5, 10))  # the fewer the larger
             points = axes.scatter(times, y, c=sizes, s=dots, cmap="viridis_r", vmin=0, vmax=ceiling, linewidths=0)
             axes.set(xlabel="time (s)", title=title)
         panels[0].set_ylabel("depth (µm)")

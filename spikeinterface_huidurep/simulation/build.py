@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Drift = Literal["none", "shank", "free"]
 DRIFT_STEPS = 31  # displacements of a unit: along the shank 3.3 um apart, between which a benchmark interpolates
 SHANK_DRIFT_UM = 50.0  # largest displacement either way; the encoder learns to ignore motion within this range
-MAX_CANDIDATES_PER_UNIT = 1000  # ends the search where a probe can see hardly any position of a cell
+MAX_CANDIDATES_PER_UNIT = 1000  # ends the search where hardly any position gives a large enough spike; MEArec's
 
 
 @dataclass(frozen=True)

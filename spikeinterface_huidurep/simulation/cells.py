@@ -45,9 +45,9 @@ EVALUATION_CELL_MODELS = ("L5_BP_bAC217_1", "L5_MC_bAC217_1", "L5_NBC_bAC217_1",
 CELL_MODELS = TRAINING_CELL_MODELS + EVALUATION_CELL_MODELS
 
 SAMPLING_FREQUENCY = 32000.0  # Hz; a time step of 2**-5 ms, MEArec's
-WINDOW_MS = (2.0, 5.0)  # of a template, around the trough
+WINDOW_MS = (2.0, 5.0)  # of a template before and after the trough, MEArec's
 MARGIN_MS = 1.0  # kept on either side of the window, so that a template can be aligned without repeating its edges
-CACHE_FORMAT = 1
+CACHE_FORMAT = 1  # in the names of cached files: a change of what is stored needs another number
 
 _EXTRA_PACKAGES = ("MEArec", "LFPy", "neuron")
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from .cells import CellSpikes
 from .probes import SimulationProbe
 
-CONDUCTIVITY = 0.3  # S/m, extracellular
+CONDUCTIVITY = 0.3  # S/m, extracellular; the usual value for grey matter, and LFPy's default
 
 
 def cell_templates(

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-RESOLUTION = 0.05  # uV, the finest step stored
-PACK_TOLERANCE = 0.03  # uV, largest error that leaving components out may bring
-_FULL_SCALE = 32767
+RESOLUTION = 0.05  # uV, the finest step stored: far below the noise of any recording, and int16 reaches 1.6 mV with it
+PACK_TOLERANCE = 0.03  # uV, largest error of the components that are left out: about that of a step's rounding
+_FULL_SCALE = 32767  # largest int16
 
 
 def write_library(path: Path | str, templates: np.ndarray, facts: Mapping[str, np.ndarray]) -> Path:

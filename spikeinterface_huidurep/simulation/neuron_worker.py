@@ -16,6 +16,7 @@ import numpy as np
 
 from .cells import MARGIN_MS, SAMPLING_FREQUENCY, WINDOW_MS
 
+# MEArec's defaults, so that the cells fire as in its libraries
 DURATION_MS = 1000.0
 STIMULUS_DELAY_MS = 10.0
 FIRST_STIMULUS_NA = 0.25

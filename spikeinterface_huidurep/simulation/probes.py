@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONTACT_POINTS = 10
-"""Points a contact over which the potential is averaged."""
+CONTACT_POINTS = 10  # points of a contact over which the potential is averaged: MEArec's default
 
 
 @dataclass(frozen=True)
