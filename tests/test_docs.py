@@ -275,7 +275,6 @@ def test_the_site_builds_without_warnings(project_root, tmp_path):
     shutil.copytree(project_root / "docs", tmp_path / "docs", ignore=ignore)
     shutil.copytree(project_root / "pretrained", tmp_path / "pretrained")
     shutil.copy(project_root / "CONTRIBUTING.md", tmp_path)
-    shutil.copytree(project_root / "studies", tmp_path / "studies", ignore=ignore)  # which pages link to
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     done = subprocess.run([*command, "docs", "html"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
