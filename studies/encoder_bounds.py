@@ -132,7 +132,7 @@ def centred_at_truth(encoder: Encoder, episode: Episode) -> np.ndarray:
         batch = spikes.batch(slice(0, len(waveforms)))
         batch.move(centre, encoder.first_pass(batch)[1])
         encoder.forward(batch)
-    return batch.embedding.numpy()
+    return batch.representation.numpy()
 
 
 def _nearest(episode: Episode, count: int) -> np.ndarray:

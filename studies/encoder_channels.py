@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
                 start = time.perf_counter()
                 encoded = encoder.encode(waveforms, locations, config.sampling_frequency, episode.nbefore)
                 spent[channels] += time.perf_counter() - start
-                vectors = encoded.embedding, encoded.placed(episode.channel_locations.mean(axis=0))
+                vectors = encoded.shape_vectors, encoded.placed(episode.channel_locations.mean(axis=0))
                 shape, placed = (score(one, episode.labels, hdbscan=False) for one in vectors)
                 found[channels].append((better(shape), better(placed), placed.purity))
         means = (np.mean(rows, axis=0) for rows in found.values())

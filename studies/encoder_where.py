@@ -51,7 +51,7 @@ def encoded(encoder: Encoder, episode: Episode) -> tuple[np.ndarray, np.ndarray]
     """What ``embed`` returns for an episode's spikes, and the shape alone."""
     waveforms, locations = neighbourhoods(episode)
     spikes = encoder.encode(waveforms, locations, encoder.config.sampling_frequency, episode.nbefore)
-    return spikes.placed(episode.channel_locations.mean(axis=0)), spikes.embedding
+    return spikes.placed(episode.channel_locations.mean(axis=0)), spikes.shape_vectors
 
 
 def scored(encoder: Encoder, episode: Episode) -> tuple[float, float, float]:

@@ -39,15 +39,22 @@ def spikes(n, channels, samples=80, seed=0, pitch=20.0):
 def test_shapes_and_types(encoder, channels):
     waveforms, locations, _ = spikes(70, channels)
     result = encoder.encode(waveforms, locations, RATE, 30)
-    assert result.embedding.shape == (70, 32) and result.embedding.dtype == np.float32
+    assert result.shape_vectors.shape == (70, 32) and result.shape_vectors.dtype == np.float32
     assert result.location.shape == (70, 2) and result.location.dtype == np.float32
     assert result.amplitude.shape == (70,) and (result.amplitude >= 0).all()
-    assert np.isfinite(result.embedding).all() and np.isfinite(result.location).all()
+    assert np.isfinite(result.shape_vectors).all() and np.isfinite(result.location).all()
     clean = encoder.denoise(waveforms, locations, RATE, 30)
     assert clean.shape == waveforms.shape and clean.dtype == np.float32 and np.isfinite(clean).all()
-    np.testing.assert_array_equal(result.embedding, encoder.embed(waveforms, locations, RATE, 30, place=False))
+    np.testing.assert_array_equal(result.shape_vectors, encoder.embed(waveforms, locations, RATE, 30, place=False))
     vectors = encoder.embed(waveforms, locations, RATE, 30)
     assert vectors.shape == (70, 32) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
+
+
+def test_the_former_name_of_the_shape_vectors_still_works(encoder):
+    waveforms, locations, _ = spikes(3, 4)
+    result = encoder.encode(waveforms, locations, RATE, 30)
+    with pytest.warns(FutureWarning, match="named shape_vectors"):
+        assert result.embedding is result.shape_vectors
 
 
 def test_a_thousand_channels(encoder):
@@ -60,7 +67,7 @@ def test_moving_the_probe_moves_only_the_location(encoder):
     waveforms, locations, _ = spikes(40, 16)
     here = encoder.encode(waveforms, locations, RATE, 30)
     there = encoder.encode(waveforms, locations + np.float32([1000, -512]), RATE, 30)
-    np.testing.assert_allclose(here.embedding, there.embedding, atol=2e-3)
+    np.testing.assert_allclose(here.shape_vectors, there.shape_vectors, atol=2e-3)
     np.testing.assert_allclose(here.location + [1000, -512], there.location, atol=1e-2)
     moved = encoder.embed(waveforms, locations + np.float32([1000, -512]), RATE, 30)
     np.testing.assert_allclose(moved, encoder.embed(waveforms, locations, RATE, 30), atol=2e-3)
@@ -158,7 +165,7 @@ def test_absent_channels_do_not_matter(encoder):
     per_spike = np.broadcast_to(places, (30, 13, 2))
     expected = encoder.encode(waveforms, locations, RATE, 30)
     result = encoder.encode(padded, per_spike, RATE, 30)
-    np.testing.assert_allclose(result.embedding, expected.embedding, atol=1e-4)
+    np.testing.assert_allclose(result.shape_vectors, expected.shape_vectors, atol=1e-4)
     np.testing.assert_allclose(result.location, expected.location, atol=1e-2)
     clean = encoder.denoise(padded, per_spike, RATE, 30)
     assert np.isnan(clean[:, :, 10:]).all() and np.isfinite(clean[:, :, :10]).all()
@@ -168,15 +175,15 @@ def test_spike_without_any_channel(encoder):
     waveforms, locations, _ = spikes(5, 4)
     waveforms[2] = np.nan
     result = encoder.encode(waveforms, locations, RATE, 30)
-    assert (result.embedding[2] == 0).all() and np.isnan(result.location[2]).all() and result.amplitude[2] == 0
-    assert np.isfinite(result.embedding).all() and np.isfinite(np.delete(result.location, 2, axis=0)).all()
+    assert (result.shape_vectors[2] == 0).all() and np.isnan(result.location[2]).all() and result.amplitude[2] == 0
+    assert np.isfinite(result.shape_vectors).all() and np.isfinite(np.delete(result.location, 2, axis=0)).all()
     vectors = encoder.embed(waveforms, locations, RATE, 30)
     assert np.isfinite(vectors).all() and (vectors[2] == 0).all()
 
 
 def test_no_spikes(encoder):
     result = encoder.encode(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30)
-    assert result.embedding.shape == (0, 32) and result.location.shape == (0, 2) and result.amplitude.shape == (0,)
+    assert result.shape_vectors.shape == (0, 32) and result.location.shape == (0, 2) and result.amplitude.shape == (0,)
     assert encoder.embed(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30).shape == (0, 32)
     assert encoder.denoise(np.zeros((0, 80, 4), np.float32), np.zeros((4, 2)), RATE, 30).shape == (0, 80, 4)
 
@@ -271,7 +278,7 @@ def test_too_little_memory_makes_smaller_batches(encoder, monkeypatch):
 
     monkeypatch.setattr(small.network, "forward", forward_in_little_memory)
     parts = small.encode(waveforms, locations, RATE, 30)
-    np.testing.assert_allclose(parts.embedding, whole.embedding, atol=1e-4)
+    np.testing.assert_allclose(parts.shape_vectors, whole.shape_vectors, atol=1e-4)
     assert sizes[:3] == [64, 32, 16] and max(sizes[2:]) == 16
 
     monkeypatch.setattr(small.network, "forward", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("no")))

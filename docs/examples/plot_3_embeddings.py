@@ -43,14 +43,14 @@ print(waveforms.shape)
 # Nobody tells the encoder which spike is whose. Beside the vector it gives each spike's location on the probe (um) and
 # the depth of its denoised trough (units of noise).
 encoded = encoder.encode(waveforms, recording.get_channel_locations(), recording.sampling_frequency, nbefore)
-print(encoded.embedding.shape, encoded.location.shape, encoded.amplitude.shape)
+print(encoded.shape_vectors.shape, encoded.location.shape, encoded.amplitude.shape)
 
 # %%
 # Compare
 # -------
 # The silhouette says how well the true units lie apart, from -1 to 1 (for the same number of dimensions).
 maps = {
-    "embedding": PCA(10, random_state=0).fit_transform(encoded.embedding),
+    "embedding": PCA(10, random_state=0).fit_transform(encoded.shape_vectors),
     "waveforms": PCA(10, random_state=0).fit_transform(waveforms.reshape(len(waveforms), -1)),
 }
 figure, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

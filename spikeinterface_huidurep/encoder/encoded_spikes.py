@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,8 @@ class EncodedSpikes:
 
     Attributes
     ----------
-    embedding : ndarray, (n, dimensions) float32
-        The shape of the spike, wherever on the probe it is.
+    shape_vectors : ndarray, (n, dimensions) float32
+        The shape of the spike, wherever on the probe it is; :meth:`placed` has the place in it.
     location : ndarray, (n, 2) float32
         um in the probe's coordinates: the network's estimate of the centre of mass of the clean spike's squared
         peak-to-peak amplitudes. NaN for a spike without any channel.
@@ -29,14 +30,27 @@ class EncodedSpikes:
         Orthonormal axes of the shape that leave out the two directions in which the end of a shank moves it most.
     """
 
-    embedding: np.ndarray
+    shape_vectors: np.ndarray
     location: np.ndarray
     amplitude: np.ndarray
     channels: np.ndarray
     beside_place: np.ndarray | None = None
 
+    @property
+    def embedding(self) -> np.ndarray:
+        """The former name of ``shape_vectors``: what :meth:`Encoder.embed` returns has the place in it, this has not.
+
+        .. deprecated:: 0.2
+        """
+        warnings.warn(
+            "EncodedSpikes.embedding is now named shape_vectors: it does not have the place in it.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.shape_vectors
+
     def placed(self, origin: np.ndarray, place_um: float = PLACE_UM) -> np.ndarray:
-        """Shape and place in one vector, as :meth:`Encoder.embed` returns it, (n, dimensions) float32.
+        """Shape and place in one vector, which :meth:`Encoder.embed` returns by default, (n, dimensions) float32.
 
         The place is measured from ``origin`` (2,) um in units of ``place_um``. It takes the room of what says how a
         neuron lies to the end of a shank, and changes as it moves (``beside_place``). On probes of up to
@@ -47,10 +61,10 @@ class EncodedSpikes:
         (``studies/encoder_place.py``).
         """
         place = (self.location - np.asarray(origin, dtype=np.float32)) / place_um
-        shape = self.embedding[:, : -place.shape[1]]
+        shape = self.shape_vectors[:, : -place.shape[1]]
         if self.beside_place is not None:
             few = (self.channels <= FEW_CHANNELS)[:, None]
-            shape = np.where(few, shape, self.embedding @ self.beside_place)
+            shape = np.where(few, shape, self.shape_vectors @ self.beside_place)
         return np.concatenate([shape, np.nan_to_num(place)], axis=1)
 
 

@@ -102,14 +102,14 @@ def _encoder_methods(encoder: Encoder) -> dict[str, Features]:
 
     return {
         "encoder": lambda episode: encode(episode).placed(episode.channel_locations.mean(axis=0)),
-        "encoder, shape alone": lambda episode: encode(episode).embedding,
+        "encoder, shape alone": lambda episode: encode(episode).shape_vectors,
         "as the sorter clusters": lambda episode: cluster_space(encode(episode)),
     }
 
 
 def cluster_space(spikes: EncodedSpikes) -> np.ndarray:
     """Ten principal components of the vectors in units of their deviation beside the location in units of 20 um."""
-    reduced = principal_components(spikes.embedding)
+    reduced = principal_components(spikes.shape_vectors)
     return np.concatenate([reduced / max(float(reduced.std()), 1e-9), spikes.location / _LOCATION_UM], axis=1)
 
 

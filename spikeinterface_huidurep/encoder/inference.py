@@ -55,7 +55,7 @@ class Encoder:
 
     @property
     def dimensions(self) -> int:
-        """Length of the embedding."""
+        """Length of the vectors."""
         return self.config.dimensions
 
     @property
@@ -80,7 +80,9 @@ class Encoder:
         place: bool = True,
         origin: Sequence[float] | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Vectors that lie together for spikes of one neuron.
+        """One vector a spike, near to those of the same neuron's: its shape and, by default, its place on the probe.
+
+        With ``place=False`` they are the ``shape_vectors`` of :meth:`encode`.
 
         Parameters
         ----------
@@ -110,13 +112,15 @@ class Encoder:
             raise ValueError(f"origin must be two finite numbers (um), not {origin!r}")
         spikes = self.encode(waveforms, channel_locations, sampling_frequency, nbefore)
         if not place:
-            return spikes.embedding
+            return spikes.shape_vectors
         return spikes.placed(middle(channel_locations) if origin is None else np.asarray(origin))
 
     def encode(
         self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
     ) -> EncodedSpikes:
-        """Embedding, location and amplitude of spikes.
+        """Shape, location and amplitude of spikes.
+
+        The vectors of the shape do not have the place in them: :meth:`EncodedSpikes.placed` joins the two.
 
         Parameters
         ----------
@@ -142,7 +146,7 @@ class Encoder:
         """
         spikes = SpikeWindows(self, waveforms, channel_locations, sampling_frequency, nbefore)
         n = len(spikes)
-        embedding = np.zeros((n, self.dimensions), dtype=np.float32)
+        shape = np.zeros((n, self.dimensions), dtype=np.float32)
         location = np.full((n, 2), np.nan, dtype=np.float32)
         amplitude = np.zeros(n, dtype=np.float32)
         channels = np.zeros(n, dtype=np.int64)
@@ -152,14 +156,14 @@ class Encoder:
             clean, centre = self.second_pass(batch)
             seen = batch.present.any(dim=1)
             channels[rows] = batch.present.sum(dim=1).cpu().numpy()
-            embedding[rows] = torch.where(seen[:, None], batch.embedding, 0.0).cpu().numpy()
+            shape[rows] = torch.where(seen[:, None], batch.representation, 0.0).cpu().numpy()
             location[rows] = torch.where(seen[:, None], centre, float("nan")).cpu().numpy()
             depth = (-clean.amin(dim=(1, 2))).clamp(min=0)
             amplitude[rows] = torch.where(seen, depth, 0.0).cpu().numpy()
 
         self._in_batches(n, encode_rows)
         axes = None if self.beside_place is None else self.beside_place.numpy()
-        return EncodedSpikes(embedding, location, amplitude, channels, axes)
+        return EncodedSpikes(shape, location, amplitude, channels, axes)
 
     def denoise(
         self, waveforms: np.ndarray, channel_locations: np.ndarray, sampling_frequency: float, nbefore: int
@@ -227,7 +231,7 @@ class Encoder:
             first = batch.stop
 
     def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the embedding in the batch.
+        """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the representation in the batch.
 
         The first pass looks from the channel with the likeliest trough and only says where and when the spike is; the
         second looks from there, so that nothing jumps when noise decides which channel is the deepest.
@@ -245,9 +249,9 @@ class Encoder:
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """All that the network says of the spikes as they are seen: clean waveforms, where and when they are; leaves
-        the embedding in the batch."""
+        the representation in the batch."""
         mask, scale = None if batch.complete else batch.mask, batch.scale()
-        batch.embedding, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
+        batch.representation, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
         clean = self.network.expand(decoded.float()) / scale
         if mask is not None:
             clean = clean * mask[..., None]
@@ -315,7 +319,7 @@ class SpikeWindows:
 class Batch:
     """Spikes of one forward pass, seen from a centre that can be moved."""
 
-    embedding: Tensor
+    representation: Tensor
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseRecording
 
-from .encoding import LOOKED_AT, SPARE, EncodeSpikes, SpikeFeatures, encode_peaks
+from .encoding import LOOKED_AT, SPARE, EncodeSpikes, encode_peaks
 
 
 def adapt_to_peaks(
@@ -62,4 +62,7 @@ class _AsTheyAre:
         self.window_ms = window_ms
 
     def encode(self, waveforms, channel_locations, sampling_frequency, nbefore):
-        return SpikeFeatures(waveforms, channel_locations, np.zeros(len(waveforms), dtype="float32"))
+        from ...encoder import EncodedSpikes
+
+        nothing = np.zeros(len(waveforms), dtype="float32")
+        return EncodedSpikes(waveforms, channel_locations, nothing, nothing)

@@ -101,4 +101,4 @@ class EncodeSpikes(PipelineNode):
         upside_down = peaks["amplitude"] > 0
         waveforms[upside_down] *= -1
         spikes = self.encoder.encode(waveforms, self.channel_locations[channels], self.sampling_frequency, self.nbefore)
-        return spikes.embedding, spikes.location, spikes.amplitude
+        return spikes.shape_vectors, spikes.location, spikes.amplitude
