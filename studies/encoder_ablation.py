@@ -69,7 +69,7 @@ class OnePass(Encoder):
 
     def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms and location, of the only pass."""
-        clean, centre, _ = self.forward(batch)
+        clean, centre = self.forward(batch)
         return batch.unmoved(clean), centre
 
 

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .encoded_spikes import EncodedSpikes, middle
-from .first_look import likeliest_trough, shifted, trough_filter
+from .first_look import shifted, trough_filter
 from .network import EncoderConfig, SpikeEncoder, as_place
 from .resampling import required_samples, return_matrix, window_matrix
 from .threads import one_torch_thread
+from .two_looks import first_centre, second_centre
 
 _LARGEST_AMPLITUDE = 28.0
 _TIE_BREAK_UM = (0.011, 0.017)
@@ -231,32 +232,34 @@ class Encoder:
             first = batch.stop
 
     def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Clean waveforms (n, k, T) in noise units and location (n, 2); leaves the representation in the batch.
+        """Clean waveforms (n, k, T) in noise units and location (n, 2) of the second look (``two_looks``).
 
-        The first pass looks from the channel with the likeliest trough and only says where and when the spike is; the
-        second looks from there, so that nothing jumps when noise decides which channel is the deepest.
+        The representation is left in the batch.
         """
         batch.move(*self.first_pass(batch))
-        clean, centre, _ = self.forward(batch)
+        clean, centre = self.forward(batch)
         return batch.unmoved(clean), centre
 
     def first_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Where (n, 2) um and when (n,) samples the spike is, without what else the network says."""
-        mask = None if batch.complete else batch.mask
-        tokens = self.network.tokens(batch.windows * batch.scale(), batch.positions, mask)
-        place, delay = as_place(self.network.spike_offset(tokens, batch.positions, mask))
-        return batch.centre + place, delay
+        """Where (n, 2) um and when (n,) samples the second look is from, for ``Batch.move``."""
+        return second_centre(self.network, batch.window(), batch.centre, batch.delay)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """All that the network says of the spikes as they are seen: clean waveforms, where and when they are; leaves
-        the representation in the batch."""
-        mask, scale = None if batch.complete else batch.mask, batch.scale()
-        batch.representation, decoded, offset = self.network(batch.windows * scale, batch.positions, mask)
-        clean = self.network.expand(decoded.float()) / scale
-        if mask is not None:
-            clean = clean * mask[..., None]
-        place, delay = as_place(offset)
-        return clean, batch.centre + place, delay
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Clean waveforms and location of the spikes as they are seen; leaves the representation in the batch."""
+        window = batch.window()
+        batch.representation, decoded, offset = self.network(*window)
+        clean = self.network.expand(decoded.float()) / batch.scale
+        if window.mask is not None:
+            clean = clean * window.mask[..., None]
+        return clean, batch.centre + as_place(offset)[0]
+
+
+class _Window(NamedTuple):
+    """What the network sees in one look (``two_looks.Window``)."""
+
+    waveforms: Tensor
+    positions: Tensor
+    mask: Tensor | None
 
 
 class SpikeWindows:
@@ -311,8 +314,7 @@ class SpikeWindows:
         place = torch.where(present[..., None], place, 0.0)
         filtered = waveforms.transpose(1, 2) @ self.filters
         exists = None if bool(present.all()) else present
-        peak, delay = likeliest_trough(filtered.nan_to_num(0.0, 0.0, 0.0), place, exists)
-        centre = place[torch.arange(len(peak)), peak]
+        centre, delay = first_centre(filtered.nan_to_num(0.0, 0.0, 0.0), place, exists)
         return Batch(waveforms, place, present, centre, delay, self.tokens, self.matrix)
 
 
@@ -336,13 +338,12 @@ class Batch:
         self.rows = torch.arange(len(waveforms), device=waveforms.device)[:, None]
         self.everywhere = bool(present.all())
         self.unshifted = waveforms.new_empty(0)
-        self.delay = torch.zeros_like(delay)
         self.move(centre, delay)
 
     def move(self, centre: Tensor, delay: Tensor) -> None:
-        """Look from ``centre`` (n, 2) at the channels nearest to it, ``delay`` (n,) samples of the network's later."""
-        self.centre = centre
-        self.delay = self.delay + delay
+        """Look from ``centre`` (n, 2) at the channels nearest to it, ``delay`` (n,) samples of the network's after the
+        detected trough."""
+        self.centre, self.delay = centre, delay
         all_channels = self.tokens == self.locations.shape[1]
         if self.unshifted.numel() == 0 or not all_channels:
             offset = self.locations - centre[:, None]
@@ -363,15 +364,17 @@ class Batch:
             self.unshifted = windows @ self.matrix
         self.windows = shifted(self.unshifted, self.delay)
         self.positions = self.locations[self.rows, self.channels] - centre[:, None]
+        # by what larger spikes than the training's are shrunk into its range, (n, 1, 1)
+        size = self.windows.abs().amax(dim=(1, 2), keepdim=True)
+        self.scale = _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
 
     def unmoved(self, waveforms: Tensor) -> Tensor:
         """Waveforms of these windows (n, k, T), at the time at which the spikes were given."""
         return shifted(waveforms, -self.delay)
 
-    def scale(self) -> Tensor:
-        """By what larger spikes than the training's are shrunk into its range, (n, 1, 1)."""
-        size = self.windows.abs().amax(dim=(1, 2), keepdim=True)
-        return _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
+    def window(self) -> _Window:
+        """What the network sees, shrunk to the training's range."""
+        return _Window(self.windows * self.scale, self.positions, None if self.complete else self.mask)
 
 
 def _numeric(values: Any, name: str) -> np.ndarray:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from .axes import axes_without, hidden_side_axes, principal_axes
 from .data import NoisePool, TemplateBank, View
-from .first_look import likeliest_trough, trough_filter
+from .first_look import trough_filter
 from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
-from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder, as_place
+from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder
 from .sampler import Source, ViewSampler
 from .template_filter import BandPass
 from .training_config import TrainingConfig
+from .two_looks import first_centre, second_centre
 
 logger = logging.getLogger(__name__)
 
@@ -147,20 +148,21 @@ class Trainer:
         network = self.network.momentum_encoder
         if bool(stay.all()):
             return first
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
-            seen = network.tokens(first.waveforms, first.positions, first.mask)
-            offset, late = as_place(network.spike_offset(seen, first.positions, first.mask))
-        offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter
         move = ~stay
-        centre = centre + offset * move[:, None]
-        return view.seen_from(centre, tokens, delay + late * move)
+
+        def as_trained(offset: Tensor, late: Tensor) -> tuple[Tensor, Tensor]:
+            offset = offset.clamp(-_FURTHEST_UM, _FURTHEST_UM) + jitter
+            return offset * move[:, None], late * move
+
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.autocast):
+            centre, delay = second_centre(network, first, centre, delay, as_trained)
+        return view.seen_from(centre, tokens, delay)
 
     def _first_look(self, view: View) -> tuple[Tensor, Tensor]:
-        """Where and when the first pass looks: the likeliest trough."""
+        """Where and when the first look is from: the likeliest trough."""
         config = self.config.encoder
         filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
-        channel, delay = likeliest_trough(view.waveforms @ filters, view.positions, view.mask)
-        return view.positions[torch.arange(len(channel), device=self.device), channel], delay
+        return first_centre(view.waveforms @ filters, view.positions, view.mask)
 
     def losses(self, first: View, second: View, units: Tensor, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
         """Contrastive, denoising and location loss of a batch."""
