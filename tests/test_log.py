@@ -14,7 +14,7 @@ from spikeinterface.sorters.utils import SpikeSortingError
 
 from spikeinterface_huidurep import __version__, resume
 from spikeinterface_huidurep.log_file import LOG_NAME, open_log
-from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
+from spikeinterface_huidurep.stages.result.cleaning import CleaningCriteria, clean_spikes
 
 PACKAGE = logging.getLogger("spikeinterface_huidurep")
 
@@ -198,9 +198,9 @@ def test_cleaning_says_which_rule_dropped_what(caplog):
     spikes["gain"][30:60] = 10.0
     spikes["confidence"][:4] = 0.1
     with caplog.at_level("INFO", logger="spikeinterface_huidurep"):
-        kept = clean_spikes(spikes, 3, duration_s=1.0, censored_period=15, energy=np.full(3, 100.0))
+        kept = clean_spikes(spikes, np.full(3, 100.0), CleaningCriteria())
     assert set(kept["unit_index"]) == {0}
     assert "cleaning: of 63 spikes 4 doubtful and 0 repeated ones dropped" in caplog.text
-    assert (
-        "2 of 3 units dropped (1 with few spikes, 0 echoes of another, 1 that their spikes do not fit)" in caplog.text
-    )
+    assert "cleaning: 1 of 3 units dropped that have too few spikes" in caplog.text
+    assert "cleaning: 1 of 3 units dropped that are given other waveforms" in caplog.text
+    assert "echo a larger unit" not in caplog.text
