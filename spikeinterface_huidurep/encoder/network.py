@@ -16,7 +16,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,6 @@ class EncoderConfig:
     compression: float = 2.0
     position_scale_um: float = 50.0
     projection: int = 64
-    architecture: ClassVar[str] = "channels"  # no setting any more
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

@@ -17,7 +17,7 @@ def load_for_sorting(model: str, device: str) -> Any:
 
     encoder = load_encoder(model, device)
     config = encoder.config
-    if config.architecture == "channels" and config.channels > LOOKED_AT:
+    if config.channels > LOOKED_AT:
         return load_encoder(model, device, channels=LOOKED_AT)
     return encoder
 
