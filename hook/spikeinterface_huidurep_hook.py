@@ -1,9 +1,9 @@
-"""Makes SpikeInterface know the sorter "huidurep" in every process, without an import of spikeinterface_huidurep.
+"""Registers the sorter "huidurep" in SpikeInterface in every process, without an import of spikeinterface_huidurep.
 
-SpikeInterface has no entry point for sorters of other packages. So this module lies in site-packages beside a ``.pth``
-file, which Python reads when it starts: the line in it calls `install`, which costs one small import. Nothing else
-happens until a program imports ``spikeinterface.sorters``; right after that import the sorter is registered.
-An interpreter that never imports SpikeInterface never imports spikeinterface_huidurep either.
+SpikeInterface has no entry point for sorters of other packages. Therefore this module is in site-packages with a
+``.pth`` file, which Python reads when it starts. The line in that file calls `install`, which costs one small import.
+The sorter is registered right after a program imports ``spikeinterface.sorters``. A process that never imports
+SpikeInterface never imports spikeinterface_huidurep either.
 """
 
 import sys
@@ -12,7 +12,7 @@ TRIGGER = "spikeinterface.sorters"
 
 
 class _RegisteringFinder:
-    """Finder on ``sys.meta_path`` that has only one module to say something about: the trigger."""
+    """Finder on ``sys.meta_path`` for one module only: the trigger."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != TRIGGER:
@@ -30,8 +30,8 @@ class _RegisteringFinder:
 class _RegisteringLoader:
     """Loader that loads with the module's own loader, then registers the sorter.
 
-    It hands its place back before the module is executed, so the imported module shows its own loader,
-    and for whoever holds the spec without importing it (runpy, inspect), it answers as the module's own loader does.
+    It restores the module's own loader before the module is executed, so that the imported module shows that one. For
+    code that uses the spec without importing the module (runpy, inspect), it behaves like the module's own loader.
     """
 
     def __init__(self, loader, finder):
@@ -58,7 +58,7 @@ def _register():
 
         register()
     except Exception as error:
-        # SpikeInterface has to go on working where this package is broken or half removed.
+        # SpikeInterface must keep working if this package is broken or partly removed.
         import warnings
 
         warnings.warn(
@@ -69,7 +69,7 @@ def _register():
 
 
 def install():
-    """Put the finder in place. Does nothing where it is in place, or where SpikeInterface's sorters are imported."""
+    """Install the finder, unless it is installed already or SpikeInterface's sorters have been imported."""
     if TRIGGER in sys.modules or any(isinstance(finder, _RegisteringFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _RegisteringFinder())

@@ -18,19 +18,19 @@ LEAST_FREQUENCY_HZ = 100.0
 
 
 class BadTracesError(ValueError):
-    """The traces have values with which nothing can be sorted."""
+    """The traces have values that cannot be sorted (NaN or infinite)."""
 
 
 def check_recording(recording: BaseRecording) -> None:
     """
-    Refuse a recording that cannot be sorted, in one sentence.
+    Raise an error of one sentence for a recording that cannot be sorted.
 
     Raises
     ------
     ValueError
-        No channels, no probe or coinciding channel locations, groups, gains or a sampling frequency that are not
-        finite, too short, complex or not finite traces (looked for in random stretches; each later chunk is checked
-        when it is read).
+        If it has no channels, no probe, coinciding channel locations, or groups, gains or a sampling frequency that are
+        not finite, or if the traces are too short, complex or not finite. Traces are checked in random stretches; the
+        sort checks each chunk when it is read.
     """
     if not isinstance(recording, BaseRecording):
         raise ValueError(f"recording must be a SpikeInterface recording, not {type(recording).__name__}.")
@@ -75,12 +75,12 @@ def _check_locations(recording):
 
 def check_folder(recording: BaseRecording, folder: Path) -> None:
     """
-    Refuse to sort into a folder that holds the recording's own files, which would be removed with the folder.
+    Raise an error if the folder of a sort holds the recording's own files, which would be removed with the folder.
 
     Raises
     ------
     ValueError
-        If a file that the recording, or one that it is made of, is read from lies in `folder`.
+        If a file of the recording, or of a recording that it is derived from, is in `folder`.
     """
     folder = folder.resolve()
     for element in extractor_dict_iterator(recording.to_dict(recursive=True)):
@@ -90,13 +90,13 @@ def check_folder(recording: BaseRecording, folder: Path) -> None:
 
 def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
     """
-    Refuse parameters that are possible, but not for this recording.
+    Raise an error for parameters that are valid, but not for this recording.
 
     Raises
     ------
     ValueError
-        If the band of the filter is none at this sampling frequency, or motion is to be corrected on a probe, or shank,
-        that has no depth.
+        If the filter's band is not possible at this sampling frequency, or `motion_correction` is True and all channels
+        of a shank have the same depth.
     """
     low, rate = params["freq_min"], recording.sampling_frequency
     if params["apply_preprocessing"] and not LEAST_FREQUENCY_HZ <= low < 0.4 * rate:
@@ -128,7 +128,7 @@ def _check_traces(recording):
 
 
 def check_finite(traces: np.ndarray, start_frame: int) -> None:
-    """Raise a BadTracesError that says where, if any value of the `traces`, from `start_frame` on, is not finite."""
+    """Raise a BadTracesError with the position of the first value of `traces` that is not finite, if there is one."""
     bad = ~np.isfinite(traces)
     if bad.any():
         sample, channel = np.argwhere(bad)[0]

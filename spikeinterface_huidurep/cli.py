@@ -1,4 +1,4 @@
-"""The command line ``huidurep``: finds the subcommands, parses, and says what is wrong with the input in one line."""
+"""The command line ``huidurep``: finds the subcommands, parses arguments, and reports invalid input in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from . import commands
 from .version import __version__
 
-# What the library raises for input that it cannot work with. Anything else is a fault and is shown whole.
+# Exceptions for invalid input. Any other exception is a bug and is shown with its traceback.
 INPUT_ERRORS = (ValueError, OSError, ModuleNotFoundError)
 
 
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="huidurep", description="Spike sorting with a self-supervised spike encoder, on top of SpikeInterface."
     )
     parser.add_argument("--version", action="version", version=f"huidurep {__version__}")
-    parser.add_argument("--traceback", action="store_true", help="on an error, show where in the program it arose")
+    parser.add_argument("--traceback", action="store_true", help="on an error, show the full traceback")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in sorted(module.name for module in pkgutil.iter_modules(commands.__path__)):
         importlib.import_module(f"{commands.__name__}.{module}").add_parser(subparsers)
@@ -36,22 +36,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments, without the program's name. By default those that the process was started with.
+        The arguments, without the program's name; by default ``sys.argv``.
 
     Returns
     -------
     int
-        The exit status: 0, or 2 where the input was refused.
+        The exit status: 0, 2 for invalid input, or 130 if interrupted.
 
     Raises
     ------
     SystemExit
-        From argparse: for ``--help`` and ``--version``, and with status 2 for arguments that it does not know.
+        From argparse: for ``--help`` and ``--version``, and with status 2 for unknown arguments.
     """
     arguments = build_parser().parse_args(argv)
-    # What SpikeInterface and neo will change is for programmers.
+    # Deprecation warnings of SpikeInterface and neo are of no use to users of the command line.
     warnings.simplefilter("ignore", FutureWarning)
-    # SpikeInterface warns that a saved Sorting does not hold its recording: here the recording is the user's own file.
+    # SpikeInterface warns that a saved Sorting does not include its recording; the user has that in a file.
     warnings.filterwarnings(
         "ignore", message="The (recording registered to this sorting|extractor is not serializable)"
     )

@@ -1,4 +1,4 @@
-"""The demonstration: a recording with known units is generated, sorted and compared with the truth, and drawn."""
+"""The demonstration: generates a recording with known units, sorts it, compares the result and draws it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What `run_demo` writes, and `huidurep report` beside it.
+# What `run_demo` and `huidurep report` write into the output folder.
 CONTENTS = {"recording", "truth", "sorter", "sorting", "accuracy.csv", "demo.png", "analyzer", "motion", "report"}
 
 # The probe of the recording: contacts in two columns, um.
@@ -34,7 +34,7 @@ PROBE = dict(num_columns=2, xpitch=20, ypitch=20, contact_shapes="circle", conta
 
 @dataclass(frozen=True)
 class Demo:
-    """What `run_demo` made.
+    """Results of `run_demo`.
 
     Attributes
     ----------
@@ -45,12 +45,12 @@ class Demo:
     sorting : BaseSorting
         The units that the sorter found.
     table : pandas.DataFrame
-        One row a true unit: ``depth`` (um), ``snr``, ``spikes``, ``found_as`` (the sorter's unit, or -1), ``accuracy``,
-        ``precision``, ``recall``.
+        One row for each true unit: ``depth`` (um), ``snr``, ``spikes``, ``found_as`` (the sorter's unit, or -1),
+        ``accuracy``, ``precision``, ``recall``.
     run_time : float
-        Seconds that the sorter ran.
+        Run time of the sorter, s.
     figure : Path
-        The drawing.
+        Path of the figure.
     """
 
     recording: BaseRecording
@@ -74,15 +74,15 @@ def run_demo(
     Parameters
     ----------
     folder : Path
-        Folder to make; it holds ``recording``, ``truth``, ``sorter``, ``sorting``, ``accuracy.csv`` and ``demo.png``.
+        New folder to write: ``recording``, ``truth``, ``sorter``, ``sorting``, ``accuracy.csv`` and ``demo.png``.
     num_channels, num_units : int
-        Contacts of the probe, in two columns 20 um apart, and neurons beside it.
+        Contacts of the probe, in two columns 20 um apart, and neurons around it.
     duration : float
         Length of the recording, s.
     seed : int
         Seed of the recording and of the sorter.
     verbose : bool
-        Whether the sorter shows its progress.
+        Show the sorter's progress.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def generate_recording(
         generate_probe_kwargs=PROBE,
         seed=seed,
     )
-    # Templates in white noise: the generator calls that filtered, but the sorter's band-pass has work to do on it.
+    # The generator marks templates in white noise as filtered, but the sorter's band-pass improves them.
     recording.annotate(is_filtered=False)
     return recording, truth
 
@@ -203,7 +203,7 @@ def draw(path: Path, analyzer: SortingAnalyzer, table: pd.DataFrame) -> None:
     table : pandas.DataFrame
         What `accuracy_table` returns.
     """
-    # Figure, not pyplot: nothing that a running program has set up for its own figures is touched.
+    # Figure, not pyplot: the settings of a program's own figures are not changed.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8), layout="constrained")
@@ -215,7 +215,7 @@ def draw(path: Path, analyzer: SortingAnalyzer, table: pd.DataFrame) -> None:
     raster.set(
         xlabel="time (s)", ylabel="depth on the probe (um)", title=f"Spikes of the {len(analyzer.unit_ids)} units found"
     )
-    templates.set(xlabel="unit, by depth", title="Templates, scaled, on the channels that see them best")
+    templates.set(xlabel="unit, by depth", title="Templates, scaled, on their largest channels")
     accuracy.scatter(table["snr"], table["accuracy"], color="black")
     accuracy.set(xlabel="SNR of the true unit", ylabel="accuracy", ylim=(-0.03, 1.03), xlim=(0, None))
     accuracy.set_title(f"{len(table)} true units, mean accuracy {table['accuracy'].mean():.2f}")
@@ -226,7 +226,7 @@ def draw(path: Path, analyzer: SortingAnalyzer, table: pd.DataFrame) -> None:
 def _colors(num_units: int) -> np.ndarray:
     import matplotlib
 
-    # Neighbours in depth get colours far apart on the wheel.
+    # Neighbours in depth get very different hues.
     return matplotlib.colormaps["hsv"]((np.arange(num_units) * 0.382) % 1.0)
 
 
@@ -252,7 +252,7 @@ def _draw_templates(axes: Axes, analyzer: SortingAnalyzer) -> None:
     for rank, (unit_index, color) in enumerate(zip(order, _colors(len(order)), strict=True)):
         template = templates[unit_index]
         amplitude = np.abs(template).max(axis=0)
-        # Each unit stands in a column of its own, on the channels that see it best, at their depth.
+        # Each unit has its own column: its largest channels, at their depths.
         for channel in np.flatnonzero(amplitude > 0.3 * amplitude.max()):
             x = rank * width + locations[channel, 0] + time
             axes.plot(

@@ -1,4 +1,4 @@
-"""Recordings from files, for the command line: by the name of SpikeInterface's reader, and the probe they may lack."""
+"""Reads recordings for the command line, with the name of SpikeInterface's reader, and attaches a missing probe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TETRODE_DISTANCE_UM = 1000.0
 
 
 def parse_value(text: str) -> Any:
-    """Return what a Python literal in `text` stands for (number, list, None, True), or the text itself."""
+    """Return the value of a Python literal in `text` (number, list, None, True), or the text itself."""
     named = {"true": True, "false": False, "none": None}
     if text.lower() in named:
         return named[text.lower()]
@@ -38,7 +38,7 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, str]
     assignments : iterable of str
         The arguments.
     option : str
-        The option that they were given to, for the error message.
+        Name of their option, for the error message.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, str]
     Raises
     ------
     ValueError
-        If an argument has no ``=`` or no key, or a key comes twice.
+        If an argument has no ``=`` or no key, or a key is given twice.
     """
     parsed: dict[str, str] = {}
     for assignment in assignments:
@@ -77,7 +77,7 @@ def parse_reader_options(assignments: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If an argument has another form, or a key comes twice.
+        If an argument has another form, or a key is given twice.
     """
     options: dict[str, Any] = {}
     for key, text in parse_assignments(assignments, "--reader-option").items():
@@ -100,7 +100,7 @@ def _path_argument(reader: Callable[..., BaseRecording]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a half sentence that names what may have been meant by `name`, or an empty text."""
+    """Return a question with the known name most similar to `name`, or an empty text."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -114,19 +114,19 @@ def read_recording(path: str | Path, reader: str | None = None, options: dict[st
         File or folder of the recording.
     reader : str, optional
         Name of a SpikeInterface reader, such as ``spikeglx``, ``openephys``, ``neuralynx``, ``nwb`` or ``binary``.
-        By default the path is what SpikeInterface saved itself: a folder, a zarr folder or a json file.
+        By default `path` is a recording that SpikeInterface saved: a folder, a zarr folder or a json file.
     options : dict, optional
         Further arguments of the reader, such as ``stream_id``.
 
     Returns
     -------
     BaseRecording
-        The recording, with the probe that the format knows.
+        The recording, with the probe if the format stores one.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `path`.
+        If `path` does not exist.
     ValueError
         If the reader or one of its options is unknown, or it cannot read the file.
     """
@@ -148,7 +148,7 @@ def read_recording(path: str | Path, reader: str | None = None, options: dict[st
     except (OSError, ImportError):
         raise
     except Exception as error:
-        # The readers raise all kinds of exceptions, assertions among them, for a file or an option that does not fit.
+        # The readers raise many kinds of exceptions, also assertions, for invalid files and options.
         raise ValueError(f"The reader {name!r} cannot read {path}: {error or type(error).__name__}") from error
     return recording
 
@@ -156,18 +156,18 @@ def read_recording(path: str | Path, reader: str | None = None, options: dict[st
 def read_as_typed(
     path: str | Path, reader: str | None = None, reader_options: Iterable[str] = (), probe: str | None = None
 ) -> BaseRecording:
-    """Read a recording as the command line names it.
+    """Read a recording from the command line's arguments.
 
     Parameters
     ----------
     path : str or Path
         File or folder.
     reader : str, optional
-        What was given to ``--reader``.
+        Argument of ``--reader``.
     reader_options : iterable of str
-        What was given to ``--reader-option``.
+        Arguments of ``--reader-option``.
     probe : str, optional
-        What was given to ``--probe``.
+        Argument of ``--probe``.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def read_as_typed(
     FileNotFoundError
         If there is no such recording or probe file.
     ValueError
-        If one of the arguments is refused, or there are no channel locations.
+        If one of the arguments is invalid, or there are no channel locations.
     """
     recording = read_recording(path, reader, parse_reader_options(reader_options))
     if probe:
@@ -210,7 +210,7 @@ def attach_probe(recording: BaseRecording, probe: str) -> BaseRecording:
         The recording; it is not changed.
     probe : str
         A file, probeinterface's ``.json`` or ``.prb``, or a geometry for all channels in their order:
-        ``tetrode[:radius]`` (each four channels), ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
+        ``tetrode[:radius]`` (four channels each), ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def attach_probe(recording: BaseRecording, probe: str) -> BaseRecording:
     Raises
     ------
     ValueError
-        If the probe is not understood, or does not fit the number of channels.
+        If the probe is invalid, or does not fit the number of channels.
     FileNotFoundError
         If there is no such file.
     """
@@ -289,7 +289,7 @@ def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
     probegroup = ProbeGroup()
     if kind == "tetrode":
         if num_channels % 4:
-            raise ValueError(f"{num_channels} channels are no number of tetrodes.")
+            raise ValueError(f"{num_channels} channels are not a multiple of four, so they are not tetrodes.")
         for index in range(num_channels // 4):
             tetrode = generate_tetrode(*values)
             tetrode.move([index * TETRODE_DISTANCE_UM, 0.0])

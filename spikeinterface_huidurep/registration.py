@@ -1,8 +1,8 @@
-"""How SpikeInterface comes to know the sorter.
+"""Registers the sorter in SpikeInterface.
 
-`register` enters `HuiduRepSorter` in SpikeInterface's list of sorters. It runs when ``spikeinterface_huidurep`` is
-imported and, through the import hook that is installed beside this package (``spikeinterface_huidurep_hook``),
-when ``spikeinterface.sorters`` is imported.
+`register` adds `HuiduRepSorter` to SpikeInterface's list of sorters. It runs when ``spikeinterface_huidurep`` is
+imported and, through the import hook that is installed with this package (``spikeinterface_huidurep_hook``), when
+``spikeinterface.sorters`` is imported.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 def register() -> type[HuiduRepSorter]:
-    """Make ``run_sorter("huidurep", ...)`` and SpikeInterface's other functions on sorters know this sorter.
+    """Make the sorter available to ``run_sorter("huidurep", ...)`` and SpikeInterface's other functions.
 
-    May be called any number of times: the sorter is listed once, and a class of the same name that was listed
-    before is replaced.
+    May be called repeatedly: the sorter is listed once, and an earlier class of the same name is replaced.
 
     Returns
     -------
@@ -34,7 +33,7 @@ def register() -> type[HuiduRepSorter]:
     from .sorter import HuiduRepSorter
 
     name = HuiduRepSorter.sorter_name
-    # Changed in place: run_sorter and spikeinterface.full hold references to these very objects.
+    # Changed in place: run_sorter and spikeinterface.full hold references to these objects.
     others = [sorter for sorter in sorterlist.sorter_full_list if sorter.sorter_name != name]
     sorterlist.sorter_full_list[:] = [*others, HuiduRepSorter]
     sorterlist.sorter_dict[name] = HuiduRepSorter

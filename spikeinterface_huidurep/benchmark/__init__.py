@@ -1,7 +1,7 @@
 """Compares HuiduRep with other spike sorters, on recordings with and without ground truth.
 
-The modules are imported on first use: every sorter of a comparison runs in a process that imports this package, and its
-memory is measured.
+The modules are imported on first use: each sorter runs in a process that imports this package, and the memory of that
+process is measured.
 """
 
 from __future__ import annotations

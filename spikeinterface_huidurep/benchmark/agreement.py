@@ -1,4 +1,4 @@
-"""Compares sorters on a recording without ground truth: what they agree on, and the quality of each one's units."""
+"""Compares sorters on a recording without ground truth: their agreement, and quality metrics of their units."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ ISI_THRESHOLD_MS = 1.5  # SpikeInterface's default
 
 @dataclass
 class AgreementResults:
-    """What sorters found on one recording.
+    """Results of several sorters on one recording.
 
     Attributes
     ----------
     summary : pd.DataFrame
-        A row a sorter: status, units, spikes, units with a counterpart in another sorter and in all, medians, cost.
+        One row for each sorter: status, units, spikes, units with a counterpart in another sorter and in all, median
+        metrics, cost.
     units : pd.DataFrame
-        A row a sorter's unit: spikes, rate, SNR, ISI violations, and how many sorters have it.
+        One row for each unit: sorter, spikes, rate, SNR, ISI violations, and the number of sorters that found it.
     matrix : pd.DataFrame
-        Share of the units of the row's sorter that have a counterpart in the column's.
+        Fraction of the units of the row's sorter that have a counterpart in the column's.
     about : dict
-        The recording.
+        Facts of the recording.
     """
 
     summary: pd.DataFrame
@@ -62,20 +63,20 @@ def compare_sorters(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> AgreementResults:
-    """Run sorters on a recording without ground truth and compare what they find.
+    """Run sorters on a recording without ground truth and compare their units.
 
     Parameters
     ----------
     recording : BaseRecording
         Raw, with a probe.
     sorters : sequence of str, optional
-        By default every one of :data:`~spikeinterface_huidurep.benchmark.PEERS` that is installed.
+        By default all installed ones of :data:`~spikeinterface_huidurep.benchmark.PEERS`.
     output_folder : str or Path
-        For the runs; nothing in it is done twice.
+        For the runs; finished runs in it are used again.
     name : str
         Of the recording, for the report.
     drifts : bool
-        Whether sorters that can are to correct the probe's drift.
+        Correct drift in the sorters that can.
     time_limit_s, n_jobs, retry_failed, progress
         See :func:`~spikeinterface_huidurep.benchmark.run_benchmark`.
 
@@ -111,7 +112,7 @@ def compare_sorters(
 
 
 def _saved_recording(recording: BaseRecording, folder: Path) -> tuple[Path, str]:
-    """A file or folder from which another process can load the recording, and a digest of its contents."""
+    """File or folder from which another process can load the recording, and a digest of its contents."""
     n_samples = [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]
     digest = hashlib.sha256(
         json.dumps([n_samples, recording.sampling_frequency, list(map(str, recording.channel_ids))]).encode()
@@ -134,7 +135,7 @@ def _saved_recording(recording: BaseRecording, folder: Path) -> tuple[Path, str]
 
 
 def _agreement(sortings: dict[str, BaseSorting]) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Share of units with a counterpart for each pair; for each sorter's unit the number of sorters that have it."""
+    """Fraction of units with a counterpart for each pair of sorters; for each unit, the number of sorters with it."""
     names = list(sortings)
     matrix = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
     counterparts = {name: pd.Series(1, index=sorting.unit_ids) for name, sorting in sortings.items()}

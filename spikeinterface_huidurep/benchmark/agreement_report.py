@@ -14,12 +14,12 @@ from .figures import plot_agreement, plot_units_by_agreement, plot_violations
 from .report import ReportFiles, machine, package_versions
 
 EXPLANATION = f"""
-<p>There is no ground truth here, so nothing on this page says which sorter is right. Two units of two sorters are
-counterparts when SpikeInterface's <code>compare_multiple_sorters</code> pairs them: spikes within 0.4 ms, at least
-half of all their spikes in common. A unit that several sorters find is more likely a neuron; one that a single
-sorter finds may be a neuron that the others miss, or none. <b>SNR</b> and <b>ISI violations</b> (share of
-contamination that intervals below {ISI_THRESHOLD_MS} ms imply, after Hill and colleagues 2011) are SpikeInterface's
-quality metrics on the recording between 300 and 6,000 Hz.</p>
+<p>There is no ground truth here, so this page cannot say which sorter is right. Two units of two sorters are
+counterparts if SpikeInterface's <code>compare_multiple_sorters</code> pairs them: spikes within 0.4 ms, at least
+half of all their spikes in common. A unit that several sorters find is more likely a neuron. A unit of a single
+sorter may be a neuron that the others miss, or no neuron. <b>SNR</b> and <b>ISI violations</b> (the contamination
+estimated from intervals below {ISI_THRESHOLD_MS} ms, Hill and colleagues 2011) are SpikeInterface's quality metrics
+on the recording between 300 and 6,000 Hz.</p>
 """
 COLUMNS = (
     ("units", "Units", 0),

@@ -1,4 +1,4 @@
-"""Runs sorters each in a process of its own, with a time limit, and measures run time and peak memory from outside."""
+"""Runs each sorter in its own process with a time limit, and measures run time and peak memory from outside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESULT_FILE = "result.json"
 
 @dataclass
 class SorterRun:
-    """What came of one sorter on one recording.
+    """Result of one sorter on one recording.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class SorterRun:
 
 @dataclass(frozen=True)
 class Job:
-    """A sorter to run; `recording_key` stands for the recording's contents: the run is repeated when they change."""
+    """A sorter to run; `recording_key` is a digest of the recording: the run is repeated when it changes."""
 
     sorter: str
     recording: str
@@ -70,7 +70,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Short digest of all that decides the result."""
+        """Short digest of everything that affects the result."""
         parts = {name: value for name, value in asdict(self).items() if name not in ("recording_folder", "recording")}
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
@@ -80,29 +80,29 @@ class Job:
 
 
 def finished_run(job: Job, root: str | Path) -> SorterRun | None:
-    """Result of an earlier run of the job, None if it was never run to an end."""
+    """Result of an earlier run of the job, None if no run has finished."""
     path = job.folder(root) / RESULT_FILE
     return SorterRun(**json.loads(path.read_text())) if path.is_file() else None
 
 
 def run_job(job: Job, root: str | Path, time_limit_s: float, keep_sorter_folder: bool = False) -> SorterRun:
-    """Run a sorter in its own process and keep what came of it.
+    """Run a sorter in its own process and keep its result.
 
     Parameters
     ----------
     job : Job
     root : str or Path
-        Folder of all runs; the run gets a folder of its own in it, emptied first.
+        Folder of all runs; the run gets its own folder in it, emptied first.
     time_limit_s : float
-        The sorter and all its child processes are ended after this long.
+        The sorter and its child processes are ended after this time.
     keep_sorter_folder : bool
         Keep the sorter's own working folder.
 
     Returns
     -------
     SorterRun
-        With status "done", "failed" (it raised), "timeout" or "killed" (its process died). Only a run that was
-        interrupted together with this process leaves no result.
+        With status "done", "failed" (it raised), "timeout" or "killed" (its process died). A run leaves no result
+        only if this process is interrupted, too.
     """
     folder = job.folder(root)
     shutil.rmtree(folder, ignore_errors=True)
@@ -176,7 +176,7 @@ def _watch(process: subprocess.Popen, time_limit_s: float) -> tuple[int, bool]:
 
 
 def _memory_bytes(pid: int) -> int:
-    """Memory of a process and its children; memory that they share counts once where the system can tell."""
+    """Memory of a process and its children; shared memory counts once where the system reports it (PSS)."""
     total = 0
     try:
         processes = [psutil.Process(pid)]

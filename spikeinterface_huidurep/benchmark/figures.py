@@ -1,4 +1,4 @@
-"""Plots of a comparison, each as an SVG text that stands alone."""
+"""Plots of a comparison, each as a self-contained SVG text."""
 
 from __future__ import annotations
 

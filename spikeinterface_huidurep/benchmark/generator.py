@@ -1,4 +1,4 @@
-"""Recordings of SpikeInterface's own generator, which need nothing but the install."""
+"""Recordings of SpikeInterface's generator, which need no template library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GeneratorSettings:
     n_units, n_channels : int
         The probe has two columns 32 um apart and rows of 15 um.
     drift_range_um, drift_period_s : float
-        Range of the zigzag and its period; a range of 0 stays still, with the same units and spikes.
+        Range and period of the zigzag; a range of 0 means no drift, with the same units and spikes.
     amplitude_std : float
         Standard deviation of the spikes' amplitude factor.
     seed : int

@@ -122,7 +122,7 @@ def _save(folder: Path, hybrid: BaseRecording, sorting: BaseSorting, motion: Mot
 
 @dataclass(frozen=True)
 class _AddedUnits:
-    """Units of SpikeInterface's generator in the recording's own unit; `gain` scales them to `snr`."""
+    """Units of SpikeInterface's generator in the unit of the recording's traces; `gain` scales them to `snr`."""
 
     recording: BaseRecording
     locations: np.ndarray
@@ -207,10 +207,10 @@ def _inject(
 def _inject_moving(
     recording: BaseRecording, added: _AddedUnits, motion: Motion, sorting_kwargs: dict, rng: np.random.Generator
 ) -> tuple[BaseRecording, BaseSorting]:
-    """Inject units that move: their templates are generated anew at every um.
+    """Inject units that move: their templates are generated for every um of displacement.
 
-    SpikeInterface's generate_hybrid_recording interpolates them between channels instead, which loses the units at the
-    ends of a probe and cannot be done where all channels lie on a line.
+    SpikeInterface's generate_hybrid_recording interpolates templates between channels instead. This loses units at the
+    ends of the probe, and does not work where all channels lie on a line.
     """
     frequency, n_units = recording.sampling_frequency, len(added.snr)
     n_samples = [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]

@@ -1,4 +1,4 @@
-"""Where the units of a template library lie on a probe: where they were simulated, or along a longer probe."""
+"""Positions of a template library's units on a probe: as simulated, or along a longer probe."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ COPIES = 4
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the units of a library lie on a probe.
+    """Positions of a library's units on a probe.
 
     Attributes
     ----------
     channel_locations : np.ndarray, shape (n_channels, 2)
     unit : np.ndarray of int64, shape (n_units,)
-        Which unit of the library; on a longer probe each of them comes several times, at depths of its own.
+        Which unit of the library; on a longer probe each is used several times, at different depths.
     location : np.ndarray, shape (n_units, 3)
-        Somata, like the library's but moved along the probe.
+        Soma positions, moved along the probe.
     first_channel : np.ndarray of int64, shape (n_units,)
         Channel of the probe at which a unit's first channel lies.
     usable : np.ndarray of bool, shape (n_units,)
-        Units whose template is not cut at an end of the library's probe while the long probe goes on.
+        Units whose template is not truncated at an end of the library's probe where the longer probe continues.
     """
 
     channel_locations: np.ndarray
@@ -48,7 +48,7 @@ def find_rows(locations: np.ndarray) -> tuple[int, float] | None:
 
 
 def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.Generator) -> Placement:
-    """Put units where the library has them, or at any depth of a longer probe made of the same rows.
+    """Place units as in the library, or at any depth of a longer probe made of the same rows.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.G
     Raises
     ------
     ValueError
-        If a longer probe is asked for and the library's does not consist of equal rows.
+        If `n_channels` needs a longer probe, and the library's does not consist of equal rows.
     """
     locations, n_units = units.channel_locations, len(units.location)
     if n_channels is None or n_channels == len(locations):
@@ -84,11 +84,10 @@ def place_on_probe(units: LibraryUnits, n_channels: int | None, rng: np.random.G
 
 
 def place_anywhere(units: LibraryUnits, place: Placement, rng: np.random.Generator) -> Placement:
-    """Put units of a probe of equal rows at any depth of it; units of other probes stay where `place` has them.
+    """Place units of a probe of equal rows at any depth; units of other probes stay where `place` has them.
 
-    `units` are those of `place`, in its order.
-
-    A template that is cut at an end of the library's probe stays cut, which far units can bear.
+    `units` are those of `place`, in its order. A template that is truncated at an end of the library's probe stays so,
+    which matters little for far units.
     """
     rows = find_rows(units.channel_locations)
     if rows is None:
@@ -108,7 +107,7 @@ def _shifted(
     row_um: float,
     usable: np.ndarray,
 ) -> Placement:
-    """Move each unit by whole rows to about the depth wanted."""
+    """Move each unit by whole rows to the nearest depth to the wanted one."""
     rows = np.rint((wanted_um - location[unit, 1]) / row_um).astype(np.int64)
     moved = location[unit] + np.stack([np.zeros(rows.size), rows * row_um, np.zeros(rows.size)], axis=1)
     return Placement(channels, unit, moved, rows * per_row, usable)

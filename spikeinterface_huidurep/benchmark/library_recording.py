@@ -24,7 +24,7 @@ NOISE_TEST_S = 5.0  # of the background, to measure its noise level: more than 1
 
 
 class Made(NamedTuple):
-    """A recording that was just made, not yet on disk."""
+    """A new recording, not yet on disk."""
 
     recording: BaseRecording
     sorting: BaseSorting
@@ -44,7 +44,7 @@ class LibrarySettings:
     n_units : int
     duration_s : float
     snr_range : (float, float)
-        Smallest and largest SNR of the units to be found.
+        Smallest and largest SNR of the true units.
     snr_skew : float
         1: SNR even on a log scale; larger: more units near the lower end.
     rate_hz : (float, float)
@@ -52,9 +52,9 @@ class LibrarySettings:
     noise_uv, noise_decay_um : float
         Standard deviation of the noise in the sorters' band, and the distance at which its correlation falls to 1/e.
     n_hash : int
-        Far units that no sorter has to find.
+        Number of far units, which are background and not part of the ground truth.
     hash_uv, hash_rate_hz : (float, float)
-        Their troughs and rates.
+        Ranges of their trough amplitudes and rates.
     drift : str or None
         A kind of :func:`~spikeinterface_huidurep.benchmark.drift.make_motion`.
     drift_range_um, drift_period_s : float
@@ -62,7 +62,7 @@ class LibrarySettings:
     sampling_frequency : float or None
         Hz; None: the library's own.
     n_channels : int or None
-        More than the library's: its units are put at any depth of a longer probe with the same rows.
+        More than the library's: its units are placed at any depth of a longer probe with the same rows.
     seed : int
     """
 
@@ -88,12 +88,12 @@ class LibrarySettings:
 
 
 def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
-    """Make a recording from a template library; see :class:`LibrarySettings` for what goes into it.
+    """Make a recording from a template library, see :class:`LibrarySettings`.
 
     Raises
     ------
     ValueError
-        If the library has no displacements and `settings` asks for drift, or too few units of the SNR asked for.
+        If `settings` has drift and the library no displacements, or the library has too few units of this SNR.
     """
     streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(6)]
     still = read_still_units(library, settings.sampling_frequency)
@@ -178,7 +178,7 @@ def _noise_level(background: BaseRecording) -> float:
 
 
 def _add_hash(background, settings, library, pool, place: Placement, motion, rng) -> BaseRecording:
-    """Add the far units, which no sorter has to find: units of `pool`, often more than once, at depths of their own."""
+    """Add the far units of the background: units of `pool`, often several times, each at its own depth."""
     frequency = background.sampling_frequency
     index = np.sort(rng.choice(pool, settings.n_hash, replace=settings.n_hash > pool.size))
     units = read_units(library, place.unit[index], settings.sampling_frequency, window_ms=HASH_WINDOW_MS)
@@ -200,7 +200,7 @@ def _add_hash(background, settings, library, pool, place: Placement, motion, rng
 
 
 def _add_units(background, settings, library, index, gain, place: Placement, motion, rng):
-    """Add the units to be found; returns the recording and the true sorting."""
+    """Add the true units; returns the recording and the true sorting."""
     frequency = background.sampling_frequency
     units = read_units(library, place.unit[index], settings.sampling_frequency)
     if motion is None:

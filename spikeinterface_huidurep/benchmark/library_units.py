@@ -148,9 +148,9 @@ def read_units(
 
 
 def read_still_units(path: str | Path, sampling_frequency: float | None = None) -> LibraryUnits:
-    """Read every unit of a library at displacement 0, a few at a time so that memory never holds all displacements.
+    """Read all units of a library at displacement 0, a few at a time, so that not all displacements are in memory.
 
-    `displacement_um` of the result still lists all the displacements that the library has.
+    `displacement_um` of the result still lists all displacements of the library.
     """
     with np.load(path) as file:
         n_units = len(file["cell_model"])

@@ -1,4 +1,4 @@
-"""Figures of a sorting against the ground truth, all from SpikeInterface's comparison module."""
+"""Performance of a sorting against the ground truth, computed by SpikeInterface's comparison module."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ WINDOWS = 20  # for accuracy over time: a 60 s recording still has 3 s, and some
 
 @dataclass(frozen=True)
 class Measures:
-    """What a sorting is worth.
+    """Performance of a sorting.
 
     Attributes
     ----------
     summary : dict
         `true_units`, `found_units`, mean `accuracy`, `precision` and `recall` over true units (0 for a unit without
-        a match),
-        `well_detected`, and where the truth is complete `false_positive`, `redundant`, `overmerged`.
+        a match), `well_detected`, and, if the ground truth is complete, `false_positive`, `redundant`, `overmerged`.
     units : pd.DataFrame
-        One row a true unit: `unit_id`, `accuracy`, `precision`, `recall`, `snr`, `n_spikes`.
+        One row for each true unit: `unit_id`, `accuracy`, `precision`, `recall`, `snr`, `n_spikes`.
     over_time : pd.DataFrame
-        One row a window: `time_s` (its centre) and `accuracy`, the mean over the units that fire in it.
+        One row for each time window: `time_s` (its centre) and `accuracy`, the mean over the units that fire in it.
     """
 
     summary: dict[str, float | int | None]
@@ -38,7 +37,7 @@ class Measures:
 
 
 def compare_to_truth(truth: BaseSorting, tested: BaseSorting, exhaustive: bool = True) -> GroundTruthComparison:
-    """SpikeInterface's comparison with its default matching (0.4 ms, Hungarian), as every figure here uses it."""
+    """SpikeInterface's comparison with its default matching (0.4 ms, Hungarian)."""
     return compare_sorter_to_ground_truth(truth, tested, exhaustive_gt=exhaustive)
 
 
@@ -76,7 +75,7 @@ def measure(truth: GroundTruth, tested: BaseSorting) -> Measures:
         **{column: float(units[column].mean()) for column in ("accuracy", "precision", "recall")},
         **counts,
     }
-    if not exhaustive:  # what else the recording holds is not known
+    if not exhaustive:  # the recording has units that are not in the ground truth
         summary.update(false_positive=None, redundant=None, overmerged=None)
     return Measures(summary, units, _accuracy_over_time(truth, comparison))
 
@@ -96,7 +95,7 @@ def _empty_performance(sorting: BaseSorting) -> pd.DataFrame:
 
 
 def _accuracy_over_time(truth: GroundTruth, comparison: GroundTruthComparison | None) -> pd.DataFrame:
-    """Mean accuracy of the true units in windows of time, each with the match it has over the whole recording."""
+    """Mean accuracy of the true units in time windows, each with its match in the whole recording."""
     sorting, frequency = truth.sorting, truth.recording.sampling_frequency
     n_samples = [truth.recording.get_num_samples(segment) for segment in range(sorting.get_num_segments())]
     starts = np.concatenate([[0], np.cumsum(n_samples)])

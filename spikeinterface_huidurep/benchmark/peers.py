@@ -1,4 +1,4 @@
-"""The sorters that are compared, with the parameters that their own documentation advises."""
+"""The sorters that are compared, with the parameters that their documentation recommends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..version import __version__
 
 @dataclass(frozen=True)
 class RecordingFacts:
-    """What decides a sorter's parameters on a recording."""
+    """Facts of a recording from which a sorter's parameters are chosen."""
 
     n_channels: int
     duration_s: float
@@ -26,14 +26,14 @@ class RecordingFacts:
 
 @dataclass(frozen=True)
 class Peer:
-    """A sorter as it takes part in a comparison.
+    """A sorter in a comparison.
 
     Attributes
     ----------
     name : str
-        SpikeInterface's name of it.
+        Its name in SpikeInterface.
     distribution : str
-        The installed distribution that gives its version.
+        The installed distribution whose version is reported.
     modules : tuple of str
         Modules that it needs.
     corrects_drift : bool
@@ -41,10 +41,10 @@ class Peer:
     parameters : callable
         RecordingFacts -> parameters that differ from the sorter's defaults.
     cpu_cost : float
-        Its run time on two cores / the recording's length at 64 channels: only for the estimate of the time left, until
-        it has run.
+        Its run time on two cores / the recording's length at 64 channels; used to estimate the time left until it has
+        run.
     needs_gpu_beyond : (int, float) or None
-        Channels and seconds beyond which it is left out where there is no GPU.
+        Channels and seconds beyond which it is left out without a GPU.
     """
 
     name: str
@@ -56,10 +56,9 @@ class Peer:
     needs_gpu_beyond: tuple[int, float] | None = None
 
     def version(self) -> str:
-        """Version of the distribution that brings the sorter, 'not installed' if there is none.
+        """Version of the sorter's distribution, or 'not installed'.
 
-        HuiduRep's own ends with a digest of its code and weights, so that a run of other code or weights is not taken
-        for this one's.
+        HuiduRep's ends with a digest of its code and weights, so that runs of different code or weights are kept apart.
         """
         if self.name == "huidurep":
             return f"{__version__}+{_own_digest()}"
@@ -69,11 +68,11 @@ class Peer:
             return "not installed"
 
     def installed(self) -> bool:
-        """Whether the modules that it needs can be found; nothing is imported."""
+        """Whether the required modules can be found; nothing is imported."""
         return all(importlib.util.find_spec(module) is not None for module in self.modules)
 
     def reason_to_skip(self, facts: RecordingFacts) -> str | None:
-        """Sentence that says why the sorter cannot run on a recording, or None if it can."""
+        """Why the sorter cannot run on a recording, as a sentence; None if it can."""
         if not self.installed():
             missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
             return f"not installed: {', '.join(missing)} cannot be found"
@@ -86,7 +85,7 @@ class Peer:
 
 @lru_cache(maxsize=1)
 def _own_digest() -> str:
-    """Digest of the code that sorts and of the weights that come with it."""
+    """Digest of the sorter's code and of the package's weights."""
     package = Path(__file__).resolve().parent.parent
     without = {package / name for name in ("benchmark", "commands", "simulation")}
     files = [path for path in package.rglob("*.py") if not without & set(path.parents)]
@@ -105,7 +104,7 @@ def _has_gpu() -> bool:
 
 
 def _kilosort4(facts: RecordingFacts) -> dict[str, Any]:
-    # Kilosort's documentation advises nblocks=0 for probes with few channels, on which drift cannot be estimated
+    # Kilosort's documentation recommends nblocks=0 for probes with few channels, on which drift cannot be estimated
     return {"nblocks": 0} if facts.n_channels < 16 or not facts.drifts else {}
 
 
@@ -156,12 +155,12 @@ PEERS: dict[str, Peer] = {
 
 
 def get_peer(name: str) -> Peer:
-    """Give the peer of a name; any other sorter that SpikeInterface knows runs with its defaults.
+    """Return the peer of this name; other sorters of SpikeInterface run with their defaults.
 
     Raises
     ------
     ValueError
-        If SpikeInterface knows no such sorter.
+        If SpikeInterface has no such sorter.
     """
     if name in PEERS:
         return PEERS[name]

@@ -1,4 +1,4 @@
-"""Recordings with ground truth: their settings by name, how they are made, and a cache on disk.
+"""Recordings with ground truth: named settings, how they are made, and a cache on disk.
 
 >>> from spikeinterface_huidurep.benchmark import get_recording
 >>> truth = get_recording("si_static", cache_folder="benchmark-cache")
@@ -27,13 +27,13 @@ from .library_units import library_folder as find_library_folder
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3  # of the cached folders and of what makes them: a change here makes every cached recording anew
+FORMAT = 3  # of the cached folders and of the code that makes them: another number invalidates every cached recording
 Settings = LibrarySettings | GeneratorSettings
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """A recording and what is true of it.
+    """A recording and its ground truth.
 
     Attributes
     ----------
@@ -43,11 +43,11 @@ class GroundTruth:
     sorting : BaseSorting
         The true spikes, with the unit property `gt_snr` (trough on the best channel / noise level).
     motion : Motion or None
-        The true motion, None where the probe stays still.
+        The true motion, None without drift.
     folder : Path
-        Where all this lies.
+        Folder of all this.
     info : dict
-        The settings it was made with, and figures of it.
+        Its settings, and figures measured on it.
     """
 
     name: str
@@ -65,7 +65,7 @@ def _named(*settings: Settings) -> dict[str, Settings]:
 _TWO_COLUMN = LibrarySettings(name="two_column_static", library="neuropixels2-64.npz", n_units=45, duration_s=300)
 _TWO_COLUMN_DRIFT = dataclasses.replace(_TWO_COLUMN, library="neuropixels2-64_zdrift.npz", seed=1)
 
-#: Every recording that can be asked for by name.
+#: All named recordings.
 RECORDINGS: dict[str, Settings] = _named(
     _TWO_COLUMN,
     dataclasses.replace(_TWO_COLUMN, name="two_column_30khz", sampling_frequency=30000.0, duration_s=120),
@@ -118,7 +118,7 @@ RECORDINGS: dict[str, Settings] = _named(
     GeneratorSettings(name="si_static", duration_s=240),
     GeneratorSettings(name="si_drift", duration_s=240, drift_range_um=40.0),
     GeneratorSettings(name="si_static_16", duration_s=45, n_units=12, n_channels=16),
-    # on a shorter probe or with fewer spikes DREDge, with which most peers correct drift, finds no motion
+    # DREDge, with which most peers correct drift, finds no motion on a shorter probe or with fewer spikes
     GeneratorSettings(
         name="si_drift_24", duration_s=60, n_units=20, n_channels=24, drift_range_um=30.0, drift_period_s=60.0
     ),
@@ -131,7 +131,7 @@ def default_cache_folder() -> Path:
 
 
 def recording_key(settings: Settings, library_folder: str | Path | None) -> str:
-    """Short digest of all that decides a recording: settings, the library's contents, versions."""
+    """Short digest of everything that affects a recording: settings, the library's contents, versions."""
     parts = {
         "format": FORMAT,
         "kind": type(settings).__name__,
@@ -158,20 +158,19 @@ def get_recording(
     library_folder: str | Path | None = None,
     duration_s: float | None = None,
 ) -> GroundTruth:
-    """Give a recording with ground truth: from the cache, else made now.
+    """Return a recording with ground truth, from the cache or newly made.
 
     Parameters
     ----------
     recording : str or LibrarySettings or GeneratorSettings
-        A name of :data:`RECORDINGS`, or settings of your own.
+        A name of :data:`RECORDINGS`, or your own settings.
     cache_folder : str or Path, optional
         Where recordings are kept, by default :func:`default_cache_folder`.
     library_folder : str or Path, optional
         Folder of the template libraries, by default the environment variable HUIDUREP_TEMPLATES; recordings of
-        SpikeInterface's
-        generator need none.
+        SpikeInterface's generator need none.
     duration_s : float, optional
-        Duration in s in place of the settings'.
+        Duration in s, instead of the settings'.
 
     Returns
     -------
@@ -202,7 +201,7 @@ def get_recording(
 
 
 def _make(settings: Settings, library_folder: str | Path | None, folder: Path) -> None:
-    """Make a recording in a folder beside `folder` and rename it when all of it is written."""
+    """Make a recording in a folder next to `folder`, and rename it when it is complete."""
     unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     unfinished.mkdir(parents=True)
     try:

@@ -1,4 +1,4 @@
-"""Writes what a benchmark found: an HTML page that stands alone, CSV files and a Markdown table."""
+"""Writes the results of a benchmark: a self-contained HTML page, CSV files and a Markdown table."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ COLUMNS = (
     ("peak_memory_gb", "Memory, GB", 2),
 )
 DEFINITIONS = """
-<p>Every figure comes from SpikeInterface's <code>compare_sorter_to_ground_truth</code> with its defaults: a found
+<p>All figures are from SpikeInterface's <code>compare_sorter_to_ground_truth</code> with its defaults: a found
 spike within 0.4 ms of a true one matches it, units are paired one to one (Hungarian), and a pair needs an agreement
 of 0.5. <b>Accuracy</b> of a true unit is TP / (TP + FP + FN), <b>precision</b> TP / (TP + FP), <b>recall</b> TP /
 (TP + FN); a unit without a pair counts 0. The table gives means over all true units. <b>Found</b>: pairs of
-accuracy 0.8 or more. <b>False</b>: units out that match no true unit; <b>redundant</b>: a second unit out for one
-true unit; <b>overmerged</b>: units out that hold spikes of two true units or more. Far units of the background are
-nobody's to find: a sorter that puts them out as units gets them counted as false. <b>SNR</b> is a unit's trough on
+accuracy 0.8 or more. <b>False</b>: found units that match no true unit; <b>redundant</b>: a second found unit for one
+true unit; <b>overmerged</b>: found units with spikes of two true units or more. Far units of the background are not
+part of the ground truth: a sorter that finds them has them counted as false. <b>SNR</b> is a unit's trough on
 its best channel between 300 and 6,000 Hz, divided by the noise level there (median absolute deviation). <b>Time /
 length</b> is the time that <code>run_sorter</code> took, divided by the recording's length, in a process of its
-own, with all that it compiles on its first call; <b>memory</b> is that process's and its children's at their
-highest, looked at twice a second.</p>
+own, including compilation on its first call; <b>memory</b> is the peak of that process and its children, read twice
+a second.</p>
 """
 
 
@@ -108,7 +108,7 @@ def write_report(
 
 
 def to_markdown(results: BenchmarkResults) -> str:
-    """The summary as a Markdown table, sorters of a recording in the order of their accuracy."""
+    """The summary as a Markdown table, the sorters of each recording in the order of their accuracy."""
     heads = ["Recording", "Sorter", "Found", *(title for _, title, _ in COLUMNS), "Note"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for _, row in _ranked(results.summary).iterrows():
@@ -211,7 +211,7 @@ def _summary_table(summary: pd.DataFrame) -> str:
 
 
 def _reasons(summary: pd.DataFrame) -> list[tuple[str, str]]:
-    """Why sorters gave nothing: (sorter and where, what happened), the same reason once."""
+    """Why sorters gave no result: (sorter and recordings, reason), each reason once."""
     where: dict[tuple[str, str], list[str]] = {}
     for _, row in summary.iterrows():
         if row["status"] != "done":
@@ -272,14 +272,14 @@ def describe(about: dict[str, Any]) -> str:
 
 
 def machine() -> str:
-    """What the figures were measured on: system, processor count, memory, Python."""
+    """The machine of the measurements: system, number of CPUs, memory, Python."""
     memory = psutil.virtual_memory().total / 2**30
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {memory:.0f} GiB"
     return f"{system}, Python {platform.python_version()}"
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that matter for the figures."""
+    """Installed versions of the packages that affect the figures."""
     found = {}
     for name in ("spikeinterface-huidurep", *PACKAGES):
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 
 def last_error_line(text: str) -> str:
-    """Line of a traceback that names the error, the innermost one where a sorter's own traceback is quoted inside."""
+    """Line of a traceback that names the error; of a traceback quoted inside another one, the innermost error."""
     errors = [
         line.strip()
         for line in text.splitlines()
@@ -62,7 +62,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         )
         result["run_time_s"] = time.perf_counter() - started
         si.NumpySorting.from_sorting(sorting).save(folder=output / "sorting", format="numpy_folder", overwrite=True)
-    except Exception as error:  # whatever a sorter throws becomes its row
+    except Exception as error:  # any exception of a sorter is reported in its row
         text = "".join(traceback.format_exception(error))
         sys.stderr.write(text)
         result.update(status="failed", message=last_error_line(text), run_time_s=time.perf_counter() - started)
@@ -74,9 +74,9 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _give_channels_a_location_property() -> None:
-    """Let recordings of this process answer to the channel property "location", as before SpikeInterface 0.105.
+    """Give recordings of this process the channel property "location", as before SpikeInterface 0.105.
 
-    HerdingSpikes 0.4.6 asks for it, and would fail on every recording.
+    HerdingSpikes 0.4.6 reads it, and would fail on every recording.
     """
     from spikeinterface.core.baserecordingsnippets import BaseRecordingSnippets
 
@@ -91,7 +91,7 @@ def _give_channels_a_location_property() -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process and its children when the one that started it is gone, so that no sorter runs on unseen."""
+    """End this process and its children when the process that started it has ended, so that no sorter is left over."""
     import psutil
 
     while psutil.pid_exists(parent) and os.getppid() == parent:
@@ -102,7 +102,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """Read the job's file, run it, and write `worker.json` beside it."""
+    """Read the job's file, run the job, and write `worker.json` to its output folder."""
     job = json.loads(Path(sys.argv[1]).read_text())
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     result = run_job(job)

@@ -15,12 +15,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "benchmark",
         help="compare sorters on recordings with ground truth",
         description="Run sorters, each in its own process, on recordings with ground truth, and write a page that "
-        "compares them. What was done before is not done again.",
+        "compares them. Finished runs are used again.",
         epilog="Example: huidurep benchmark --suite quick --output comparison",
     )
     parser.add_argument("--suite", help="named set of recordings (default: quick); see --list")
     parser.add_argument("--recordings", nargs="+", default=[], metavar="NAME", help="recordings by name; see --list")
-    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and every known peer)")
+    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and all known peers)")
     parser.add_argument(
         "--output",
         type=Path,
@@ -32,16 +32,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--templates", type=Path, help="folder of template libraries (default: HUIDUREP_TEMPLATES)")
     parser.add_argument(
-        "--duration", type=float, metavar="S", help="length of the recordings in s, in place of their own"
+        "--duration", type=float, metavar="S", help="length of the recordings in s, instead of their own"
     )
     parser.add_argument(
         "--time-limit", type=float, metavar="S", help="for each run, s (default: 3600, suite quick 300)"
     )
     parser.add_argument("--n-jobs", type=int, help="processes or threads for each sorter (default: all CPUs)")
-    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or ran out of time before")
-    parser.add_argument(
-        "--report-only", action="store_true", help="run nothing, write the report of what was run before"
-    )
+    parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or reached the time limit")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, write the report of earlier runs")
     parser.add_argument(
         "--list", action="store_true", help="print the names of suites, recordings and sorters, and stop"
     )
@@ -51,14 +49,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     hybrid.add_argument(
         "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
     )
-    hybrid.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations; see huidurep sort")
+    hybrid.add_argument("--probe", metavar="PROBE", help="for formats without channel locations; see huidurep sort")
     hybrid.add_argument("--units", type=int, default=10, help="units to add (default: %(default)s)")
-    hybrid.add_argument("--follow-motion", action="store_true", help="let the added units move as the recording does")
+    hybrid.add_argument("--follow-motion", action="store_true", help="let the added units follow the estimated motion")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the benchmark that the command line asks for; returns the exit status."""
+    """Run the benchmark; returns the exit status."""
     from .. import benchmark
 
     if arguments.list:
@@ -91,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def command_line() -> str:
-    """The command as it can be typed again."""
+    """The command line, quoted for a shell."""
     return shlex.join(["huidurep", *sys.argv[1:]])
 
 
@@ -106,7 +104,7 @@ def _print_names(benchmark) -> None:
 
 
 def _hybrid_folder(arguments: argparse.Namespace) -> Path:
-    """Make the hybrid recording, or take the one that an earlier call with the same arguments made."""
+    """Make the hybrid recording, or use that of an earlier call with the same arguments."""
     from ..benchmark import make_hybrid
     from ..reading import read_as_typed
 

@@ -12,8 +12,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "compare",
         help="compare sorters on your own recording, without ground truth",
-        description="Run sorters on a recording and write a page that shows what they agree on, and the SNR and ISI "
-        "violations of their units. What was done before is not done again.",
+        description="Run sorters on a recording and write a page that shows their agreement, and the SNR and ISI "
+        "violations of their units. Finished runs are used again.",
         epilog="Example: huidurep compare run1_g0 --reader spikeglx --reader-option stream_id=imec0.ap "
         "--sorters huidurep kilosort4",
     )
@@ -22,18 +22,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
     )
-    parser.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations; see huidurep sort")
-    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and every known peer)")
+    parser.add_argument("--probe", metavar="PROBE", help="for formats without channel locations; see huidurep sort")
+    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and all known peers)")
     parser.add_argument("--output", type=Path, default=Path("huidurep-compare"), help="folder (default: %(default)s)")
-    parser.add_argument("--no-drift", action="store_true", help="the probe does not drift: peers need not correct it")
+    parser.add_argument("--no-drift", action="store_true", help="do not switch on drift correction in the peers")
     parser.add_argument("--time-limit", type=float, default=3600.0, metavar="S", help="for each run, s (default: 3600)")
     parser.add_argument("--n-jobs", type=int, help="processes or threads for each sorter (default: all CPUs)")
-    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or ran out of time before")
+    parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or reached the time limit")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare the sorters that the command line asks for; returns the exit status."""
+    """Compare the sorters; returns the exit status."""
     from ..benchmark import compare_sorters, write_agreement_report
     from ..reading import read_as_typed
     from .benchmark import command_line

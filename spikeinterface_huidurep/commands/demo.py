@@ -11,7 +11,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand ``demo`` to the command line."""
     parser = subparsers.add_parser(
         "demo",
-        help="generate a recording whose units are known, sort it and say how well that went",
+        help="generate a recording whose units are known, sort it and print the accuracy",
         description="Generate a recording with SpikeInterface, sort it, print each unit's accuracy, draw the result.",
     )
     parser.add_argument(

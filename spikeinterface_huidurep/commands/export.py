@@ -12,31 +12,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "export",
         help="write units for Phy, or as an NWB file (extra 'nwb')",
-        description="Write the units of an analyzer for other programs, as they were sorted or as they were curated.",
+        description="Write the units of an analyzer for other programs, as sorted or as curated.",
         epilog="Example: huidurep export sorted/analyzer units.nwb --to nwb --session-start 2026-05-04T10:30 --curated",
     )
     parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or output folder of huidurep sort")
     parser.add_argument("output", type=Path, help="folder for Phy, or NWB file, to write")
     parser.add_argument("--to", choices=("phy", "nwb"), required=True, help="what to write")
-    parser.add_argument("--curated", action="store_true", help="apply the saved curation (suggested or yours) first")
+    parser.add_argument("--curated", action="store_true", help="apply the saved curation first, including suggestions")
     parser.add_argument(
         "--drop", nargs="+", default=[], metavar="LABEL", help="leave out the units with these labels, such as noise"
     )
-    parser.add_argument("--session-start", metavar="TIME", help="for NWB: when the recording began, as ISO 8601")
+    parser.add_argument("--session-start", metavar="TIME", help="for NWB: start of the recording, as ISO 8601")
     parser.add_argument("--no-traces", action="store_true", help="for Phy: do not write the filtered traces")
     parser.add_argument("--verbose", action="store_true", help="show progress")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write what the command line asks for; returns the exit status."""
+    """Export the units; returns the exit status."""
     from ..curation.analyzer import load_analyzer
     from ..curation.export import curated_analyzer, drop_labels, export_nwb, export_phy
 
     start = None
     if arguments.to == "nwb":
         if arguments.session_start is None:
-            raise ValueError("NWB files say when the recording began: give --session-start, such as 2026-05-04T10:30.")
+            raise ValueError("NWB requires the start of the recording: give --session-start, such as 2026-05-04T10:30.")
         start = datetime.fromisoformat(arguments.session_start)
     analyzer = load_analyzer(arguments.folder)
     if arguments.curated:

@@ -1,4 +1,4 @@
-"""``huidurep report``: analyzer, suggestions and a page of pictures, of a sort that was made before."""
+"""``huidurep report``: analyzer, suggestions and a page of figures of an earlier sort."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand ``report`` to the command line."""
     parser = subparsers.add_parser(
         "report",
-        help="write a report of a sort that was made before",
-        description="Write pictures and a page of a sort. In an output folder of huidurep sort the analyzer for "
-        "huidurep gui is made as well where it is missing, as huidurep sort --report does.",
+        help="write a report of an earlier sort",
+        description="Write a page with figures of a sort. In an output folder of huidurep sort, a missing analyzer for "
+        "huidurep gui is made as well, as huidurep sort --report does.",
         epilog="Example: huidurep report huidurep_output",
     )
     parser.add_argument("folder", type=Path, help="output folder of huidurep sort, or folder of a SortingAnalyzer")
-    parser.add_argument("--output", type=Path, help="folder to write (default: report, in or beside the folder)")
+    parser.add_argument("--output", type=Path, help="folder to write (default: report, in or next to the folder)")
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="say what is done")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write what the command line asks for; returns the exit status."""
+    """Write the report; returns the exit status."""
     from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer
     from ..curation.report_page import motion_of_output, report
 
@@ -51,18 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def load_sort(output: Path) -> tuple[BaseSorting, BaseRecording, dict[str, Any]]:
     """
-    What ``huidurep sort`` has left in its output folder.
+    Load the results in the output folder of ``huidurep sort``.
 
     Returns
     -------
     sorting, recording : BaseSorting, BaseRecording
     params : dict
-        The sorter's parameters that were not its defaults.
+        The sorter's parameters that differ from the defaults.
 
     Raises
     ------
     FileNotFoundError
-        If the sort did not come to an end, or its recording is no longer there.
+        If the sort did not finish, or its recording no longer exists.
     """
     from spikeinterface.core import load
 
@@ -90,8 +90,7 @@ def report_sort(
     """
     Make the analyzer and the report of a sort, and keep its motion, in the output folder of ``huidurep sort``.
 
-    An analyzer that is there already is completed where its making was interrupted, and otherwise left as it is, with
-    what was curated by hand.
+    An existing analyzer is completed if it was interrupted, and otherwise not changed; manual curation is kept.
 
     Parameters
     ----------
@@ -99,7 +98,7 @@ def report_sort(
         With the folder "sorter" in it.
     sorting, recording : BaseSorting, BaseRecording
     params : dict
-        The sorter's parameters that were not its defaults.
+        The sorter's parameters that differ from the defaults.
     name : str
         Of the recording, for the page's title.
     n_jobs : int
@@ -113,7 +112,7 @@ def report_sort(
     intermediate = output / "sorter" / "sorter_output" / "intermediate"
     motions = motion_of_sort(output / "sorter")
     save_motions(motions, output)
-    # a sort that has not left its motion may have corrected it all the same
+    # the motion of an earlier report, if the sort has not kept its own
     motions = motions or motion_of_output(output)
     facts = {"Sorter": f"HuiduRep {__version__}"}
     if motions or intermediate.is_dir():
@@ -132,7 +131,7 @@ def report_sort(
 
 
 def _analyzer_of_sort(folder, sorting, recording, params, n_jobs):
-    """Make it, or complete the one that is there."""
+    """Make the analyzer, or complete an existing one."""
     from ..curation.analyzer import complete_analyzer, is_analyzer, load_analyzer, make_analyzer
     from ..curation.curation_file import read_curation, save_curation
     from ..curation.suggestions import suggest_curation

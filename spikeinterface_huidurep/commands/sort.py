@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--probe",
         metavar="PROBE",
-        help="where the format has no channel locations: a probeinterface .json file, a .prb file, "
+        help="for formats without channel locations: a probeinterface .json file, a .prb file, "
         "tetrode[:radius], linear[:pitch] or grid:columns[:pitch] in um",
     )
     parser.add_argument(
@@ -44,8 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--resume",
         type=Path,
         metavar="FOLDER",
-        help="go on with a sort that was killed, from the last stage that it had finished: its output folder, "
-        "and nothing else but --report, --n-jobs and --verbose",
+        help="continue an interrupted sort from its last finished stage: its output folder, "
+        "with no other options than --report, --n-jobs and --verbose",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the output folder of an earlier sort")
     parser.add_argument(
@@ -59,15 +59,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="also make an analyzer for huidurep gui, with suggestions for the curation, and a report with pictures",
+        help="also make an analyzer for huidurep gui, with suggestions for the curation, and a report with figures",
     )
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
-    parser.add_argument("--verbose", action="store_true", help="show progress bars, and say what each stage finds")
+    parser.add_argument("--verbose", action="store_true", help="show progress bars, and log the result of each stage")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sort what the command line asks for; returns the exit status."""
+    """Sort the recording; returns the exit status."""
     if arguments.list_readers:
         from ..reading import available_readers
 
@@ -94,7 +94,7 @@ def _print_params() -> None:
 
 
 def sort(arguments: argparse.Namespace) -> None:
-    """Read, sort and save. Input that is refused leaves no folder behind."""
+    """Read, sort and save. Invalid input leaves no folder behind."""
     from spikeinterface.core import set_global_job_kwargs
     from spikeinterface.sorters import run_sorter
     from spikeinterface.sorters.utils import SpikeSortingError
@@ -111,13 +111,13 @@ def sort(arguments: argparse.Namespace) -> None:
     make_room(output, arguments.overwrite, {"sorter", "sorting", "sorting.partial", "analyzer", "motion", "report"})
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
     try:
-        # the motion that the report shows is among what a sort can leave behind
+        # the report shows the motion, which is one of the intermediate results
         kept = {**params, "save_intermediate": True} if arguments.report else params
         sorting = run_sorter("huidurep", recording, folder=output / "sorter", verbose=arguments.verbose, **kept)
     except SpikeSortingError:
-        raise  # its log in the output folder says what happened
+        raise  # keep the output folder with the log of the error
     except Exception:
-        # Refused before work started: what SpikeInterface laid out for the run goes again.
+        # Refused before the sort started: remove the folder that SpikeInterface prepared.
         shutil.rmtree(output, ignore_errors=True)
         raise
     _save_result(sorting, output)
@@ -128,7 +128,7 @@ def sort(arguments: argparse.Namespace) -> None:
 
 
 def resume_sort(arguments: argparse.Namespace) -> None:
-    """Go on with a sort that was killed, and save what it finds where it would have been."""
+    """Continue an interrupted sort, and save its result in the same output folder."""
     from spikeinterface.core import set_global_job_kwargs
 
     from ..resuming import read_params, resume
@@ -141,7 +141,7 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     if not (output / "sorter").is_dir():
         raise ValueError(f"{output} is not an output folder of huidurep sort: it has no folder 'sorter'.")
     set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
-    # as in a new sort: the motion that the report shows is among what a sort can leave behind
+    # as in a new sort: the report shows the motion, which is one of the intermediate results
     kept = read_params(output / "sorter")["save_intermediate"]
     changes = {"save_intermediate": True} if arguments.report else {}
     sorting = resume(output / "sorter", verbose=arguments.verbose, **changes)
@@ -156,7 +156,7 @@ def resume_sort(arguments: argparse.Namespace) -> None:
 
 
 def _save_result(sorting, output):
-    """Save the Sorting in the output folder, whole or not at all, and say where it is."""
+    """Save the Sorting in the output folder, complete or not at all, and print its path."""
     partial = output / "sorting.partial"
     for folder in (partial, output / "sorting"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -173,7 +173,7 @@ def sorter_params(texts: dict[str, str]) -> dict[str, Any]:
     Parameters
     ----------
     texts : dict of str to str
-        Values as they were typed, by the parameter's name.
+        Values as typed, by the parameter's name.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def sorter_params(texts: dict[str, str]) -> dict[str, Any]:
         if name not in defaults:
             raise ValueError(f"The sorter has no parameter {name!r}.{suggestion(name, defaults)} See --list-params.")
         value, default = parse_value(text), defaults[name]
-        # A default of None, or a word such as "auto", says nothing about the other values: the sorter checks those.
+        # A default of None, or a word such as "auto", does not give the type of other values: the sorter checks those.
         if isinstance(default, bool) and not isinstance(value, bool):
             raise ValueError(f"The parameter {name!r} takes true or false, not {text!r}.")
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

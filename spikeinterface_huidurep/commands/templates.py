@@ -34,13 +34,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="names of cell models, or training (nine models, the default), evaluation (the other four), all",
     )
     parser.add_argument("--units", type=int, default=60, help="units of every cell model (default 60)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of all that is drawn (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers (default 1)")
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps simulated cells between calls")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build the library that the command line asks for; returns the exit status."""
+    """Build the library; returns the exit status."""
     from spikeinterface_huidurep import simulation
 
     logging.getLogger(simulation.__name__).setLevel(logging.INFO)

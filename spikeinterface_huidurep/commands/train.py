@@ -14,8 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train the spike encoder on template libraries, or adapt it to a recording",
         description="Train the spike encoder (contrastive learning and denoising) on libraries of simulated spike "
-        "templates; a stopped run goes on where it was when the command is given again. With --recording the encoder "
-        "is adapted to the units that a first sort of your recording finds, and written out if that helps.",
+        "templates. The same command continues an interrupted run. With --recording the encoder is adapted to the "
+        "units of a first sort of your recording, and written if it has become better.",
         epilog="Example: huidurep train --libraries templates --output run --steps 8000 --export my.safetensors",
     )
     parser.add_argument("--libraries", type=Path, help="folder of template libraries (.npz)")
@@ -27,15 +27,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--steps", type=int, help="length of the training in steps")
     parser.add_argument("--seed", type=int, help="seed of all random numbers")
     parser.add_argument("--exclude", nargs="+", metavar="MODEL", help="cell models to leave out, to evaluate on them")
-    parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on later")
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command continues")
     parser.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS", help="default: %(default)s")
-    parser.add_argument("--from-checkpoint", type=Path, help="begin with the weights and state of another run")
+    parser.add_argument("--from-checkpoint", type=Path, help="start from the weights and state of another run")
     parser.add_argument(
         "--from-weights",
         nargs="+",
         metavar="WEIGHTS",
-        help="begin with a trained encoder, 'default' or a .safetensors file, with the mean of several that were "
-        "trained from the same weights (--steps 0 exports it as it is), or with the network in another run's "
+        help="start from a trained encoder, 'default' or a .safetensors file, from the mean of several that were "
+        "trained from the same weights (--steps 0 exports this mean), or from the network in another run's "
         "checkpoint.pt",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
@@ -48,19 +48,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     recording.add_argument(
         "--reader-option", action="append", default=[], metavar="KEY=VALUE", help="argument of the reader"
     )
-    recording.add_argument("--probe", metavar="PROBE", help="where the format has no channel locations")
+    recording.add_argument("--probe", metavar="PROBE", help="for formats without channel locations")
     recording.add_argument("--weights", default="default", help="the encoder to adapt (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train as the command line says."""
+    """Train or adapt the encoder; returns the exit status."""
     import torch
 
     if arguments.recording is not None:
         return adapt_to_recording(arguments)
     if arguments.libraries is None:
-        raise ValueError("What is to be learned from? Give template libraries with --libraries, or a --recording.")
+        raise ValueError("There is nothing to train on: give template libraries with --libraries, or a --recording.")
 
     from ..encoder.averaging import mean_encoder
     from ..encoder.training import Trainer, build_sampler
@@ -138,7 +138,7 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
     if traces is None or len(sorting.unit_ids) == 0:
         raise ValueError("The sort found no units in the recording: there is nothing to adapt to.")
     rate = recording.sampling_frequency
-    # views are shifted by up to half a ms: the templates reach that much beyond the window
+    # views are shifted by up to 0.5 ms, so the templates extend beyond the window by a little more
     nbefore, nafter = (int(np.ceil((length + 0.6) * rate / 1e3)) for length in window_ms)
     templates = estimate_templates(
         traces, sorting.to_spike_vector(), sorting.unit_ids, nbefore, nafter, return_in_uV=False, **jobs
@@ -189,12 +189,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
         try:
             values = yaml.safe_load(text) or {}
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
+            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}") from error
     else:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+            raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no settings (names with values)")
     return values

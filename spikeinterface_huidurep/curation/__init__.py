@@ -1,4 +1,4 @@
-"""From a Sorting to curated units: analyzer, suggestions, GUI, exports and pictures. Importing it costs nothing."""
+"""From a Sorting to curated units: analyzer, suggestions, GUI, exports and figures. Modules load on first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .report_page import report
     from .suggestions import merge_candidates, suggest_curation, suggest_labels
 
-# Public names by the module that holds them, which is imported on first use.
+# Public names by module; a module is imported on first use.
 _NAMES = {
     "analyzer": ("complete_analyzer", "load_analyzer", "make_analyzer"),
     "curation_file": ("curated_sorting", "read_curation", "save_curation"),

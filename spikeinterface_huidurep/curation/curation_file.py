@@ -1,4 +1,4 @@
-"""The curation of an analyzer: where SpikeInterface's GUI looks for it, and the Sorting that it leads to."""
+"""The curation of an analyzer: the file that SpikeInterface's GUI reads, and the curated Sorting."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
         return Path(analyzer.folder)
     path = _json_path(analyzer)
     path.parent.mkdir(exist_ok=True)
-    # written aside and moved: a full disk must not cost the curation that is there
+    # written to another file and renamed: a full disk must not destroy the earlier curation
     aside = path.with_suffix(".json.new")
     aside.write_text(json.dumps(curation, indent=4), encoding="utf8")
     aside.replace(path)
@@ -60,7 +60,7 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
 
 def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
     """
-    The saved curation of an analyzer: the suggestions, or what a person has made of them in the GUI.
+    Read the saved curation of an analyzer: the suggestions, as edited in the GUI.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
         try:
             curation = json.loads(where.read_text(encoding="utf8")) if where.is_file() else None
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where} holds no curation: it is no JSON.") from error
+            raise ValueError(f"{where} holds no curation: it is not JSON.") from error
     if curation is not None and not isinstance(curation, dict):
         raise ValueError(f"{where} holds no curation.")
     return curation
@@ -100,17 +100,17 @@ def curated_sorting(
     censor_ms: float | None = 0.5,
 ) -> BaseSorting:
     """
-    The Sorting that a curation leads to.
+    Apply a curation to an analyzer's Sorting.
 
     Parameters
     ----------
     analyzer : SortingAnalyzer
     curation : dict, optional
-        In SpikeInterface's curation format; by default the one that was saved for the analyzer.
+        In SpikeInterface's curation format; by default the one saved for the analyzer.
     drop : sequence of str
         Labels whose units are left out, such as ``("noise",)``.
     censor_ms : float or None
-        Of spikes of merged units within this time one is kept; None keeps all.
+        Of spikes of merged units within this time of each other, only one is kept; None keeps all.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def curated_sorting(
         curation = read_curation(analyzer)
         if curation is None:
             raise FileNotFoundError("No curation was saved for this analyzer.")
-    # a Sorting of its own: SpikeInterface writes the labels into the one that it is given
+    # a copy: SpikeInterface writes the labels into the Sorting that it gets
     sorting = analyzer.sorting.select_units(analyzer.unit_ids)
     try:
         curated = apply_curation(sorting, curation, censor_ms=censor_ms)
@@ -144,7 +144,7 @@ def curated_sorting(
 
 def _json_path(analyzer: SortingAnalyzer) -> Path:
     if analyzer.format != "binary_folder":
-        raise ValueError("The analyzer is in memory: a curation is saved beside an analyzer in a folder only.")
+        raise ValueError("The analyzer is in memory: a curation can only be saved with an analyzer in a folder.")
     return Path(analyzer.folder) / _FOLDER / f"{_NAME}.json"
 
 

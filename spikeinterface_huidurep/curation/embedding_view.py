@@ -1,7 +1,7 @@
 """A view of SpikeInterface's GUI: the embedding of the visible units' spikes in two dimensions.
 
-The GUI finds it through the entry point "spikeinterface_gui.views". A view class has one method a backend for each
-thing it does: ``_qt_*`` for the desktop, ``_panel_*`` for the web. What both draw comes from `EmbeddingView.points`.
+The GUI finds it through the entry point "spikeinterface_gui.views". A view class implements each action once for each
+backend: ``_qt_*`` for the desktop, ``_panel_*`` for the web. Both draw `EmbeddingView.points`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .projection import METHODS, limits, project
 register_extension()
 
 VIEW_NAME = "huidurep_embedding"
-# readable on the GUI's dark ground, by those too who see few colours
+# readable on the GUI's dark background, also for colour-blind people
 CONFIDENCE_COLORS = colormaps["plasma"]
 NO_EMBEDDINGS = "This analyzer has no HuiduRep embeddings yet: press 'compute'."
 
 
 class Points(NamedTuple):
-    """What the view draws: one row a spike."""
+    """What the view draws: one row for each spike."""
 
     spike_index: np.ndarray
     xy: np.ndarray
@@ -34,7 +34,7 @@ class Points(NamedTuple):
 
 
 class EmbeddingView(ViewBase):
-    """Embeddings of the visible units' random spikes, to look at and to select from."""
+    """Embeddings of the visible units' random spikes, from which spikes can be selected."""
 
     id = VIEW_NAME
     _supported_backend = ["qt", "panel"]
@@ -49,9 +49,9 @@ class EmbeddingView(ViewBase):
     _gui_help_txt = """
 ## HuiduRep embedding
 
-Each point is a spike of a visible unit, drawn by the vector that the HuiduRep encoder gives it: spikes of one neuron
-lie together. Two units in one cloud may be one neuron; a unit in two clouds may be two. Only the random spikes of the
-analyzer have a vector.
+Each point is a spike of a visible unit, at the position of its HuiduRep embedding: spikes of one neuron form a cloud.
+Two units in one cloud may be one neuron; a unit in two clouds may be two. Only the random spikes of the analyzer have
+an embedding.
 
 ### Controls
 - **lasso**: drag around points to select their spikes in all views (desktop: with shift to add to the selection;
@@ -60,16 +60,16 @@ analyzer have a vector.
 - **compute**: embeds the spikes of an analyzer that has no embeddings
 
 ### Settings
-- **projection**: *PCA* shows the directions in which the visible spikes vary most, *LDA* those that part the visible
-  units best (two units always look apart there: trust PCA when you think of a merge)
-- **color_by**: the units' colours, or the *confidence*: the share of a spike's nearest neighbours that belong to its
+- **projection**: *PCA* shows the directions in which the visible spikes vary most, *LDA* those that separate the
+  visible units best (two units always look separate there: use PCA to decide on a merge)
+- **color_by**: the units' colours, or the *confidence*: the fraction of a spike's nearest neighbours that belong to its
   own unit, from dark (0) to bright (1)
 """
 
     # what both backends need
 
     def embeddings(self) -> Any:
-        """The analyzer's extension, or None; asked for anew each time, since a curation that is applied replaces it."""
+        """The analyzer's extension, or None; read each time, since applying a curation replaces it."""
         analyzer = self.controller.analyzer
         return analyzer.get_extension(EXTENSION_NAME) if analyzer.has_extension(EXTENSION_NAME) else None
 
@@ -105,7 +105,7 @@ analyzer have a vector.
     def _compute(self) -> None:
         analyzer = self.controller.analyzer
         if self.embeddings() is None and not self.controller.has_extension("recording"):
-            self.warning("Embeddings are made of the traces, and the analyzer's recording is not there.")
+            self.warning("Embeddings are computed from the traces, but the analyzer has no recording.")
         elif self.embeddings() is None:
             analyzer.compute(EXTENSION_NAME, save=self.controller.save_on_compute)
 

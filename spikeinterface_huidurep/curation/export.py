@@ -34,14 +34,14 @@ _SPARSITY_OVERLAP = 0.5
 
 def curated_analyzer(analyzer: SortingAnalyzer, curation: dict[str, Any] | None = None) -> SortingAnalyzer:
     """
-    The analyzer that a curation leads to, in memory, with the extensions of the merged and split units.
+    Apply a curation to an analyzer: returns one in memory, with the extensions of the merged and split units.
 
     Parameters
     ----------
     analyzer : SortingAnalyzer
         It is not changed.
     curation : dict, optional
-        In SpikeInterface's curation format; by default the one that was saved for the analyzer.
+        In SpikeInterface's curation format; by default the one saved for the analyzer.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def curated_analyzer(analyzer: SortingAnalyzer, curation: dict[str, Any] | None 
 
 def drop_labels(analyzer: SortingAnalyzer, labels: Sequence[str]) -> SortingAnalyzer:
     """
-    The analyzer without the units that have certain labels (unit property "quality", in any spelling).
+    Remove the units with certain labels (unit property "quality", case ignored) from an analyzer.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def export_phy(analyzer: SortingAnalyzer, folder: str | Path, *, copy_traces: bo
     """
     Write the units for Phy (``phy template-gui params.py``), with SpikeInterface's exporter.
 
-    The labels good, MUA and noise become Phy's groups, so that a curation can go on there.
+    The labels good, MUA and noise become Phy's groups, so that the curation can be continued there.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def export_phy(analyzer: SortingAnalyzer, folder: str | Path, *, copy_traces: bo
     folder : str or Path
         New folder to write.
     copy_traces : bool
-        Whether to write the filtered traces too (float32, in units of noise); without them Phy shows no traces.
+        Write the filtered traces as well (float32, in units of noise); without them Phy shows no traces.
     **job_kwargs
         SpikeInterface's parameters for parallel processing.
 

@@ -13,10 +13,10 @@ EXTENSION_NAME = "huidurep_embeddings"
 
 class HuiduRepEmbeddings(AnalyzerExtension):
     """
-    Embedding, location and amplitude of the random spikes of an analyzer, whatever sorter the units come from.
+    Embedding, location and amplitude of the random spikes of an analyzer, for units of any sorter.
 
-    The analyzer's recording is brought to the traces that the encoder knows: band-passed and with the common median
-    taken away where that has not been done, and in units of noise.
+    The recording is preprocessed as in the encoder's training: band-passed and common median referenced where that has
+    not been done, and divided by the noise.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class HuiduRepEmbeddings(AnalyzerExtension):
     embedding : (n_random_spikes, 32) float32
         In the order of the extension "random_spikes". ``get_data(outputs="location")`` gives the locations,
         (n_random_spikes, 2) float32, um; ``outputs="amplitude"`` the depths of the denoised troughs,
-        (n_random_spikes,) float32, in units of noise; ``outputs="confidence"`` how much each spike lies among the
-        others of its unit, (n_random_spikes,) float32 from 0 to 1, see `spike_confidence`; ``outputs="unit_index"``
-        the unit of each.
+        (n_random_spikes,) float32, in units of noise; ``outputs="confidence"`` the fraction of each spike's nearest
+        neighbours that belong to its unit, (n_random_spikes,) float32, see `spike_confidence`;
+        ``outputs="unit_index"`` the unit of each spike.
     """
 
     extension_name = EXTENSION_NAME
@@ -61,7 +61,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
             self.data[name] = values
 
     def _upside_down(self) -> np.ndarray:
-        """Which units have a main peak that points up, (n_units,) bool; none where nobody has computed templates."""
+        """Units with a positive main peak, (n_units,) bool; all False without the extension "templates"."""
         templates = self.sorting_analyzer.get_extension("templates")
         if templates is None:
             return np.zeros(self.sorting_analyzer.get_num_units(), dtype=bool)
@@ -81,7 +81,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
     def _confidence(self) -> np.ndarray:
         from .neighbours import spike_confidence
 
-        # it depends on the units, which merges and splits change: never stored, kept for the life of this object
+        # it depends on the units, which merges and splits change: cached in this object, never saved
         if not hasattr(self, "_cached_confidence"):
             units = self._get_data("unit_index")
             self._cached_confidence = spike_confidence(self.data["embedding"], self.data["location"], units)
@@ -101,7 +101,7 @@ class HuiduRepEmbeddings(AnalyzerExtension):
     def _merge_extension_data(
         self, merge_unit_groups, new_unit_ids, new_sorting_analyzer, keep_mask=None, verbose=False, **job_kwargs
     ) -> dict[str, np.ndarray]:
-        # spikes that a merge drops as doubles are not among the new random spikes
+        # duplicate spikes that a merge removes are not among the new random spikes
         indices = self.sorting_analyzer.get_extension("random_spikes").get_data()
         return self._rows(np.ones(len(indices), dtype=bool) if keep_mask is None else keep_mask[indices])
 
@@ -113,12 +113,12 @@ class HuiduRepEmbeddings(AnalyzerExtension):
 
 def traces_in_noise_units(recording: BaseRecording) -> BaseRecording:
     """
-    Lazy float32 traces as the encoder knows them, from raw or filtered ones.
+    Lazy float32 traces, preprocessed as the encoder needs them, from raw or filtered ones.
 
     Parameters
     ----------
     recording : BaseRecording
-        Traces that say of themselves whether they are filtered (``recording.is_filtered()``).
+        Filtered and referenced only if ``recording.is_filtered()`` is False.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _channels_in(traces: BaseRecording, analyzer: Any) -> np.ndarray:
 
 
 def _as_peaks(spikes: np.ndarray, channels: np.ndarray, upside_down: np.ndarray) -> np.ndarray:
-    """Spikes as peaks on their units' main channels; of the amplitude only the sign means something."""
+    """Spikes as peaks on their units' main channels; of the amplitude only the sign is used."""
     from spikeinterface.core.node_pipeline import base_peak_dtype
 
     peaks = np.zeros(len(spikes), dtype=base_peak_dtype)
@@ -154,7 +154,7 @@ def _as_peaks(spikes: np.ndarray, channels: np.ndarray, upside_down: np.ndarray)
 
 def register_extension() -> type[HuiduRepEmbeddings]:
     """
-    Make SpikeInterface know the extension "huidurep_embeddings"; may be called any number of times.
+    Register the extension "huidurep_embeddings" in SpikeInterface; may be called repeatedly.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def register_extension() -> type[HuiduRepEmbeddings]:
         The registered class.
     """
     known = sortinganalyzer._possible_extensions
-    # a class of this name from before this package was imported anew
+    # removes a class of this name from an earlier import of this package
     known[:] = [one for one in known if one.extension_name != EXTENSION_NAME or one is HuiduRepEmbeddings]
     register_result_extension(HuiduRepEmbeddings)
     return HuiduRepEmbeddings

@@ -16,7 +16,7 @@ def spike_confidence(
     max_distance_um: float = 100.0,
 ) -> np.ndarray:
     """
-    Share of each spike's nearest neighbours that belong to its own unit.
+    Fraction of each spike's nearest neighbours that belong to its own unit.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def spike_confidence(
             continue
         search = NearestNeighbors(n_neighbors=n_found + 1, algorithm="brute").fit(features[others])
         found = others[search.kneighbors(features[own], return_distance=False)]
-        # a spike is not its own neighbour; where equal spikes crowd it out, the last one is left out instead
+        # a spike is not its own neighbour; where identical spikes take its place, the last one is left out instead
         itself = found == own[:, None]
         itself[~itself.any(axis=1), -1] = True
         neighbours = found[~itself].reshape(len(own), n_found)

@@ -1,7 +1,7 @@
-"""Pictures of a sort, one function each; every one returns a matplotlib Figure, to be shown in a notebook or saved.
+"""Figures of a sort. Each function returns a matplotlib Figure, to show in a notebook or to save.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart. Figures are made without pyplot: nothing that a
-program has set up for its own figures is touched.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart. Figures are made without pyplot, so that the
+settings of a program's own figures are not changed.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def draw_motion(
     analyzer: SortingAnalyzer, motion: Motion | Mapping[Any, Motion | None] | None = None, *, seed: int = 0
 ) -> Figure:
     """
-    Draw the spikes over time and depth, as they lie and as they lie after the probe's motion is taken away.
+    Draw the spikes over time and depth, before and after motion correction.
 
     Parameters
     ----------
     analyzer : SortingAnalyzer
         With the extensions "spike_locations" and "spike_amplitudes".
     motion : Motion or dict of Motion, optional
-        The probe's motion, or that of each shank by the unit property "group"; its course is drawn over the spikes.
-        Without one there is a single raster.
+        The probe's motion, or that of each shank by the unit property "group"; it is drawn over the spikes. Without it
+        there is a single raster.
     seed : int
-        Chooses the spikes that are drawn where they are too many.
+        Chooses the spikes that are drawn if there are too many.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def _spike_depths(analyzer, motions, seed):
     depths = np.asarray(analyzer.get_extension("spike_locations").get_data()["y"], dtype="float64")
     shown = np.arange(len(spikes))
     if analyzer.has_extension(EXTENSION_NAME):
-        # the locations of which the sorter estimates motion, for the spikes that have them
+        # the encoder's locations, from which the sorter estimates motion, for the spikes that have them
         shown = np.asarray(analyzer.get_extension("random_spikes").get_data())
         depths[shown] = analyzer.get_extension(EXTENSION_NAME).get_data(outputs="location")[:, 1]
     if len(shown) > MAX_POINTS:
@@ -133,7 +133,7 @@ def _segment_starts(analyzer: SortingAnalyzer) -> np.ndarray:
 
 def draw_probe(analyzer: SortingAnalyzer) -> Figure:
     """
-    Draw where the units lie on the probe: larger circles for larger spikes, coloured by label.
+    Draw the units' locations on the probe: larger circles for larger spikes, coloured by label.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def draw_templates(analyzer: SortingAnalyzer) -> Figure:
     Returns
     -------
     Figure
-        The units by depth; where they are many, those with the largest spikes.
+        The units by depth; if there are too many, those with the largest spikes.
     """
     extension = analyzer.get_extension("templates")
     average, spread = (extension.get_templates(operator=operator) for operator in ("average", "std"))
@@ -225,7 +225,7 @@ def draw_templates(analyzer: SortingAnalyzer) -> Figure:
 
 def draw_embedding(analyzer: SortingAnalyzer, *, seed: int = 0) -> Figure:
     """
-    Draw a map of the spikes in which neighbours in the embedding lie together, coloured by unit.
+    Draw a t-SNE map of the embedded spikes, coloured by unit.
 
     Parameters
     ----------
@@ -237,8 +237,8 @@ def draw_embedding(analyzer: SortingAnalyzer, *, seed: int = 0) -> Figure:
     Returns
     -------
     Figure
-        t-SNE (van der Maaten and Hinton 2008) of the space in which the sorter clusters, see `clustering_features`.
-        Distances between groups mean little in such a map, and sizes of groups nothing.
+        t-SNE (van der Maaten and Hinton 2008) of the features that the sorter clusters, see `clustering_features`.
+        Distances between groups and sizes of groups have little meaning in such a map.
     """
     from ..stages.peaks.clustering import clustering_features
 
@@ -271,7 +271,7 @@ def _map(features: np.ndarray, seed: int) -> np.ndarray:
     if len(features) < 10:
         return features[:, :2]
     perplexity = min(30.0, (len(features) - 1) / 3)
-    # more threads than free cores slow its many short loops down tenfold
+    # more threads than free cores make its many short loops ten times slower
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1).fit_transform(
             features
@@ -280,7 +280,7 @@ def _map(features: np.ndarray, seed: int) -> np.ndarray:
 
 def draw_quality(analyzer: SortingAnalyzer) -> Figure:
     """
-    Draw how good the units are: labels, SNR, firing rate, refractory violations, amplitude and depth.
+    Draw quality metrics of the units: labels, SNR, firing rate, refractory period violations, amplitude and depth.
 
     Parameters
     ----------

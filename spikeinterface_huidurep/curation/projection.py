@@ -1,4 +1,4 @@
-"""Two dimensions to look at, of the embedding's thirty-two: always the same ones for the same spikes."""
+"""Projections of the embedding on two dimensions, always the same for the same spikes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def project(embedding: np.ndarray, unit_index: np.ndarray, method: str = "PCA") 
     ----------
     embedding : (n_spikes, n_dimensions) float
     unit_index : (n_spikes,) int
-        Unit of each spike; only "LDA" reads it.
+        Unit of each spike; only "LDA" uses it.
     method : {"PCA", "LDA"}
-        "PCA": the two principal components. "LDA": the two linear discriminants (Fisher) of the units, which part them
-        as far as a plane can; with two units the second axis is the principal component of what the first leaves, and
-        with one unit, or too few spikes, it is "PCA".
+        "PCA": the first two principal components. "LDA": Fisher's two linear discriminants, which separate the units
+        best. With two units the second axis is the first principal component of the residual; with one unit, or too few
+        spikes, the method is "PCA".
 
     Returns
     -------
     points : (n_spikes, 2) float64
         Zero in the middle.
     axes : list of str
-        What the two axes are.
+        Names of the two axes.
 
     Raises
     ------
     ValueError
-        If the method is another one.
+        If there is no such method.
     """
     if method not in METHODS:
         raise ValueError(f"The projection is one of {', '.join(METHODS)}, not {method!r}.")
@@ -60,7 +60,7 @@ def _discriminants(centred: np.ndarray, unit_index: np.ndarray, n_units: int) ->
     points = centred @ _with_sign(analysis.scalings_[:, : min(2, n_units - 1)])
     if points.shape[1] == 2:
         return points, ["LD 1", "LD 2"]
-    # what is left when the one discriminant is known
+    # the residual of a regression on the one discriminant
     slope = centred.T @ points / max((points.T @ points).item(), 1e-12)
     rest = centred - points @ slope.T
     return np.column_stack([points, rest @ _principal_axes(rest)[0][:, :1]]), ["LD 1", "PC 1 of the rest"]

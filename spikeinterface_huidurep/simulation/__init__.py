@@ -1,8 +1,8 @@
 """Builds template libraries from biophysical cell models (the optional extra ``simulate``).
 
 :func:`build_library` simulates neurons with NEURON and LFPy, places them around a probe as MEArec does, and writes the
-spikes that the probe sees in the format that the encoder is trained from. Importing this package needs none of the
-three.
+recorded spikes in the format of the encoder's training data. Importing this package needs neither NEURON, LFPy nor
+MEArec.
 """
 
 from .build import build_library

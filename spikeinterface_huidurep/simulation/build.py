@@ -1,4 +1,4 @@
-"""Builds a template library: places simulated cells around a probe and stores what the probe sees of their spikes."""
+"""Builds a template library: places simulated cells around a probe and stores their extracellular spikes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Membrane currents of the Blue Brain Project's layer-5 cell models around their spikes.
 
-A cell model is simulated once, with NEURON through LFPy, and what a template needs of it is kept in one ``.npz`` file:
-the line segments of its morphology and the transmembrane current of every segment around each somatic spike.
-Everything after that (:mod:`.extracellular`) is linear algebra and needs neither NEURON nor a compiler.
+A cell model is simulated once, with NEURON through LFPy. One ``.npz`` file keeps what templates are computed from: the
+line segments of its morphology and the transmembrane current of every segment around each somatic spike. All later
+steps (:mod:`.extracellular`) are linear algebra and need neither NEURON nor a compiler.
 
 The models are those of the NMC portal (Markram et al. 2015, Ramaswamy et al. 2015) as redistributed inside MEArec
 (Buccino and Einevoll 2021). Morphologies, HOC code and synapse mechanisms are under CC BY-NC-SA 4.0, ion-channel
@@ -40,7 +40,7 @@ TRAINING_CELL_MODELS = (
 """Cell models whose spikes the shipped encoder was trained on."""
 
 EVALUATION_CELL_MODELS = ("L5_BP_bAC217_1", "L5_MC_bAC217_1", "L5_NBC_bAC217_1", "L5_TTPC2_cADpyr232_1")
-"""The other four models that MEArec ships: never train on them, so that they tell how well an encoder generalizes."""
+"""MEArec's other four models: never train on them, so that they measure how well an encoder generalizes."""
 
 CELL_MODELS = TRAINING_CELL_MODELS + EVALUATION_CELL_MODELS
 
@@ -164,7 +164,7 @@ def _read_cell(path: Path) -> CellSpikes:
 
 
 def _prepare_models(folder: Path) -> Path:
-    """Copy MEArec's cell models to `folder` and compile their mechanisms once; the package itself stays untouched."""
+    """Copy MEArec's cell models to `folder` and compile their mechanisms once; MEArec itself is not changed."""
     if folder.is_dir():
         return folder
     specification = importlib.util.find_spec("MEArec")
@@ -181,7 +181,7 @@ def _prepare_models(folder: Path) -> Path:
                 shutil.copy(mechanism, mechanisms)  # same name, same content in all models
         _compile(mechanisms)
         try:
-            models.rename(folder)  # complete or absent, also when two processes do this at once
+            models.rename(folder)  # complete or absent, even if two processes do this at the same time
         except OSError:
             if not folder.is_dir():
                 raise
@@ -190,11 +190,11 @@ def _prepare_models(folder: Path) -> Path:
 
 def _compile(mechanisms: Path) -> None:
     """Run NEURON's compiler on the ``.mod`` files of a folder."""
-    # nrnivmodl sits beside the interpreter; an environment that is not activated does not have it on its PATH.
+    # nrnivmodl is in the interpreter's folder, which is not on the PATH of an environment that is not activated.
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     compiler = shutil.which("nrnivmodl", path=search)
     if compiler is None:
-        raise FileNotFoundError("NEURON's compiler nrnivmodl is neither beside the Python interpreter nor on the PATH.")
+        raise FileNotFoundError("NEURON's compiler nrnivmodl is neither in Python's own folder nor on the PATH.")
     result = subprocess.run(
         [compiler], cwd=mechanisms, env={**os.environ, "PATH": search}, capture_output=True, text=True, check=False
     )

@@ -42,7 +42,7 @@ def cell_templates(
 
     ends = Rotation.from_euler("xyz", angles).as_matrix() @ cell.segment_ends.reshape(3, -1)
     x, y, z = ends.reshape(cell.segment_ends.shape)
-    # The soma stays at the origin and the probe moves: the same thing, and one model serves all locations.
+    # The probe moves instead of the soma, which is equivalent: one model serves all locations.
     points = probe.contact_points[None] - np.asarray(locations, dtype=np.float64)[:, None, None]
     source = LineSourcePotential(
         CellGeometry(x, y, z, cell.segment_diameters), *points.reshape(-1, 3).T, sigma=CONDUCTIVITY
@@ -53,7 +53,7 @@ def cell_templates(
 
 
 def is_detectable(template: np.ndarray, minimum_amplitude: float) -> bool:
-    """Whether a template, shape (channels, samples), uV, has a large enough trough that outweighs its largest peak."""
+    """Whether a template, shape (channels, samples), uV, has a large enough trough, at least as large as its peak."""
     trough = -float(template.min())
     return trough >= minimum_amplitude and trough >= float(template.max())
 

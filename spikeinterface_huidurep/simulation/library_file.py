@@ -30,7 +30,7 @@ def write_library(path: Path | str, templates: np.ndarray, facts: Mapping[str, n
     templates : numpy.ndarray, shape (units, channels, samples) or (units, steps, channels, samples)
         Templates, uV.
     facts : mapping of str to array
-        What else belongs in the file, e.g. ``cell_model``, ``location``, ``channel_positions``, ``sampling_frequency``,
+        Other contents of the file, e.g. ``cell_model``, ``location``, ``channel_positions``, ``sampling_frequency``,
         ``nbefore``. Objects that need pickling are refused.
 
     Returns
@@ -92,7 +92,7 @@ def _pack_unit(unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.float32]:
     left, strength, right = np.linalg.svd(unit.reshape(-1, n_samples), full_matrices=False)
     rank = 1
     while rank < len(strength):
-        # The largest error over all points, not the mean: a small far channel must survive as well as the peak.
+        # The largest error over all points, not the mean: small amplitudes on far channels must be kept as well.
         rest = (left[:, rank:] * strength[rank:]) @ right[rank:]
         if np.abs(rest).max() <= PACK_TOLERANCE:
             break

@@ -1,7 +1,7 @@
 """Simulates one cell model with NEURON: ``python -m spikeinterface_huidurep.simulation.neuron_worker FOLDER FILE``.
 
-A process of its own for every cell model: models of one electrical type define the same NEURON templates with different
-content, and NEURON cannot forget a template.
+Every cell model needs its own process: models of one electrical type define NEURON templates of the same name with
+different content, and NEURON cannot unload a template.
 
 The stimulus is MEArec's: a constant current into the soma for one second, scaled until the cell fires 4 to 50 times.
 The first spike is dropped.
@@ -31,14 +31,14 @@ def simulate_cell(model_folder: Path, path: Path) -> None:
     Parameters
     ----------
     model_folder : path
-        Folder of a Blue Brain Project cell model, beside the folder ``mods`` of compiled mechanisms.
+        Folder of a Blue Brain Project cell model, next to the folder ``mods`` of compiled mechanisms.
     path : path
         File to write, ``.npz``.
 
     Raises
     ------
     RuntimeError
-        If no current of those tried gives the number of spikes wanted.
+        If none of the tried currents gives the right number of spikes.
     """
     from MEArec.simulate_cells import find_spike_idxs, return_bbp_cell, set_input
 
@@ -48,7 +48,7 @@ def simulate_cell(model_folder: Path, path: Path) -> None:
     cell.set_pos(0.0, 0.0, 0.0)
     current = FIRST_STIMULUS_NA
     for _ in range(MAX_STIMULUS_TRIALS):
-        # The returned objects must stay alive during the simulation: NEURON drops a clamp that nobody holds.
+        # Keep a reference to the returned objects during the simulation, otherwise NEURON removes the current clamp.
         stimulus = set_input(current, time_step, DURATION_MS, cell, STIMULUS_DELAY_MS, DURATION_MS - STIMULUS_DELAY_MS)
         cell.simulate(rec_imem=True)
         del stimulus

@@ -1,8 +1,8 @@
-"""Where and how cells are placed in front of a probe: MEArec's rules, drawn from a generator of our own.
+"""Placement of cells in front of a probe by MEArec's rules, with an explicit random generator.
 
 MEArec (Buccino and Einevoll, "MEArec: a fast and customizable testbench simulator for ground-truth extracellular
-spiking activity", Neuroinformatics 2021) seeds numpy's global generator; here every choice comes from the generator
-that is passed.
+spiking activity", Neuroinformatics 2021) seeds numpy's global generator; here all random numbers come from the
+generator that is passed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_POLAR_ANGLE = np.deg2rad(15.0)
 
 @dataclass(frozen=True)
 class PlacementRules:
-    """Limits on the position of a soma and on the spike that a probe sees of it.
+    """Limits on the position of a soma and on the amplitude of its spike on the probe.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Probes of MEAutility as the simulation sees them: contacts, points on the contacts, and where cells may be."""
+"""MEAutility's probes for the simulation: contacts, points on the contacts, and the side of the cells."""
 
 from __future__ import annotations
 
