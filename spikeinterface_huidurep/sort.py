@@ -147,5 +147,7 @@ def find_units(
 
 
 def _nothing(recording, why):
+    # Python shows a repeated warning once: the log has it each time
+    logger.info("no units: %s", why)
     warnings.warn(f"huidurep found no units: {why}.", stacklevel=2)
     return empty_sorting(recording.sampling_frequency, recording.get_num_segments())

@@ -98,9 +98,8 @@ def make_analyzer(
     recording : BaseRecording
         The recording that was sorted, as it was given to the sorter.
     folder : str or Path, optional
-        Where the analyzer is saved: as a Zarr archive where the name ends in ``.zarr`` (without principal components,
-        which SpikeInterface cannot read back from there), otherwise as a folder of binary files. None keeps it in
-        memory.
+        Where the analyzer is saved: a Zarr archive where the name ends in ``.zarr`` (without principal components, which
+        SpikeInterface cannot read back from there), otherwise a folder of binary files; None keeps it in memory.
     overwrite : bool
         Whether an analyzer that is there may be replaced. Anything else that is there is never touched.
     preprocessing : mapping, optional
@@ -133,29 +132,34 @@ def make_analyzer(
     if path is not None:
         _make_room(path, overwrite)
     traces = curation_traces(recording, **(preprocessing or {}))
-    # units on channels that the analyzer does not have: the main channel is found anew
-    known = sorting.get_property("main_channel_id")
-    if known is not None and not np.isin(known, traces.channel_ids).all():
-        sorting = sorting.clone()
-        sorting.delete_property("main_channel_id")
+    sorting = _with_known_main_channels(sorting, traces)
+    kind = "memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder"
     analyzer = create_sorting_analyzer(
-        sorting,
-        traces,
-        format="memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder",
-        folder=path,
-        return_in_uV=True,
-        seed=seed,
-        job_kwargs=_resolved(job_kwargs),
+        sorting, traces, format=kind, folder=path, return_in_uV=True, seed=seed, job_kwargs=_resolved(job_kwargs)
     )
     complete_analyzer(analyzer, model=model, device=device, seed=seed, **job_kwargs)
     if suggest:
-        from .curation_file import save_curation
-        from .suggestions import suggest_curation
-
-        curation = suggest_curation(analyzer, seed=seed)
-        if path is not None:
-            save_curation(analyzer, curation)
+        _suggest(analyzer, seed, saved=path is not None)
     return analyzer
+
+
+def _with_known_main_channels(sorting, traces):
+    """Without the units' main channels where the analyzer does not have all of them: they are found anew."""
+    known = sorting.get_property("main_channel_id")
+    if known is None or np.isin(known, traces.channel_ids).all():
+        return sorting
+    sorting = sorting.clone()
+    sorting.delete_property("main_channel_id")
+    return sorting
+
+
+def _suggest(analyzer, seed, saved):
+    from .curation_file import save_curation
+    from .suggestions import suggest_curation
+
+    curation = suggest_curation(analyzer, seed=seed)
+    if saved:
+        save_curation(analyzer, curation)
 
 
 def complete_analyzer(
