@@ -98,27 +98,25 @@ def make_analyzer(
     recording : BaseRecording
         The recording that was sorted, as it was given to the sorter.
     folder : str or Path, optional
-        Where the analyzer is saved: a Zarr archive where the name ends in ``.zarr`` (without principal components, which
-        SpikeInterface cannot read back from there), otherwise a folder of binary files; None keeps it in memory.
+        A Zarr archive where the name ends in ``.zarr`` (without principal components, which SpikeInterface cannot read
+        back from there), otherwise a folder of binary files; None keeps the analyzer in memory.
     overwrite : bool
-        Whether an analyzer that is there may be replaced. Anything else that is there is never touched.
+        Replace an analyzer that is there; nothing else is ever replaced.
     preprocessing : mapping, optional
-        The sorter's parameters of `traces.PREPROCESSING`, where they were not its defaults:
-        ``{"apply_preprocessing": False}`` for a recording that is already filtered.
+        Those of the sorter's parameters that were not its defaults, such as ``{"apply_preprocessing": False}``.
     suggest : bool
-        Whether to look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
+        Look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
     model, device : str
-        Of the encoder, see `spikeinterface_huidurep.load_encoder`.
+        Of the encoder, see `load_encoder`.
     seed : int
-        Chooses the spikes whose waveforms and embeddings are kept.
+        Chooses the spikes whose waveforms are kept.
     **job_kwargs
         SpikeInterface's parameters for parallel processing; by default those of the sorter, all cores in threads.
 
     Returns
     -------
     SortingAnalyzer
-        With the extensions of `extension_parameters`. Amplitudes are in uV where the recording has gains, otherwise in
-        the recording's own unit.
+        With the extensions of `extension_parameters`. Amplitudes are in uV, or in the unit of a recording without gains.
 
     Raises
     ------
