@@ -94,16 +94,16 @@ def make_analyzer(
     Parameters
     ----------
     sorting : BaseSorting
-        Units from any sorter. Their properties (`snr`, `confidence`, `quality` ...) are kept.
+        Units from any sorter; their properties are kept.
     recording : BaseRecording
-        The recording that was sorted, as it was given to the sorter.
+        As it was given to the sorter.
     folder : str or Path, optional
-        A Zarr archive where the name ends in ``.zarr`` (without principal components, which SpikeInterface cannot read
-        back from there), otherwise a folder of binary files; None keeps the analyzer in memory.
+        A Zarr archive where the name ends in ``.zarr`` (without principal components, which cannot be read back from
+        there), otherwise a folder of binary files; None: in memory.
     overwrite : bool
         Replace an analyzer that is there; nothing else is ever replaced.
     preprocessing : mapping, optional
-        Those of the sorter's parameters that were not its defaults, such as ``{"apply_preprocessing": False}``.
+        The sorter's parameters that were not its defaults.
     suggest : bool
         Look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
     model, device : str
@@ -116,7 +116,7 @@ def make_analyzer(
     Returns
     -------
     SortingAnalyzer
-        With the extensions of `extension_parameters`. Amplitudes are in uV, or in the unit of a recording without gains.
+        With the extensions of `extension_parameters`. Amplitudes are in uV, without gains in the recording's unit.
 
     Raises
     ------
