@@ -106,10 +106,8 @@ def make_analyzer(
         The sorter's parameters that were not its defaults.
     suggest : bool
         Look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
-    model, device : str
-        Of the encoder, see `load_encoder`.
-    seed : int
-        Chooses the spikes whose waveforms are kept.
+    model, device, seed
+        Of the encoder, see `load_encoder`; the seed chooses the spikes whose waveforms are kept.
     **job_kwargs
         SpikeInterface's parameters for parallel processing; by default those of the sorter, all cores in threads.
 
@@ -126,9 +124,7 @@ def make_analyzer(
         If the Sorting has no units, does not fit the recording, or every channel is silent.
     """
     _check_fit(sorting, recording)
-    path = None if folder is None else Path(folder)
-    if path is not None:
-        _make_room(path, overwrite)
+    path = None if folder is None else _make_room(Path(folder), overwrite)
     traces = curation_traces(recording, **(preprocessing or {}))
     sorting = _with_known_main_channels(sorting, traces)
     kind = "memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder"
@@ -280,9 +276,10 @@ def _check_fit(sorting: BaseSorting, recording: BaseRecording) -> None:
         )
 
 
-def _make_room(path: Path, overwrite: bool) -> None:
+def _make_room(path: Path, overwrite: bool) -> Path:
+    """The path, at which there is nothing now."""
     if not path.exists():
-        return
+        return path
     if not is_analyzer(path):
         raise FileExistsError(f"{path} exists and is not an analyzer, it is left as it is: choose another folder.")
     if not overwrite:
@@ -291,3 +288,4 @@ def _make_room(path: Path, overwrite: bool) -> None:
             "where an interrupted computation stopped), or give overwrite=True."
         )
     shutil.rmtree(path)
+    return path
