@@ -7,21 +7,21 @@ from pathlib import Path
 
 
 def make_room(output: Path, overwrite: bool, own: set[str]) -> None:
-    """See to it that a command's output folder does not exist.
+    """Make sure that a command's output folder does not exist.
 
     Parameters
     ----------
     output : Path
         The folder.
     overwrite : bool
-        Whether an earlier output may be removed.
+        Remove an earlier output.
     own : set of str
-        Names that the command gives to what it writes there. A folder with anything else in it is never removed.
+        Names of the command's own files and folders. A folder with anything else in it is never removed.
 
     Raises
     ------
     FileExistsError
-        If something is there that may not be removed.
+        If the folder exists and may not be removed.
     """
     if not output.exists():
         return
