@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,11 @@ from .stages.peaks.selection import select_peaks
 from .stages.result.cleaning import clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks
 from .stages.shank import Shank
-from .stages.templates.whitened import fit_basis, whiten_templates
+from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.units.loop import make_units, refine_units
-from .stages.units.unit_set import UnitSet
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -128,15 +126,15 @@ def find_units(
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs), motion is not None
     criteria = unit_criteria(params, n_peaks=len(peaks), moving=moving)
-    clustered = record.run("cluster templates", UnitSet.of_clusters, shank, peaks, clusters, registered, displacement)
-    shank = replace(shank, basis=fit_basis(clustered.templates, noise))
-    units = record.run("make units", make_units, shank, clustered, features.embedding, criteria)
+    units = record.run(
+        "make units", make_units, shank, peaks, clusters, features.embedding, registered, displacement, criteria
+    )
     record.save(
         peaks=units.spikes, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
         motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
     templates = record.run("refine units", refine_units, shank, units.templates, criteria)
-    space, matching = whiten_templates(templates, shank), matching_criteria(params, moving=moving)
+    space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=traces.get_total_duration())

@@ -9,6 +9,7 @@ import pytest
 from spikeinterface.core.motion import Motion
 from stage_helpers import (
     N_CHANNELS,
+    WHITE,
     recording_with,
     shank_of,
     templates_for,
@@ -58,7 +59,7 @@ def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_o
         waveforms = templates.waveforms.copy()
         waveforms[1, 0] += waveform(150.0, 4.0, width=6.0)[:, templates.channels[1]]
         units = replace(units, templates=replace(templates, waveforms=waveforms))
-    space = whiten_templates(units.templates, shank_of(recording))
+    space = whiten_templates(units.templates, WHITE)
     distance, _ = template_distances(space, templates.counts, EvidenceCriteria(), max_lag=10)
     assert 3.5 < distance[0, 1] < 6.0
     criteria = JoinCriteria(sources=SplitCriteria(min_size=10))
@@ -89,9 +90,10 @@ def test_a_template_of_collisions_is_redundant_and_a_small_unit_is_not(two_units
     samples = np.concatenate([first, first + 400, both, rare])
     labels = np.repeat([0, 1, 2, 3], [len(first), len(first), len(both), len(rare)])
     order = np.argsort(samples)
+    space = whiten_templates(
+        templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0]), WHITE
+    )
     shank, matching = shank_of(recording), MatchingCriteria()
-    templates = templates_for(recording, samples[order], labels[order], [80.0, 120.0, 100.0, 100.0])
-    space = whiten_templates(templates, shank)
     found = assign_spikes(shank, space, matching)
     assert np.bincount(found["unit_index"], minlength=4)[2:].min() > 0.8 * len(both)
     assert explained_by_others(found, space, shank, DropCriteria(), matching).tolist() == [False, False, True, False]

@@ -13,6 +13,7 @@ from stage_helpers import (
     JOB,
     MOVING,
     N_CHANNELS,
+    WHITE,
     recording_with,
     shank_of,
     templates_for,
@@ -60,7 +61,7 @@ def test_templates_follow_the_motion():
 
 def test_overlapping_spikes_are_all_found(two_units):
     recording, samples, labels, shapes = two_units
-    space = whiten_templates(templates_for(recording, samples, labels, [80.0, 120.0]), shank_of(recording))
+    space = whiten_templates(templates_for(recording, samples, labels, [80.0, 120.0]), WHITE)
     first = np.arange(2000, 290000, 3000)
     together = recording_with([(s, shapes[0]) for s in first] + [(s + 6, shapes[1]) for s in first], seed=1)
     spikes = assign_spikes(shank_of(together), space)
@@ -79,7 +80,7 @@ def test_two_spikes_at_once_are_not_one_of_a_neuron_between_them():
     samples = np.arange(1000, 290000, 700)
     labels = np.arange(len(samples)) % 3
     apart = recording_with([(s, shapes[unit]) for s, unit in zip(samples, labels, strict=True)])
-    space = whiten_templates(templates_for(apart, samples, labels, [60.0, 120.0, 90.0]), shank_of(apart))
+    space = whiten_templates(templates_for(apart, samples, labels, [60.0, 120.0, 90.0]), WHITE)
     both = np.arange(2000, 290000, 3000)
     together = recording_with([(s, shapes[0]) for s in both] + [(s + 1, shapes[1]) for s in both], seed=1)
     spikes = assign_spikes(shank_of(together), space)
@@ -99,7 +100,7 @@ def small_under_large(large, small, depths):
     samples, labels = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
     order = np.argsort(samples)
     apart = recording_with([(s, large) for s in first] + [(s, small) for s in second])
-    space = whiten_templates(templates_for(apart, samples[order], labels[order], depths), shank_of(apart))
+    space = whiten_templates(templates_for(apart, samples[order], labels[order], depths), WHITE)
     together = recording_with([(s, large) for s in first] + [(s + 9, small) for s in first], seed=1)
     return together, first, space
 
@@ -148,7 +149,7 @@ def test_spikes_of_a_neuron_without_a_template_are_not_its_neighbours(two_units)
     """What a template explains in part only is left out; the spikes of its own unit stay."""
     recording, samples, labels, shapes = two_units
     own_template = templates_for(recording, samples, np.where(labels == 0, 0, -1), [80.0])
-    space = whiten_templates(own_template, shank_of(recording))
+    space = whiten_templates(own_template, WHITE)
     own, foreign = np.arange(2000, 290000, 3000), np.arange(3500, 290000, 3000)
     stranger = waveform(115.0, 20.0, width=5.0)
     spikes = [(s, shapes[0]) for s in own] + [(s, stranger) for s in foreign]

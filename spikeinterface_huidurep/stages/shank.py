@@ -15,23 +15,6 @@ from .traces.noise import NoiseModel
 
 
 @dataclass(frozen=True)
-class WhitenedBasis:
-    """
-    The temporal components of whitened coordinates, in which the noise is white in time.
-
-    Attributes
-    ----------
-    filters : (n_filters, n_samples) float64
-        To be correlated with the spatially whitened traces.
-    response : (n_subsample, n_filters, n_filters, 2 * n_samples - 1) float32
-        What the filters answer, at each lag, to the waveform of one coefficient shifted by a fraction of a sample.
-    """
-
-    filters: np.ndarray
-    response: np.ndarray
-
-
-@dataclass(frozen=True)
 class Shank:
     """
     One shank of a recording.
@@ -49,8 +32,6 @@ class Shank:
         Of every random choice.
     job_kwargs : dict
         SpikeInterface's parameters for parallel processing.
-    basis : WhitenedBasis or None
-        Of all whitened coordinates, so that distances can be compared; None where each set of templates has its own.
     """
 
     recording: BaseRecording
@@ -60,7 +41,6 @@ class Shank:
     motion: Motion | None = None
     seed: int = 0
     job_kwargs: dict[str, Any] = field(default_factory=dict)
-    basis: WhitenedBasis | None = None
 
     @property
     def displacements(self) -> np.ndarray:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import toeplitz
 
-from ..shank import Shank, WhitenedBasis
 from ..traces.noise import NoiseModel
 from .drifting import DriftingUnitTemplates
 
@@ -90,9 +89,9 @@ class WhitenedTemplates:
         return (1 - weight) * self.coefficients[units, lower] + weight * self.coefficients[units, lower + 1]
 
 
-def fit_basis(templates: DriftingUnitTemplates, noise: NoiseModel, n_filters: int = 8) -> WhitenedBasis:
+def whiten_templates(templates: DriftingUnitTemplates, noise: NoiseModel, n_filters: int = 8) -> WhitenedTemplates:
     """
-    Fit the temporal components of whitened coordinates to templates.
+    Express templates in coordinates in which the noise is white in space and in time.
 
     Parameters
     ----------
@@ -103,52 +102,32 @@ def fit_basis(templates: DriftingUnitTemplates, noise: NoiseModel, n_filters: in
 
     Returns
     -------
-    WhitenedBasis
+    WhitenedTemplates
     """
-    basis = _temporal_basis(_spatially_whitened(templates, noise), n_filters)
-    covariance = basis @ toeplitz(noise.autocorrelation[: basis.shape[1]]) @ basis.T
+    n_units, n_displacements, n_samples, n_local = templates.waveforms.shape
+    channels = templates.channels
+    whitened = np.zeros_like(templates.waveforms)
+    for unit in range(n_units):
+        whitened[unit] = templates.waveforms[unit] @ noise.whitening[np.ix_(channels[unit], channels[unit])]
+
+    basis = _temporal_basis(whitened, n_filters)
+    covariance = basis @ toeplitz(noise.autocorrelation[:n_samples]) @ basis.T
     values, vectors = np.linalg.eigh(covariance)
     values = np.maximum(values, 1e-2 * values.max())
     inverse_root = vectors @ np.diag(values**-0.5) @ vectors.T
     root = vectors @ np.diag(values**0.5) @ vectors.T
     filters, waveforms = inverse_root @ basis, root @ basis
-    return WhitenedBasis(filters, _responses(filters, waveforms))
-
-
-def whiten_templates(templates: DriftingUnitTemplates, shank: Shank) -> WhitenedTemplates:
-    """
-    Express templates in coordinates in which the noise is white in space and in time.
-
-    Parameters
-    ----------
-    templates : DriftingUnitTemplates
-    shank : Shank
-        With the basis of the coordinates; where it has none, it is fitted to these templates.
-
-    Returns
-    -------
-    WhitenedTemplates
-    """
-    basis = shank.basis or fit_basis(templates, shank.noise)
-    whitened = _spatially_whitened(templates, shank.noise)
-    coefficients = np.einsum("udsc,ks->udck", whitened, basis.filters, optimize=True)
+    coefficients = np.einsum("udsc,ks->udck", whitened, filters, optimize=True)
     return WhitenedTemplates(
         coefficients.astype("float32"),
-        templates.channels,
-        basis.filters.astype("float32"),
-        basis.response,
-        shank.noise.whitening,
+        channels,
+        filters.astype("float32"),
+        _responses(filters, waveforms),
+        noise.whitening,
         templates.nbefore,
         templates.displacements,
         templates.locations,
     )
-
-
-def _spatially_whitened(templates, noise):
-    whitened = np.zeros_like(templates.waveforms)
-    for unit, channels in enumerate(templates.channels):
-        whitened[unit] = templates.waveforms[unit] @ noise.whitening[np.ix_(channels, channels)]
-    return whitened
 
 
 def cross_correlation(

@@ -127,7 +127,7 @@ def at_threshold(units: UnitSet, criteria: DropCriteria) -> np.ndarray:
 def too_small(refitted: UnitSet, shank: Shank, criteria: DropCriteria) -> np.ndarray:
     """Units whose matched spikes are too small to be told from noise, (n_units,) bool."""
     templates = refitted.templates
-    norm = np.sqrt(whiten_templates(templates, shank).energy)
+    norm = np.sqrt(whiten_templates(templates, shank.noise).energy)
     return (norm < criteria.min_norm) | (np.abs(templates.waveforms).max(axis=(1, 2, 3)) < criteria.min_amplitude)
 
 

@@ -83,7 +83,7 @@ def join_units(units: UnitSet, shank: Shank, criteria: JoinCriteria, *, embeddin
     """
     if units.n_units < 2:
         return units
-    space = whiten_templates(units.templates, shank)
+    space = whiten_templates(units.templates, shank.noise)
     counts, max_lag = units.templates.counts, shank.samples(criteria.evidence.max_lag_ms)
     distance, lag = template_distances(space, counts, criteria.evidence, max_lag=max_lag)
     relative = distance / criteria.distance

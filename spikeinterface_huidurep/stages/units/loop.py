@@ -121,17 +121,30 @@ class UnitCriteria:
         )
 
 
-def make_units(shank: Shank, clusters: UnitSet, embedding: np.ndarray, criteria: UnitCriteria) -> UnitSet:
+def make_units(
+    shank: Shank,
+    peaks: np.ndarray,
+    clusters: np.ndarray,
+    embedding: np.ndarray,
+    locations: np.ndarray,
+    displacement: np.ndarray,
+    criteria: UnitCriteria,
+) -> UnitSet:
     """
     Make units of clusters: split those of several sources, drop echoes and noise, join those of one neuron.
 
     Parameters
     ----------
     shank : Shank
-    clusters : UnitSet
-        From `UnitSet.of_clusters`.
+    peaks : (n_peaks,) structured array
+        From `detect_peaks`.
+    clusters : (n_peaks,) int
+        Cluster of each peak, -1 for none.
     embedding : (n_peaks, 32) float
-        Of the peaks that the clusters are made of.
+    locations : (n_peaks, 2) float
+        Registered locations, um.
+    displacement : (n_peaks,) float
+        Displacement of the probe at each peak, um.
     criteria : UnitCriteria
 
     Returns
@@ -139,8 +152,9 @@ def make_units(shank: Shank, clusters: UnitSet, embedding: np.ndarray, criteria:
     UnitSet
         Of the peaks, aligned within each unit.
     """
-    n_clusters = clusters.n_units
-    units = clusters.thinned(criteria.split_peaks.max_spikes, shank.seed)
+    units = UnitSet.of_clusters(shank, peaks, clusters, locations, displacement)
+    n_clusters = units.n_units
+    units = units.thinned(criteria.split_peaks.max_spikes, shank.seed)
     among = np.arange(n_clusters)
     for _ in range(SPLIT_ROUNDS):
         # only what fell apart has other templates now, and may fall apart again
@@ -213,7 +227,7 @@ def _one_round(shank, templates, criteria, slices):
 
 def _matched(shank, templates, criteria, slices):
     """Units of the spikes that the templates find, which spikes are alone, and which units others explain."""
-    space, matching = whiten_templates(templates, shank), criteria.matching
+    space, matching = whiten_templates(templates, shank.noise), criteria.matching
     spikes = assign_spikes(shank, space, matching, slices=slices)
     doubtful = explained_by_others(spikes, space, shank, criteria.drop, matching)
     spikes["confidence"], anyhow = (

@@ -120,7 +120,7 @@ def find_sources(units: UnitSet, shank: Shank, criteria: SplitCriteria, displace
         The unit itself for its first source; new indices from `n_units` on for others; -1 for spikes that were not
         looked at.
     """
-    templates, spikes = whiten_templates(units.templates, shank), units.spikes
+    templates, spikes = whiten_templates(units.templates, shank.noise), units.spikes
     chosen = some_of_each(units.labels, units.n_units, criteria.max_spikes, shank.seed)
     chosen = chosen[np.lexsort((chosen, spikes["sample_index"][chosen], spikes["segment_index"][chosen]))]
     parts = np.full(len(spikes), -1, dtype="int64")
