@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
+from ..units.drop import taken_by_rules
+
 logger = logging.getLogger("spikeinterface_huidurep")
 
 
@@ -90,12 +92,7 @@ def clean_spikes(spikes: np.ndarray, energy: np.ndarray, criteria: CleaningCrite
         "echo a larger unit": _echoes(spikes, counts, criteria),
         "are given other waveforms": _median_gain(spikes, n_units) < criteria.min_explained * energy,
     }
-    dropped = np.zeros(n_units, dtype=bool)
-    for says, doubtful in rules.items():
-        taken = int((doubtful & ~dropped & (counts > 0)).sum())
-        if taken:
-            logger.info("cleaning: %d of %d units dropped that %s", taken, (counts > 0).sum(), says)
-        dropped |= doubtful
+    dropped = taken_by_rules(rules, counts > 0, "cleaning: %d of %d units dropped that %s")
     return spikes[~dropped[spikes["unit_index"]]]
 
 

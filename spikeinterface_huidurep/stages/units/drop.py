@@ -77,13 +77,29 @@ def drop_units(units: UnitSet, rules: dict[str, np.ndarray]) -> UnitSet:
     UnitSet
         Without them; their spikes have no unit.
     """
-    gone = np.zeros(units.n_units, dtype=bool)
+    return units.among(~taken_by_rules(rules, np.ones(units.n_units, dtype=bool), "dropping: %d of %d units, %s"))
+
+
+def taken_by_rules(rules: dict[str, np.ndarray], present: np.ndarray, message: str) -> np.ndarray:
+    """
+    Which units any of the rules takes, (n_units,) bool, with a line in the log for each rule that takes some.
+
+    Parameters
+    ----------
+    rules : dict
+        As for `drop_units`.
+    present : (n_units,) bool
+        The units that count in the log.
+    message : str
+        Of how many units that a rule takes, of how many there are, and of what is said of them.
+    """
+    taken = np.zeros(len(present), dtype=bool)
     for says, doubtful in rules.items():
-        taken = int((doubtful & ~gone).sum())
-        if taken:
-            logger.info("dropping: %d of %d units, %s", taken, units.n_units, says)
-        gone |= doubtful
-    return units.among(~gone)
+        n_taken = int((doubtful & ~taken & present).sum())
+        if n_taken:
+            logger.info(message, n_taken, present.sum(), says)
+        taken |= doubtful
+    return taken
 
 
 def not_centred(units: UnitSet, criteria: DropCriteria, max_lag: int) -> np.ndarray:
