@@ -50,10 +50,41 @@ def test_accuracy_over_time_shows_where_a_sorter_loses_units(truth):
     assert np.all(over_time["accuracy"][:13] == 1) and np.all(over_time["accuracy"][13:] == 0)
 
 
+def test_pieces_and_doubles_are_counted_at_their_neuron(truth):
+    trains = [truth.sorting.get_unit_spike_train(unit) for unit in truth.sorting.unit_ids]
+    thirds = np.arange(trains[1].size) % 3
+    mixed = np.sort(np.concatenate([trains[3][::2], trains[4][::4]]))
+    tested = {
+        "whole": trains[0],
+        "double": np.sort(trains[0][:-5] + 3),
+        **{f"third_{third}": trains[1][thirds == third] for third in range(3)},
+        "half_a": trains[2][: trains[2].size // 2 + 3],
+        "half_b": trains[2][trains[2].size // 2 + 3 :],
+        "few": trains[2][:12],
+        "most": trains[3],
+        "mostly_3": mixed,
+        "noise": np.arange(100, 800_000, 7001),
+    }
+    sorting = NumpySorting.from_unit_dict([tested], truth.sorting.sampling_frequency)
+    measures = measure(truth, sorting)
+    # the best third of the second neuron is no piece, although no third fits it well enough to be its pair
+    assert measures.units["pieces"].tolist() == [1, 2, 2, 1, 0, 0]
+    assert measures.summary["pieces"] == 6
+    assert measure(truth, truth.sorting).summary["pieces"] == 0
+
+
+def test_pieces_are_counted_where_the_truth_is_not_complete(truth):
+    partly = GroundTruth("part", truth.recording, truth.sorting, None, Path("nowhere"), {"exhaustive": False})
+    train = truth.sorting.get_unit_spike_train(truth.sorting.unit_ids[0])
+    sorting = NumpySorting.from_unit_dict([{"a": train, "b": train[::2]}], truth.sorting.sampling_frequency)
+    assert measure(partly, sorting).summary["pieces"] == 1
+
+
 def test_an_empty_sorting_has_zeros(truth):
     empty = NumpySorting.from_unit_dict([{}], truth.sorting.sampling_frequency)
     measures = measure(truth, empty)
     assert measures.summary["accuracy"] == 0 and measures.summary["found_units"] == 0
+    assert measures.summary["pieces"] == 0 and (measures.units["pieces"] == 0).all()
     assert (measures.over_time["accuracy"] == 0).all()
 
 

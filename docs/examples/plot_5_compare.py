@@ -43,9 +43,10 @@ table[["status", "message", "version"]]
 # Who found what
 # --------------
 # The accuracy of a true unit is TP / (TP + FP + FN) of the unit that fits it best; at 0.8 it counts as well detected.
-# Of the units that a sorter gives, false positives fit no true one, redundant ones fit one that another fits better,
-# and overmerged ones fit several. The run time is mostly the start of a process, on a recording as short as this.
-counts = ["true_units", "well_detected", "found_units", "false_positive", "redundant", "overmerged"]
+# Of the units that a sorter gives, false positives fit no true one, and overmerged ones fit several. Pieces have mostly
+# the spikes of a true one that another fits better; redundant ones are pieces that fit it well themselves. The run time
+# is mostly the start of a process, on a recording as short as this.
+counts = ["true_units", "well_detected", "found_units", "pieces", "false_positive", "redundant", "overmerged"]
 means = ["accuracy", "precision", "recall", "run_time_s", "peak_memory_gb"]
 done = table[table["status"] == "done"]
 done[counts].astype(int).join(done[means].astype(float).round(2))

@@ -13,6 +13,7 @@ from spikeinterface.core import BaseSorting
 from .recordings import GroundTruth
 
 WELL_DETECTED = 0.8  # accuracy from which a unit counts as found: SpikeInterface's default
+PIECE = 0.5  # share of a found unit's spikes from which it counts as a piece of a true unit: most of them
 WINDOWS = 20  # for accuracy over time: a 60 s recording still has 3 s, and some spikes of most units, in each
 
 
@@ -24,9 +25,10 @@ class Measures:
     ----------
     summary : dict
         `true_units`, `found_units`, mean `accuracy`, `precision` and `recall` over true units (0 for a unit without
-        a match), `well_detected`, and, if the ground truth is complete, `false_positive`, `redundant`, `overmerged`.
+        a match), `well_detected`, `pieces`, and, if the ground truth is complete, `false_positive`, `redundant`,
+        `overmerged`.
     units : pd.DataFrame
-        One row for each true unit: `unit_id`, `accuracy`, `precision`, `recall`, `snr`, `n_spikes`.
+        One row for each true unit: `unit_id`, `accuracy`, `precision`, `recall`, `snr`, `n_spikes`, `pieces`.
     over_time : pd.DataFrame
         One row for each time window: `time_s` (its centre) and `accuracy`, the mean over the units that fire in it.
     """
@@ -57,13 +59,15 @@ def measure(truth: GroundTruth, tested: BaseSorting) -> Measures:
     """
     exhaustive = bool(truth.info.get("exhaustive", True))
     units = _empty_performance(truth.sorting)
-    counts: dict[str, int] = {"well_detected": 0, "false_positive": 0, "redundant": 0, "overmerged": 0}
+    counts: dict[str, int] = {"well_detected": 0, "pieces": 0, "false_positive": 0, "redundant": 0, "overmerged": 0}
     comparison = None
     if tested.get_num_units() > 0:
         comparison = compare_to_truth(truth.sorting, tested, exhaustive)
         performance = comparison.get_performance().astype(float).fillna(0.0)
         for column in ("accuracy", "precision", "recall"):
             units[column] = performance.loc[truth.sorting.unit_ids, column].to_numpy()
+        units["pieces"] = count_pieces(comparison)
+        counts["pieces"] = int(units["pieces"].sum())
         counts["well_detected"] = comparison.count_well_detected_units(WELL_DETECTED)
         if exhaustive:
             counts["false_positive"] = comparison.count_false_positive_units()
@@ -80,6 +84,21 @@ def measure(truth: GroundTruth, tested: BaseSorting) -> Measures:
     return Measures(summary, units, _accuracy_over_time(truth, comparison))
 
 
+def count_pieces(comparison: GroundTruthComparison) -> np.ndarray:
+    """Found units that are a part of each true unit, beside the one that matches it best; (n_true,) int64.
+
+    At least half of a piece's spikes are the true unit's. A double, which has nearly all of them once more, is a piece,
+    too. A unit is a piece of one true unit at most: the one with most of its spikes.
+    """
+    matches = comparison.match_event_count.to_numpy()
+    share = matches / np.maximum(comparison.event_counts2.to_numpy(), 1)
+    best_found = comparison.agreement_scores.to_numpy().argmax(axis=1)
+    parent = share.argmax(axis=0)
+    found = np.arange(share.shape[1])
+    is_piece = (share[parent, found] >= PIECE) & (best_found[parent] != found)
+    return np.bincount(parent[is_piece], minlength=len(matches))
+
+
 def _empty_performance(sorting: BaseSorting) -> pd.DataFrame:
     snr = sorting.get_property("gt_snr")
     return pd.DataFrame(
@@ -90,6 +109,7 @@ def _empty_performance(sorting: BaseSorting) -> pd.DataFrame:
             "recall": 0.0,
             "snr": np.full(len(sorting.unit_ids), np.nan) if snr is None else np.asarray(snr, dtype=float),
             "n_spikes": list(sorting.count_num_spikes_per_unit(outputs="array")),
+            "pieces": 0,
         }
     )
 

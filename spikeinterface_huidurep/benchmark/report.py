@@ -36,6 +36,7 @@ COLUMNS = (
     ("precision", "Precision", 3),
     ("recall", "Recall", 3),
     ("found_units", "Units out", 0),
+    ("pieces", "Pieces", 0),
     ("false_positive", "False", 0),
     ("redundant", "Redundant", 0),
     ("overmerged", "Overmerged", 0),
@@ -47,8 +48,10 @@ DEFINITIONS = """
 spike within 0.4 ms of a true one matches it, units are paired one to one (Hungarian), and a pair needs an agreement
 of 0.5. <b>Accuracy</b> of a true unit is TP / (TP + FP + FN), <b>precision</b> TP / (TP + FP), <b>recall</b> TP /
 (TP + FN); a unit without a pair counts 0. The table gives means over all true units. <b>Found</b>: pairs of
-accuracy 0.8 or more. <b>False</b>: found units that match no true unit; <b>redundant</b>: a second found unit for one
-true unit; <b>overmerged</b>: found units with spikes of two true units or more. Far units of the background are not
+accuracy 0.8 or more. <b>Pieces</b>: found units at least half of whose spikes are those of one true unit,
+without being the unit that matches it best, doubles included. <b>False</b>: found units that match no true unit, with
+an agreement below 0.2, pieces among them; <b>redundant</b>: a second found unit of more agreement for one true unit;
+<b>overmerged</b>: found units with spikes of two true units or more. Far units of the background are not
 part of the ground truth: a sorter that finds them has them counted as false. <b>SNR</b> is a unit's trough on
 its best channel between 300 and 6,000 Hz, divided by the noise level there (median absolute deviation). <b>Time /
 length</b> is the time that <code>run_sorter</code> took, divided by the recording's length, in a process of its
