@@ -250,6 +250,6 @@ def test_names_and_folders_that_do_not_exist_are_named(tmp_path, monkeypatch):
 def test_every_suite_names_recordings_that_exist():
     from spikeinterface_huidurep.benchmark import RECORDINGS, SUITES
 
-    assert set(SUITES) == {"quick", "static", "drift", "full"}
+    assert set(SUITES) == {"quick", "static", "drift", "waveforms", "mearec", "full"}
     for names in SUITES.values():
         assert set(names) <= set(RECORDINGS)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from .generator import GeneratorSettings
     from .hybrid import make_hybrid
     from .library_recording import LibrarySettings
+    from .mearec_recording import MearecSettings
     from .measures import Measures, measure
     from .peers import PEERS, Peer
     from .recordings import RECORDINGS, GroundTruth, get_recording, load_ground_truth
     from .report import write_report
     from .runner import BenchmarkResults, run_benchmark
     from .suites import SUITES
+    from .waveform_changes import WaveformChanges
 
 __all__ = [
     "PEERS",
@@ -31,8 +33,10 @@ __all__ = [
     "GeneratorSettings",
     "GroundTruth",
     "LibrarySettings",
+    "MearecSettings",
     "Measures",
     "Peer",
+    "WaveformChanges",
     "compare_sorters",
     "get_recording",
     "load_ground_truth",
@@ -49,12 +53,14 @@ _HOMES = {
     "generator": ("GeneratorSettings",),
     "hybrid": ("make_hybrid",),
     "library_recording": ("LibrarySettings",),
+    "mearec_recording": ("MearecSettings",),
     "measures": ("Measures", "measure"),
     "peers": ("PEERS", "Peer"),
     "recordings": ("RECORDINGS", "GroundTruth", "get_recording", "load_ground_truth"),
     "report": ("write_report",),
     "runner": ("BenchmarkResults", "run_benchmark"),
     "suites": ("SUITES",),
+    "waveform_changes": ("WaveformChanges",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -17,6 +17,7 @@ from .injection import InjectMovingSpikes, MovableTemplates, SpikesToAdd
 from .library_placement import Placement, make_probe, place_anywhere, place_on_probe
 from .library_units import HASH_PART, HASH_WINDOW_MS, choose_units, make_hash, read_still_units, read_units, sorter_band
 from .spike_trains import SpikeTrains, log_normal_rates, make_spike_trains
+from .waveform_changes import WaveformChanges, change_waveforms, make_bursting_trains
 
 GAIN_UV = 0.195  # uV per bit of Intan's amplifiers
 NOISE_BAND_HZ = (150.0, 5000.0)  # with slopes of first order: the noise is not white within the sorters' band
@@ -64,6 +65,9 @@ class LibrarySettings:
     n_channels : int or None
         More than the library's: its units are placed at any depth of a longer probe with the same rows.
     seed : int
+    waveforms : WaveformChanges or None
+        How the spikes of a true unit differ from each other, on a probe that does not drift. None: in amplitude only,
+        by 6 to 10 % and in the bursts of a part of the excitatory units.
     """
 
     name: str
@@ -85,6 +89,7 @@ class LibrarySettings:
     sampling_frequency: float | None = None
     n_channels: int | None = None
     seed: int = 0
+    waveforms: WaveformChanges | None = None
 
 
 def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
@@ -93,8 +98,11 @@ def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
     Raises
     ------
     ValueError
-        If `settings` has drift and the library no displacements, or the library has too few units of this SNR.
+        If `settings` has drift and the library no displacements or the waveforms change, too, or if the library has
+        too few units of this SNR.
     """
+    if settings.waveforms is not None and settings.drift is not None:
+        raise ValueError(f"The recording '{settings.name}' cannot have both drift and waveforms that change.")
     streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(6)]
     still = read_still_units(library, settings.sampling_frequency)
     place = place_on_probe(still, settings.n_channels, streams[0])
@@ -207,12 +215,22 @@ def _add_units(background, settings, library, index, gain, place: Placement, mot
         units = units.at_rest()
     scaled = units.templates * gain[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32)
     templates = MovableTemplates(scaled, place.first_channel[index], units.displacement_um, units.nbefore)
-    rates = log_normal_rates(index.size, settings.rate_hz, rng)
-    bursting = (units.cell_class == "E") & (rng.random(index.size) < 0.5)
-    amplitude_noise = rng.uniform(0.06, 0.10, index.size)
-    trains = make_spike_trains(rates, bursting, amplitude_noise, settings.duration_s, frequency, rng)
     location = place.location[index]
-    recording = InjectMovingSpikes(background, templates, _moving(trains, location, motion, frequency))
+    if settings.waveforms is None:
+        bursting, trains = _amplitude_trains(settings, units.cell_class, frequency, rng)
+        spikes = _moving(trains, location, motion, frequency)
+    else:
+        rates = log_normal_rates(index.size, settings.rate_hz, rng)
+        amplitude_std = settings.waveforms.amplitude_std
+        bursting, trains = make_bursting_trains(
+            rates, units.cell_class, amplitude_std, settings.duration_s, frequency, rng
+        )
+        n_samples, n_electrodes = background.get_num_samples(), background.get_num_channels()
+        # a generator of its own: with another change the neurons fire at the same times
+        templates, spikes = change_waveforms(
+            settings.waveforms, templates, trains, bursting, frequency, n_samples, n_electrodes, rng.spawn(1)[0]
+        )
+    recording = InjectMovingSpikes(background, templates, spikes)
     sorting = NumpySorting.from_samples_and_labels(
         [np.rint(trains.time).astype(np.int64)], [trains.unit_index], frequency, unit_ids=np.arange(index.size)
     )
@@ -222,6 +240,16 @@ def _add_units(background, settings, library, index, gain, place: Placement, mot
     sorting.set_property("cell_model", units.cell_model)
     sorting.set_property("bursting", bursting)
     return recording, sorting
+
+
+def _amplitude_trains(
+    settings: LibrarySettings, cell_class: np.ndarray, frequency: float, rng: np.random.Generator
+) -> tuple[np.ndarray, SpikeTrains]:
+    """Draw which units burst, (n_units,) bool, and the spikes of all units, which differ in amplitude only."""
+    rates = log_normal_rates(cell_class.size, settings.rate_hz, rng)
+    bursting = (cell_class == "E") & (rng.random(cell_class.size) < 0.5)
+    amplitude_noise = rng.uniform(0.06, 0.10, cell_class.size)
+    return bursting, make_spike_trains(rates, bursting, amplitude_noise, settings.duration_s, frequency, rng)
 
 
 def _moving(trains: SpikeTrains, location: np.ndarray, motion: Motion | None, frequency: float) -> SpikesToAdd:

@@ -24,11 +24,13 @@ from spikeinterface.core.motion import Motion
 from .generator import GeneratorSettings, make_generator_recording
 from .library_recording import LibrarySettings, make_library_recording
 from .library_units import library_folder as find_library_folder
+from .mearec_recording import MearecSettings, make_mearec_recording, mearec_version
+from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 3  # of the cached folders and of the code that makes them: another number invalidates every cached recording
-Settings = LibrarySettings | GeneratorSettings
+Settings = LibrarySettings | GeneratorSettings | MearecSettings
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ RECORDINGS: dict[str, Settings] = _named(
     GeneratorSettings(
         name="si_drift_24", duration_s=60, n_units=20, n_channels=24, drift_range_um=30.0, drift_period_s=60.0
     ),
+    *WAVEFORM_RECORDINGS.values(),
+    *MEAREC_RECORDINGS.values(),
 )
 
 
@@ -132,18 +136,23 @@ def default_cache_folder() -> Path:
 
 def recording_key(settings: Settings, library_folder: str | Path | None) -> str:
     """Short digest of everything that affects a recording: settings, the library's contents, versions."""
+    chosen = dataclasses.asdict(settings)
+    if chosen.get("waveforms", "") is None:
+        del chosen["waveforms"]  # the digests of recordings older than this setting stay as they are
     parts = {
         "format": FORMAT,
         "kind": type(settings).__name__,
-        "settings": dataclasses.asdict(settings),
+        "settings": chosen,
         "spikeinterface": spikeinterface.__version__,
     }
-    if isinstance(settings, LibrarySettings):
+    if isinstance(settings, MearecSettings):
+        parts["mearec"] = mearec_version()
+    if isinstance(settings, LibrarySettings | MearecSettings):
         parts["library"] = hashlib.sha256(_library_file(settings, library_folder).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _library_file(settings: LibrarySettings, library_folder: str | Path | None) -> Path:
+def _library_file(settings: LibrarySettings | MearecSettings, library_folder: str | Path | None) -> Path:
     path = find_library_folder(library_folder) / settings.library
     if not path.is_file():
         raise FileNotFoundError(
@@ -162,7 +171,7 @@ def get_recording(
 
     Parameters
     ----------
-    recording : str or LibrarySettings or GeneratorSettings
+    recording : str or LibrarySettings or GeneratorSettings or MearecSettings
         A name of :data:`RECORDINGS`, or your own settings.
     cache_folder : str or Path, optional
         Where recordings are kept, by default :func:`default_cache_folder`.
@@ -182,6 +191,8 @@ def get_recording(
         If there is no recording of that name.
     FileNotFoundError
         If its template library cannot be found.
+    ModuleNotFoundError
+        If it is one of MEArec's generator, not in the cache, and MEArec is not installed.
     """
     if isinstance(recording, str):
         if recording not in RECORDINGS:
@@ -207,6 +218,8 @@ def _make(settings: Settings, library_folder: str | Path | None, folder: Path) -
     try:
         if isinstance(settings, LibrarySettings):
             made = make_library_recording(settings, _library_file(settings, library_folder))
+        elif isinstance(settings, MearecSettings):
+            made = make_mearec_recording(settings, _library_file(settings, library_folder))
         else:
             made = make_generator_recording(settings)
         save_ground_truth(unfinished, made.recording, made.sorting, made.motion, settings, made.figures)

@@ -19,6 +19,7 @@ from .. import page
 from ..page import Cell, escape, number
 from .figures import plot_accuracy_against_snr, plot_accuracy_over_time, plot_cost, plot_sorted_accuracy
 from .runner import BenchmarkResults
+from .waveform_changes import WaveformChanges
 
 PACKAGES = (
     "spikeinterface",
@@ -267,7 +268,12 @@ def describe(about: dict[str, Any]) -> str:
         words.append(f"drift: {kind} over {settings['drift_range_um']:g} um{rigid}")
     else:
         words.append("no drift" if not about.get("drifts") else "drift as in the recording")
+    if settings.get("waveforms"):
+        words.append(WaveformChanges(**settings["waveforms"]).described())
     source = settings.get("library") or about.get("source") or "SpikeInterface's generator"
+    if "mearec" in figures:
+        words.append(f"waveforms change: MEArec's settings '{settings['change']}'")
+        source = f"{source} by MEArec {figures['mearec']}"
     words.append(f"made from {source}, seed {settings.get('seed', 0)}")
     if "cell_models" in figures:
         words.append("cell models: " + ", ".join(figures["cell_models"]))

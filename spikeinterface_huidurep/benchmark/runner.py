@@ -135,7 +135,7 @@ def _gather_recordings(recordings, cache_folder, library_folder, duration_s):
                 truth = load_ground_truth(recording)
             else:
                 truth = get_recording(recording, cache_folder, library_folder, duration_s)
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
             logger.warning("The recording %s is left out: %s", name, error)
             described[name] = {"error": str(error)}
             continue

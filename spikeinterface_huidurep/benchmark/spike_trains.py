@@ -16,6 +16,22 @@ BURST_PROBABILITY = 0.25  # of an event of a bursting unit: most events are sing
 
 
 @dataclass(frozen=True)
+class Bursts:
+    """Bursts of the units that burst.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        Numbers of spikes in a burst, each as likely.
+    fall : (float, float)
+        Range from which each unit draws the amplitude of a spike relative to the one before it in a burst.
+    """
+
+    lengths: tuple[int, ...] = BURST_LENGTHS
+    fall: tuple[float, float] = (0.78, 0.92)
+
+
+@dataclass(frozen=True)
 class SpikeTrains:
     """Spikes of all units, sorted by time.
 
@@ -46,6 +62,7 @@ def make_spike_trains(
     duration_s: float,
     sampling_frequency: float,
     rng: np.random.Generator,
+    bursts: Bursts | None = None,
 ) -> SpikeTrains:
     """Draw the spikes of all units.
 
@@ -54,20 +71,23 @@ def make_spike_trains(
     rates_hz : np.ndarray, shape (n_units,)
         Mean rates.
     bursting : np.ndarray, shape (n_units,), bool
-        A quarter of a bursting unit's events are bursts: 2 to 4 spikes, 3-7 ms apart, each smaller than the last.
+        A quarter of a bursting unit's events are bursts, whose spikes are 3-7 ms apart.
     amplitude_noise : np.ndarray, shape (n_units,)
         Standard deviation of the amplitude factor of each unit.
     duration_s, sampling_frequency : float
         Of the recording, in s and Hz.
     rng : np.random.Generator
         Source of all random numbers.
+    bursts : Bursts, optional
+        By default 2 to 4 spikes, each smaller than the last.
 
     Returns
     -------
     SpikeTrains
         Spikes of a unit are never closer than the refractory period (2.5 ms).
     """
-    mean_length = 1 + BURST_PROBABILITY * (np.mean(BURST_LENGTHS) - 1)
+    bursts = bursts or Bursts()
+    mean_length = 1 + BURST_PROBABILITY * (np.mean(bursts.lengths) - 1)
     event_rates = np.where(bursting, rates_hz / mean_length, rates_hz)
     frames, units = synthesize_poisson_spike_vector(
         num_units=rates_hz.size,
@@ -78,8 +98,8 @@ def make_spike_trains(
         seed=int(rng.integers(2**31)),
     )
     time, unit_index = frames + rng.uniform(-0.5, 0.5, frames.size), units.astype(np.int64)
-    burst_fall = rng.uniform(0.78, 0.92, rates_hz.size)
-    event, rank, elapsed = _spikes_of_events(bursting[unit_index], sampling_frequency, rng)
+    burst_fall = rng.uniform(*bursts.fall, rates_hz.size)
+    event, rank, elapsed = _spikes_of_events(bursting[unit_index], bursts.lengths, sampling_frequency, rng)
     time, unit_index = time[event] + elapsed, unit_index[event]
     amplitude = burst_fall[unit_index] ** rank * (1 + amplitude_noise[unit_index] * rng.standard_normal(time.size))
 
@@ -93,14 +113,14 @@ def make_spike_trains(
 
 
 def _spikes_of_events(
-    can_burst: np.ndarray, sampling_frequency: float, rng: np.random.Generator
+    can_burst: np.ndarray, lengths: tuple[int, ...], sampling_frequency: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw which events are bursts; returns each spike's event, its rank in it, and the samples since its first spike.
 
     `can_burst`, (n_events,) bool: the event's unit is a bursting one.
     """
     is_burst = can_burst & (rng.random(can_burst.size) < BURST_PROBABILITY)
-    n_spikes = np.where(is_burst, rng.choice(BURST_LENGTHS, can_burst.size), 1)
+    n_spikes = np.where(is_burst, rng.choice(lengths, can_burst.size), 1)
     event = np.repeat(np.arange(can_burst.size), n_spikes)
     first = np.cumsum(n_spikes) - n_spikes
     rank = np.arange(event.size) - first[event]

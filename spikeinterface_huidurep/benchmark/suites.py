@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .recordings import RECORDINGS
+from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
 #: Names of recordings by the name of the suite. `quick` needs nothing but the install.
 SUITES: dict[str, tuple[str, ...]] = {
@@ -27,5 +28,9 @@ SUITES: dict[str, tuple[str, ...]] = {
         "four_column_bumps",
         "si_drift",
     ),
+    # one neuron, many waveforms
+    "waveforms": tuple(WAVEFORM_RECORDINGS),
+    # the same from MEArec's generator, where the extra `simulate` is installed
+    "mearec": tuple(MEAREC_RECORDINGS),
     "full": tuple(RECORDINGS),
 }

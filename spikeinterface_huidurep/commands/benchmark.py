@@ -98,6 +98,8 @@ def _print_names(benchmark) -> None:
         print(f"suite {suite}: {', '.join(names)}")
     for name, settings in benchmark.RECORDINGS.items():
         source = getattr(settings, "library", "SpikeInterface's generator")
+        if isinstance(settings, benchmark.MearecSettings):
+            source += " by MEArec"
         print(f"recording {name}: {settings.n_units} units, {settings.duration_s:g} s, from {source}")
     for name, peer in benchmark.PEERS.items():
         print(f"sorter {name}: {peer.version() if peer.installed() else 'not installed'}")
