@@ -10,6 +10,8 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import element_is_path, extractor_dict_iterator
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
+from .shanks import split_shanks
+
 SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, and the filter's margin
 CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
 # The filter needs a margin of three periods on either side of a chunk: 30 ms at this frequency, which is shorter than
@@ -60,11 +62,12 @@ def _check_locations(recording):
     locations = np.asarray(recording.get_channel_locations(), dtype=float)
     if not np.all(np.isfinite(locations)):
         raise ValueError("Some channel locations are not finite numbers: check the probe.")
-    groups = np.asarray(recording.get_channel_groups())
-    if groups.dtype.kind == "f" and not np.all(np.isfinite(groups)):
-        raise ValueError("Some channels have no 'group' (NaN): every channel must belong to a shank.")
-    for group in np.unique(groups):
-        here = locations[groups == group]
+    groups = recording.get_channel_groups()
+    # NaN is not itself
+    if groups is not None and any(group is None or group != group for group in np.ravel(groups).tolist()):
+        raise ValueError("Some channels have no 'group' (NaN or None): every channel must belong to a shank.")
+    for shank in split_shanks(recording).values():
+        here = shank.get_channel_locations()
         _, counts = np.unique(np.round(here, 3), axis=0, return_counts=True)
         if np.any(counts > 1):
             raise ValueError(
@@ -105,10 +108,8 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
             f"frequency), not {low!r} Hz."
         )
     if params["motion_correction"] is True and params["motion_folder"] is None:
-        depths = recording.get_channel_locations()[:, 1]
-        groups = np.asarray(recording.get_channel_groups() if params["sort_by_group"] else np.zeros(len(depths)))
-        for group in np.unique(groups):
-            if np.ptp(depths[groups == group]) == 0:
+        for shank in split_shanks(recording, params["sort_by_group"]).values():
+            if np.ptp(shank.get_channel_locations()[:, 1]) == 0:
                 raise ValueError("motion_correction=True needs channels at several depths; 'auto' leaves it out.")
 
 

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, unit_criteria
 from .record import Record
+from .shanks import split_shanks
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
 from .stages.motion.estimation import displacement_at, estimate_motion
@@ -57,10 +58,10 @@ def sort_recording(
         With the recording's segments; empty, with a warning, where there is nothing to find.
     """
     record = record or Record()
-    groups = np.unique(recording.get_channel_groups())
-    if not params["sort_by_group"] or len(groups) == 1:
-        return sort_shank(recording, params, job_kwargs, record)
-    shanks = recording.split_by("group")
+    shanks = split_shanks(recording, params["sort_by_group"])
+    if len(shanks) == 1:
+        (shank,) = shanks.values()
+        return sort_shank(shank, params, job_kwargs, record)
     sortings = []
     for index, (group, shank) in enumerate(shanks.items()):
         logger.info("group %s: %d channels", group, shank.get_num_channels())

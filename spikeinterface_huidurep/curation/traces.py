@@ -8,6 +8,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording, SortingAnalyzer, aggregate_channels
 
 from ..parameters import DEFAULT_PARAMS
+from ..shanks import split_shanks
 
 # The sorter's parameters that its preprocessing depends on.
 PREPROCESSING = ("apply_preprocessing", "freq_min", "freq_max", "common_reference", "sort_by_group")
@@ -45,9 +46,7 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
     if unknown:
         raise ValueError(f"The preprocessing has no parameter {min(unknown)!r}; it has {', '.join(PREPROCESSING)}.")
     params = {name: preprocessing.get(name, DEFAULT_PARAMS[name]) for name in PREPROCESSING}
-    groups = np.unique(recording.get_channel_groups())
-    whole = len(groups) == 1 or not params["sort_by_group"]
-    shanks = [recording] if whole else list(recording.split_by("group").values())
+    shanks = split_shanks(recording, params["sort_by_group"])
     parts = [
         preprocess(
             shank,
@@ -56,7 +55,7 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
             freq_max=params["freq_max"],
             apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
         )
-        for shank in shanks
+        for shank in shanks.values()
     ]
     alive = [part for part in parts if part is not None]
     if not alive:
