@@ -10,7 +10,7 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import element_is_path, extractor_dict_iterator
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
-from .shanks import split_shanks
+from .shanks import UM_PER_UNIT, most_at_one_place, shank_locations
 
 SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, and the filter's margin
 CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
@@ -30,9 +30,9 @@ def check_recording(recording: BaseRecording) -> None:
     Raises
     ------
     ValueError
-        If it has no channels, no probe, coinciding channel locations, or groups, gains or a sampling frequency that are
-        not finite, or if the traces are too short, complex or not finite. Traces are checked in random stretches; the
-        sort checks each chunk when it is read.
+        If it has no channels, no probe, channels of a shank at one place, or groups, gains or a sampling frequency that
+        are not finite, or if the traces are too short, complex or not finite. Traces are checked in random stretches;
+        the sort checks each chunk when it is read.
     """
     if not isinstance(recording, BaseRecording):
         raise ValueError(f"recording must be a SpikeInterface recording, not {type(recording).__name__}.")
@@ -59,19 +59,21 @@ def _check_locations(recording):
         raise ValueError(
             "The recording has no probe: set one with recording.set_probe(...), the sorter needs the channel locations."
         )
-    locations = np.asarray(recording.get_channel_locations(), dtype=float)
-    if not np.all(np.isfinite(locations)):
+    probegroup = recording.get_probegroup()
+    unknown = {str(probe.si_units) for probe in probegroup.probes} - set(UM_PER_UNIT)
+    if unknown:
+        raise ValueError(f"The probe's si_units are {min(unknown)!r}; they must be {', '.join(UM_PER_UNIT)}.")
+    if not np.all(np.isfinite(probegroup.get_global_contact_positions())):
         raise ValueError("Some channel locations are not finite numbers: check the probe.")
     groups = recording.get_channel_groups()
     # NaN is not itself
     if groups is not None and any(group is None or group != group for group in np.ravel(groups).tolist()):
         raise ValueError("Some channels have no 'group' (NaN or None): every channel must belong to a shank.")
-    for shank in split_shanks(recording).values():
-        here = shank.get_channel_locations()
-        _, counts = np.unique(np.round(here, 3), axis=0, return_counts=True)
-        if np.any(counts > 1):
+    for locations in shank_locations(recording).values():
+        most = most_at_one_place(locations)
+        if most > 1:
             raise ValueError(
-                f"{int(counts.max())} channels share one location: give every channel of a shank its own location in "
+                f"{most} channels share one location: give every channel of a shank its own location in "
                 "the probe, or separate shanks by the 'group' property."
             )
 
@@ -107,10 +109,10 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
             f"freq_min must be from {LEAST_FREQUENCY_HZ:.0f} Hz up to {0.4 * rate:.0f} Hz (0.4 of the sampling "
             f"frequency), not {low!r} Hz."
         )
+    shanks = shank_locations(recording, params["sort_by_group"])
     if params["motion_correction"] is True and params["motion_folder"] is None:
-        for shank in split_shanks(recording, params["sort_by_group"]).values():
-            if np.ptp(shank.get_channel_locations()[:, 1]) == 0:
-                raise ValueError("motion_correction=True needs channels at several depths; 'auto' leaves it out.")
+        if any(np.ptp(locations[:, 1]) == 0 for locations in shanks.values()):
+            raise ValueError("motion_correction=True needs channels at several depths; 'auto' leaves it out.")
 
 
 def _check_traces(recording):

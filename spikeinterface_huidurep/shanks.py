@@ -1,11 +1,16 @@
-"""Shanks of a recording: which channels belong together."""
+"""Shanks of a recording: which channels belong together, and where their contacts lie."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from probeinterface import Probe
 from spikeinterface.core import BaseRecording
+
+UM_PER_UNIT = {"um": 1.0, "mm": 1e3, "m": 1e6}
+# contacts nearer than this, in um, are at one place
+SAME_PLACE_UM = 1e-3
 
 
 def split_shanks(recording: BaseRecording, by_group: bool = True) -> dict[Any, BaseRecording]:
@@ -18,19 +23,83 @@ def split_shanks(recording: BaseRecording, by_group: bool = True) -> dict[Any, B
     Parameters
     ----------
     recording : BaseRecording
+        With a probe.
     by_group : bool
         Whether each value of the property "group" is a shank; otherwise the whole recording is one.
 
     Returns
     -------
     dict of BaseRecording
-        By label, in the labels' order: the shank's channels.
+        By label, in the labels' order: the shank's channels, with locations in um.
     """
     labels, index = _groups(recording)
     if not by_group or len(labels) == 1:
-        return {labels[0]: recording}
+        return {labels[0]: flattened(recording)}
     channels = {label: recording.channel_ids[index == i] for i, label in enumerate(labels)}
-    return {label: recording.select_channels(ids) for label, ids in channels.items()}
+    return {label: flattened(recording.select_channels(ids)) for label, ids in channels.items()}
+
+
+def shank_locations(recording: BaseRecording, by_group: bool = True) -> dict[Any, np.ndarray]:
+    """
+    Where the contacts of each shank lie.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        With a probe.
+    by_group : bool
+        As in `split_shanks`.
+
+    Returns
+    -------
+    dict of (n_channels, 2) float64
+        By label: um.
+    """
+    labels, index = _groups(recording)
+    places = _positions_um(recording)
+    if not by_group or len(labels) == 1:
+        return {labels[0]: places}
+    return {label: places[index == i] for i, label in enumerate(labels)}
+
+
+def most_at_one_place(locations: np.ndarray) -> int:
+    """The largest number of contacts at one place, of (n_channels, n_dimensions) locations in um."""
+    _, counts = np.unique(np.round(locations / SAME_PLACE_UM), axis=0, return_counts=True)
+    return int(counts.max())
+
+
+def flattened(recording: BaseRecording) -> BaseRecording:
+    """The recording with locations in um; itself where they are."""
+    probes = recording.get_probegroup().probes
+    if all(probe.si_units == "um" for probe in probes):
+        return recording
+    return placed(recording, _positions_um(recording))
+
+
+def placed(recording: BaseRecording, locations: np.ndarray) -> BaseRecording:
+    """
+    The recording with other locations.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        It is not changed.
+    locations : (n_channels, 2) float
+        In um.
+
+    Returns
+    -------
+    BaseRecording
+        With the recording's groups and other properties.
+    """
+    made = recording.select_channels(recording.channel_ids)
+    probe = Probe(ndim=2, si_units="um")
+    probe.set_contacts(locations, shapes="circle", shape_params={"radius": 6})
+    probe.set_device_channel_indices(np.arange(len(locations)))
+    groups = recording.get_channel_groups()
+    made.set_probe(probe)
+    made.set_channel_groups(groups)
+    return made
 
 
 def _groups(recording):
@@ -45,3 +114,11 @@ def _groups(recording):
         values = groups.tolist()
         labels = sorted(set(values), key=lambda label: (isinstance(label, str), str(label)))
         return labels, np.array([labels.index(value) for value in values])
+
+
+def _positions_um(recording):
+    """(n_channels, 2) float64."""
+    units = recording.get_probegroup().to_numpy(complete=True)["si_units"]
+    positions = np.asarray(recording.get_channel_locations(), dtype="float64")
+    # of mm, 0.02 * 1000 is not quite 20
+    return np.round(positions * np.array([UM_PER_UNIT[str(unit)] for unit in units])[:, None], 6)

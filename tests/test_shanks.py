@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import spikeinterface.full as si
+from probeinterface import Probe, ProbeGroup
 
 from spikeinterface_huidurep.curation.traces import curation_traces
 
@@ -73,3 +74,35 @@ def test_labels_of_several_types(saved, expected, tmp_path):
     assert_same_units(sorting, expected)
     assert set(sorting.get_property("group").tolist()) == {"7", "left"}
     assert curation_traces(recording).get_num_channels() == 2 * N_CONTACTS
+
+
+def in_unit(recording, units):
+    """The same contacts, on a probe for each of `units`, with interleaved channels where there are two."""
+    factors = {"um": 1.0, "mm": 1e-3, "m": 1e-6}
+    made = recording.clone()
+    probes = ProbeGroup()
+    for index, unit in enumerate(units):
+        mine = np.arange(index, recording.get_num_channels(), len(units))
+        probe = Probe(ndim=2, si_units=unit)
+        probe.set_contacts(factors.get(unit, 1.0) * recording.get_channel_locations()[mine])
+        probe.set_device_channel_indices(mine)
+        probes.add_probe(probe)
+    made.set_probegroup(probes, check_overlap=False)
+    made.set_channel_groups(recording.get_channel_groups())
+    return made
+
+
+@pytest.mark.parametrize("units", [["mm"], ["m"], ["mm", "um"]], ids="-".join)
+def test_units_of_the_probe(units, saved, expected, tmp_path):
+    recording = in_unit(saved, units)
+    sorting = sort(recording, tmp_path)
+    assert_same_units(sorting, expected)
+    for axis in "xy":
+        np.testing.assert_allclose(sorting.get_property(axis), expected.get_property(axis), atol=1e-3)
+    np.testing.assert_allclose(curation_traces(recording).get_channel_locations(), saved.get_channel_locations())
+
+
+def test_an_unknown_unit_is_refused(saved, tmp_path):
+    with pytest.raises(ValueError, match="si_units are 'inch'; they must be um, mm, m"):
+        sort(in_unit(saved, ["inch"]), tmp_path)
+    assert not (tmp_path / "sort").exists()

@@ -128,10 +128,12 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
 
     from ..parameters import DEFAULT_PARAMS
     from ..reading import read_as_typed
+    from ..shanks import flattened
     from ..sort import sort_recording
     from ..stages.traces.preprocessing import preprocess
 
-    recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
+    typed = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
+    recording = flattened(typed)
     jobs = {"n_jobs": 1, "chunk_duration": "1s", "progress_bar": False}
     sorting = sort_recording(recording, {**DEFAULT_PARAMS, "model": arguments.weights}, jobs)
     traces = preprocess(recording)
