@@ -69,12 +69,12 @@ def _check_locations(recording):
     # NaN is not itself
     if groups is not None and any(group is None or group != group for group in np.ravel(groups).tolist()):
         raise ValueError("Some channels have no 'group' (NaN or None): every channel must belong to a shank.")
-    for locations in shank_locations(recording).values():
+    for group, locations in shank_locations(recording).items():
         most = most_at_one_place(locations)
         if most > 1:
             raise ValueError(
-                f"{most} channels share one location: give every channel of a shank its own location in "
-                "the probe, or separate shanks by the 'group' property."
+                f"{most} channels of group {group!r} share one location: give each its own in the probe, or, where "
+                "they are on several shanks or sides, give each of these its own value of the channel property 'group'."
             )
 
 
@@ -100,8 +100,8 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If the filter's band is not possible at this sampling frequency, or `motion_correction` is True and all channels
-        of a shank have the same depth.
+        If the filter's band is not possible at this sampling frequency, `sort_by_group` is False and channels of two
+        groups share a location, or `motion_correction` is True and all channels of a shank have the same depth.
     """
     low, rate = params["freq_min"], recording.sampling_frequency
     if params["apply_preprocessing"] and not LEAST_FREQUENCY_HZ <= low < 0.4 * rate:
@@ -110,6 +110,8 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
             f"frequency), not {low!r} Hz."
         )
     shanks = shank_locations(recording, params["sort_by_group"])
+    if any(most_at_one_place(locations) > 1 for locations in shanks.values()):
+        raise ValueError("sort_by_group=False needs groups at different places, and channels of two share a location.")
     if params["motion_correction"] is True and params["motion_folder"] is None:
         if any(np.ptp(locations[:, 1]) == 0 for locations in shanks.values()):
             raise ValueError("motion_correction=True needs channels at several depths; 'auto' leaves it out.")

@@ -1,4 +1,4 @@
-"""Shanks of a recording: which channels belong together, and where their contacts lie."""
+"""Shanks of a recording: which channels belong together, and where their contacts lie in the plane, in um."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from probeinterface import Probe
 from spikeinterface.core import BaseRecording
 
 UM_PER_UNIT = {"um": 1.0, "mm": 1e3, "m": 1e6}
+# of a probe in space: the last axis is the depth; another plane than xy is taken where it spans so many times as much
+PLANES, WIDER = ((0, 1), (0, 2), (1, 2)), 1.1
 # contacts nearer than this, in um, are at one place
 SAME_PLACE_UM = 1e-3
 
@@ -30,7 +32,7 @@ def split_shanks(recording: BaseRecording, by_group: bool = True) -> dict[Any, B
     Returns
     -------
     dict of BaseRecording
-        By label, in the labels' order: the shank's channels, with locations in um.
+        By label, in the labels' order: the shank's channels, with locations in um on a plane.
     """
     labels, index = _groups(recording)
     if not by_group or len(labels) == 1:
@@ -53,13 +55,13 @@ def shank_locations(recording: BaseRecording, by_group: bool = True) -> dict[Any
     Returns
     -------
     dict of (n_channels, 2) float64
-        By label: um.
+        By label: um on the plane of the shank's contacts, the depth last.
     """
     labels, index = _groups(recording)
     places = _positions_um(recording)
     if not by_group or len(labels) == 1:
-        return {labels[0]: places}
-    return {label: places[index == i] for i, label in enumerate(labels)}
+        return {labels[0]: _on_a_plane(places)}
+    return {label: _on_a_plane(places[index == i]) for i, label in enumerate(labels)}
 
 
 def most_at_one_place(locations: np.ndarray) -> int:
@@ -69,11 +71,11 @@ def most_at_one_place(locations: np.ndarray) -> int:
 
 
 def flattened(recording: BaseRecording) -> BaseRecording:
-    """The recording with locations in um; itself where they are."""
+    """The recording with locations in um on a plane; itself where they are."""
     probes = recording.get_probegroup().probes
-    if all(probe.si_units == "um" for probe in probes):
+    if all(probe.si_units == "um" and probe.ndim == 2 for probe in probes):
         return recording
-    return placed(recording, _positions_um(recording))
+    return placed(recording, _on_a_plane(_positions_um(recording)))
 
 
 def placed(recording: BaseRecording, locations: np.ndarray) -> BaseRecording:
@@ -117,8 +119,22 @@ def _groups(recording):
 
 
 def _positions_um(recording):
-    """(n_channels, 2) float64."""
-    units = recording.get_probegroup().to_numpy(complete=True)["si_units"]
-    positions = np.asarray(recording.get_channel_locations(), dtype="float64")
+    """(n_channels, 2 or 3) float64."""
+    probegroup = recording.get_probegroup()
+    units = probegroup.to_numpy(complete=True)["si_units"]
+    positions = np.asarray(probegroup.get_global_contact_positions(), dtype="float64")
     # of mm, 0.02 * 1000 is not quite 20
     return np.round(positions * np.array([UM_PER_UNIT[str(unit)] for unit in units])[:, None], 6)
+
+
+def _on_a_plane(positions):
+    """Of positions (n, 2 or 3) the two axes in which no two contacts coincide, and which span the most: (n, 2)."""
+    if positions.shape[1] == 2:
+        return positions
+    best, most = positions[:, PLANES[0]], -1.0
+    for plane in PLANES:
+        here = positions[:, plane]
+        spanned = 0.0 if most_at_one_place(here) > 1 else float(np.ptp(here, axis=0).sum()) + 1.0
+        if most < 0 or spanned > WIDER * most:
+            best, most = here, spanned
+    return best

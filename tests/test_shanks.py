@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import spikeinterface.full as si
-from probeinterface import Probe, ProbeGroup
+from probeinterface import Probe, ProbeGroup, generate_tetrode
 
+from spikeinterface_huidurep import make_analyzer
 from spikeinterface_huidurep.curation.traces import curation_traces
 
 N_CONTACTS = 4
@@ -105,4 +106,79 @@ def test_units_of_the_probe(units, saved, expected, tmp_path):
 def test_an_unknown_unit_is_refused(saved, tmp_path):
     with pytest.raises(ValueError, match="si_units are 'inch'; they must be um, mm, m"):
         sort(in_unit(saved, ["inch"]), tmp_path)
+    assert not (tmp_path / "sort").exists()
+
+
+def at(recording, places, **contacts):
+    """The recording with its contacts at other places, on a plane or in space, on one probe with the same groups."""
+    probe = Probe(ndim=places.shape[1], si_units="um")
+    if probe.ndim == 3:
+        contacts["plane_axes"] = np.repeat(np.eye(3)[None, [0, 2]], len(places), axis=0)
+    probe.set_contacts(places, **contacts)
+    probe.set_device_channel_indices(np.arange(len(places)))
+    made = recording.clone()
+    made.set_probe(probe)
+    made.set_channel_groups(recording.get_channel_groups())
+    return made
+
+
+def both_sides(recording):
+    """The second shank is the back of the first."""
+    places = recording.get_channel_locations()
+    places[N_CONTACTS:] = places[:N_CONTACTS]
+    return at(recording, places, contact_sides=np.repeat(["front", "back"], N_CONTACTS))
+
+
+@pytest.fixture(scope="module")
+def back_to_back(saved, tmp_path_factory):
+    """A recording of two groups at one place, and what it is sorted into."""
+    recording = both_sides(saved)
+    return recording, sort(recording, tmp_path_factory.mktemp("back"))
+
+
+def test_two_groups_at_one_place(back_to_back, expected, tmp_path):
+    recording, sorting = back_to_back
+    assert_same_units(sorting, expected)
+    np.testing.assert_allclose(sorting.get_property("y"), expected.get_property("y"), atol=1e-3)
+    assert sorting.get_property("x").max() < 100
+    # each in local coordinates, as probes of their own
+    probes = ProbeGroup()
+    for index in range(2):
+        probe = generate_tetrode()
+        probe.set_device_channel_indices(np.arange(N_CONTACTS) + N_CONTACTS * index)
+        probes.add_probe(probe)
+    local = recording.clone()
+    local.set_probegroup(probes, check_overlap=False)
+    assert len(sort(local, tmp_path).unit_ids) == len(expected.unit_ids)
+
+
+def test_an_analyzer_has_groups_at_one_place_side_by_side(back_to_back):
+    recording, sorting = back_to_back
+    analyzer = make_analyzer(sorting, recording, suggest=False, n_jobs=1)
+    x = analyzer.get_extension("unit_locations").get_data()[:, 0]
+    assert x[sorting.get_property("group") == 0].max() + 300 < x[sorting.get_property("group") == 1].min()
+    channels = analyzer.sparsity.unit_id_to_channel_ids
+    groups = dict(zip(recording.channel_ids, recording.get_channel_groups(), strict=True))
+    for unit, group in zip(sorting.unit_ids, sorting.get_property("group"), strict=True):
+        assert {groups[channel] for channel in channels[unit]} == {group}
+
+
+@pytest.mark.parametrize("plane", [(0, 1), (0, 2), (1, 2)], ids=["xy", "xz", "yz"])
+def test_contacts_in_any_plane(plane, saved, expected, tmp_path):
+    places = np.full((2 * N_CONTACTS, 3), 7.0)
+    places[:, plane] = saved.get_channel_locations()
+    recording = at(saved, places)
+    sorting = sort(recording, tmp_path)
+    assert_same_units(sorting, expected)
+    np.testing.assert_allclose(sorting.get_property("y"), expected.get_property("y"), atol=1e-3)
+    np.testing.assert_array_equal(curation_traces(recording).get_channel_locations(), saved.get_channel_locations())
+
+
+def test_what_cannot_be_told_apart_is_refused(saved, tmp_path):
+    with pytest.raises(ValueError, match="sort_by_group=False needs groups at different places"):
+        sort(both_sides(saved), tmp_path, sort_by_group=False)
+    one = both_sides(saved)
+    one.set_channel_groups(np.repeat("a", 2 * N_CONTACTS))
+    with pytest.raises(ValueError, match="2 channels of group 'a' share one location: give .* its own value of"):
+        sort(one, tmp_path)
     assert not (tmp_path / "sort").exists()

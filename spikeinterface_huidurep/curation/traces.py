@@ -8,10 +8,13 @@ import numpy as np
 from spikeinterface.core import BaseRecording, SortingAnalyzer, aggregate_channels
 
 from ..parameters import DEFAULT_PARAMS
-from ..shanks import split_shanks
+from ..shanks import most_at_one_place, placed, split_shanks
 
 # The sorter's parameters that its preprocessing depends on.
 PREPROCESSING = ("apply_preprocessing", "freq_min", "freq_max", "common_reference", "sort_by_group")
+
+# Between shanks that are shown side by side because they share a place; no spike reaches so far.
+BETWEEN_SHANKS_UM = 500.0
 
 # Channel property that says what the gains lead to, and its value where nobody knows.
 _UNIT_PROPERTY = "amplitude_unit"
@@ -33,7 +36,7 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
     -------
     BaseRecording
         float32 traces in units of noise, with gains to uV; where the recording has no gains, to its own unit. Channels
-        are those that are alive, shank by shank.
+        are those that are alive, shank by shank. Shanks whose channels share a place lie side by side.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
     if len(alive) > 1:
         # left in the order of the shanks: SpikeInterface 0.105 mixes the traces up where channels of several shanks
         # are selected alternately
-        traces = aggregate_channels(alive)
+        traces = aggregate_channels(_apart(alive))
     # the band-pass says so itself; without it the user did
     traces.annotate(is_filtered=True)
     # "noise_level" is in uV, or in the recording's own unit: SpikeInterface's template metrics want gains in any case
@@ -73,6 +76,18 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
     unit = "uV" if recording.has_scaleable_traces() else OWN_UNIT
     traces.set_property(_UNIT_PROPERTY, [unit] * traces.get_num_channels())
     return traces
+
+
+def _apart(shanks: list[BaseRecording]) -> list[BaseRecording]:
+    """The shanks, side by side where channels of two share a place: an analyzer takes what is near for one tissue."""
+    locations = [shank.get_channel_locations() for shank in shanks]
+    if most_at_one_place(np.concatenate(locations)) == 1:
+        return shanks
+    left = np.cumsum([0.0] + [np.ptp(places[:, 0]) + BETWEEN_SHANKS_UM for places in locations])
+    return [
+        placed(shank, places + [x - places[:, 0].min(), 0.0])
+        for shank, places, x in zip(shanks, locations, left, strict=False)
+    ]
 
 
 def in_microvolts(analyzer: SortingAnalyzer) -> bool:
