@@ -97,6 +97,23 @@ def test_dtype_gain_and_offset_do_not_matter(small, sorted_small, tmp_path):
     assert np.abs(accuracy(truth, sorting) - accuracy(truth, sorted_small)).max() < 0.03
 
 
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [("uint64", 2**15), ("uint64", 2**63), ("int64", 2**40), ("float64", 1e11)]
+)
+def test_wide_types_with_offsets_do_not_matter(dtype, offset, small, sorted_small, tmp_path):
+    """Single precision does not hold such an offset beside the spikes."""
+    recording, _ = small
+    counts = np.round(recording.get_traces() * 20).astype("int64")
+    wide = counts + offset if np.dtype(dtype).kind == "f" else np.array(offset).astype(dtype) + counts.astype(dtype)
+    made = si.NumpyRecording([wide.astype(dtype)], recording.sampling_frequency, channel_ids=recording.channel_ids)
+    made.set_probe(recording.get_probe())
+    made = made.save(folder=tmp_path / "recording")
+    sorting = si.run_sorter("huidurep", made, folder=tmp_path / "sort", n_jobs=1)
+    assert len(sorting.unit_ids) == len(sorted_small.unit_ids)
+    agreement = si.compare_two_sorters(sorted_small, sorting).agreement_scores.to_numpy()
+    assert agreement.max(axis=1).min() > 0.95
+
+
 def test_positive_peaks_are_the_mirror_image(small, sorted_small, tmp_path):
     recording, _ = small
     inverted = si.scale(recording, gain=-1.0)

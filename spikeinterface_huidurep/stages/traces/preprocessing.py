@@ -8,11 +8,11 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from spikeinterface.core import BaseRecording, get_channel_distances, get_random_data_chunks
 from spikeinterface.core.core_tools import ms_to_samples
-from spikeinterface.preprocessing import unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ...checks import check_finite
 from .bandpass import BandpassRecording
+from .centring import centred
 from .gaps import FilledRecording, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 
@@ -108,9 +108,10 @@ def _without_gaps(recording, seed):
     traces = recording
     if traces.get_dtype().kind == "f":
         traces = FiniteRecording(traces)
-    if traces.get_dtype().kind == "u":
-        traces = unsigned_to_signed(traces)
     raw = _random_traces(traces, seed)
+    near = centred(traces, raw)
+    if near is not traces:
+        traces, raw = near, _random_traces(near, seed)
     moving = ~still_samples(raw, traces.sampling_frequency)
     if not moving.any():
         logger.warning("the recording stands still on all channels")
