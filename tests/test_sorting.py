@@ -114,6 +114,25 @@ def test_wide_types_with_offsets_do_not_matter(dtype, offset, small, sorted_smal
     assert agreement.max(axis=1).min() > 0.95
 
 
+@pytest.mark.parametrize("gains", [(0.195, 0.195, 2.34), (-0.195, -0.195), (0.195, -0.195)], ids=str)
+def test_gains_that_differ_or_turn_over_do_not_matter(gains, small, sorted_small, tmp_path):
+    """The traces in uV are the same, whatever the counts are."""
+    recording, _ = small
+    gain = np.resize(gains, recording.get_num_channels())
+    counts = np.rint((recording.get_traces() - 100.0) / gain).astype("int16")
+    made = si.NumpyRecording([counts], recording.sampling_frequency, channel_ids=recording.channel_ids)
+    made.set_probe(recording.get_probe())
+    made.set_channel_gains(gain)
+    made.set_channel_offsets(100.0)
+    made = made.save(folder=tmp_path / "recording")
+    sorting = si.run_sorter("huidurep", made, folder=tmp_path / "sort", n_jobs=1)
+    assert len(sorting.unit_ids) == len(sorted_small.unit_ids)
+    agreement = si.compare_two_sorters(sorted_small, sorting).agreement_scores.to_numpy()
+    assert agreement.max(axis=1).min() > 0.9
+    expected = sorted_small.get_property("amplitude")
+    np.testing.assert_allclose(np.sort(sorting.get_property("amplitude")), np.sort(expected), rtol=0.1)
+
+
 def test_positive_peaks_are_the_mirror_image(small, sorted_small, tmp_path):
     recording, _ = small
     inverted = si.scale(recording, gain=-1.0)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 from spikeinterface.core import BaseRecording, get_channel_distances, get_random_data_chunks
 from spikeinterface.core.core_tools import ms_to_samples
+from spikeinterface.preprocessing import scale
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ...checks import check_finite
@@ -73,6 +74,7 @@ def preprocess(
     traces, moving = _without_gaps(recording, seed)
     if not moving.any():
         return None
+    traces, gains = _comparable(traces)
     if apply_filter:
         traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * traces.sampling_frequency / 2))
     else:
@@ -93,14 +95,19 @@ def preprocess(
     # what was not filtered may have an offset
     offset = np.zeros(len(noise)) if apply_filter else -np.median(sample, axis=0) / noise
     scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), spared)
-    scaled.set_property("noise_level", noise * _gains(recording, scaled.channel_ids))
+    scaled.set_property("noise_level", noise * gains[recording.ids_to_indices(scaled.channel_ids)])
     return scaled
 
 
-def _gains(recording, channel_ids):
-    """Gain to uV of each of these channels; 1 where the recording has none."""
+def _comparable(recording):
+    """The traces in one unit, and upright: in uV where gains differ or turn them over; each channel's gain to uV."""
     gains = recording.get_channel_gains()
-    return 1.0 if gains is None else np.asarray(gains)[recording.ids_to_indices(channel_ids)]
+    if gains is None:
+        return recording, np.ones(recording.get_num_channels())
+    gains = np.asarray(gains)
+    if np.all(gains == gains[0]) and gains[0] >= 0:
+        return recording, gains
+    return scale(recording, gain=gains.tolist(), dtype="float32"), np.ones(len(gains))
 
 
 def _without_gaps(recording, seed):
