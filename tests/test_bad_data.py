@@ -100,6 +100,33 @@ def test_gaps_of_zeros(clean, undisturbed, tmp_path):
     assert accuracy(outside(truth), sorting).mean() > before.mean() - 0.05
 
 
+@pytest.mark.parametrize(
+    ("value", "n_samples", "dtype"),
+    [("zeros", 1, "float32"), ("zeros", 24, "int16"), ("zeros", 60, "float32"), ("own", 6, "int16"),
+     ("last", 12, "float32"), ("line", 12, "int16")],
+)  # fmt: skip
+def test_blanks_of_any_length(value, n_samples, dtype, clean, undisturbed, tmp_path):
+    """Pulses are blanked ten times a second, on traces with offsets and a slow wave: no unit is made of them."""
+    traces, recording, truth = clean
+    rng = np.random.default_rng(3)
+    wave = 300 * np.sin(2 * np.pi * 50 * np.arange(len(traces)) / RATE)[:, None]
+    blanked = traces + wave + 500 + 100 * rng.normal(size=traces.shape[1])
+    own = 1000 * rng.normal(size=traces.shape[1])
+    starts = np.arange(2500, len(traces) - 200, 3000)
+    for start in starts:
+        before, after = blanked[start - 1], blanked[start + n_samples]
+        share = np.arange(1, n_samples + 1)[:, None] / (n_samples + 1)
+        filling = {"zeros": 0.0, "own": own, "last": before, "line": before + share * (after - before)}[value]
+        blanked[start : start + n_samples] = filling
+    sorting = sort((np.rint(blanked) if dtype == "int16" else blanked).astype(dtype), recording, tmp_path)
+    vector = sorting.to_spike_vector()
+    near = (vector["sample_index"] - 2500 + 30) % 3000 < n_samples + 60
+    # a few spikes of neurons are cut by a blank
+    for index in range(len(sorting.unit_ids)):
+        assert np.sum(near & (vector["unit_index"] == index)) < 0.2 * len(starts)
+    assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.05
+
+
 def test_stimulation_artefacts(clean, undisturbed, tmp_path):
     """Twice a second 1 ms of 5 mV, then a decay of 3 ms, on all channels: the neurons' units stay as they are.
 

@@ -14,7 +14,7 @@ from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, Base
 from ...checks import check_finite
 from .bandpass import BandpassRecording
 from .centring import centred
-from .gaps import FilledRecording, still_samples
+from .gaps import FilledRecording, choose_stillness, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -103,11 +103,11 @@ def _comparable(recording):
     """The traces in one unit, and upright: in uV where gains differ or turn them over; each channel's gain to uV."""
     gains = recording.get_channel_gains()
     if gains is None:
-        return recording, np.ones(recording.get_num_channels())
+        return recording, np.ones(recording.get_num_channels(), dtype="float32")
     gains = np.asarray(gains)
     if np.all(gains == gains[0]) and gains[0] >= 0:
         return recording, gains
-    return scale(recording, gain=gains.tolist(), dtype="float32"), np.ones(len(gains))
+    return scale(recording, gain=gains.tolist(), dtype="float32"), np.ones(len(gains), dtype="float32")
 
 
 def _without_gaps(recording, seed):
@@ -119,11 +119,13 @@ def _without_gaps(recording, seed):
     near = centred(traces, raw)
     if near is not traces:
         traces, raw = near, _random_traces(near, seed)
-    moving = ~still_samples(raw, traces.sampling_frequency)
+    stillness = choose_stillness(raw, traces.sampling_frequency)
+    moving = ~still_samples(raw, stillness)
     if not moving.any():
         logger.warning("the recording stands still on all channels")
         return traces, moving
-    return FilledRecording(traces, median_of_rows(raw[moving][::STRIDE].T).tolist()), moving
+    baseline = median_of_rows(raw[moving][::STRIDE].T).tolist()
+    return FilledRecording(traces, baseline, stillness.least, stillness.level), moving
 
 
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
