@@ -13,11 +13,13 @@ SPIKEINTERFACE_CHUNK = {"chunk_duration": "1s"}
 
 def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 128) -> dict[str, Any]:
     """
-    SpikeInterface's job parameters: those given, else the global ones, else every core that this process may use.
+    SpikeInterface's job parameters: how many jobs is given, else set globally, else every core of this process.
 
-    Threads are the default engine: the heavy parts release Python's lock, nothing is copied into workers, and a script
-    without a `__main__` guard works where processes are spawned. The fewer the channels, the longer the chunks: what a
-    chunk costs by itself is the same for all. A length that was given stays.
+    Threads are the engine unless another one is given: the heavy parts release Python's lock, nothing is copied into
+    workers, and a script without a `__main__` guard works where processes are spawned. SpikeInterface's global engine
+    is always one of processes, whether somebody chose it or not, and so it does not count. The fewer the channels, the
+    longer the chunks: what a chunk costs by itself is the same for all. A length that was given stays, and so does a
+    global one other than SpikeInterface's own.
     """
     from spikeinterface.core.globals import get_global_job_kwargs, is_set_global_job_kwargs_set
     from spikeinterface.core.job_tools import fix_job_kwargs, get_usable_cpu_count
@@ -28,7 +30,9 @@ def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 
     everywhere = get_global_job_kwargs()
     if not is_set_global_job_kwargs_set():
         job_kwargs.setdefault("n_jobs", get_usable_cpu_count())
-        job_kwargs.setdefault("pool_engine", "thread")
+    if job_kwargs.get("pool_engine") is None:
+        # how processes are started says that processes are wanted
+        job_kwargs["pool_engine"] = "process" if job_kwargs.get("mp_context") else "thread"
     if not _chunk_length(job_kwargs) and _chunk_length(everywhere) in ({}, SPIKEINTERFACE_CHUNK):
         length = min(max(CHUNK_CHANNEL_SECONDS / n_channels, SHORTEST_CHUNK_S), LONGEST_CHUNK_S)
         job_kwargs["chunk_duration"] = f"{length:.2f}s"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import spikeinterface.core as sc
+from spikeinterface.core.job_tools import fix_job_kwargs
 from spikeinterface.preprocessing import bandpass_filter
+from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
@@ -120,3 +122,24 @@ def test_fewer_channels_are_read_in_longer_chunks():
     assert seconds == [5.0, 5.0, 3.0, 0.5]
     given = dict(job_kwargs=dict(chunk_size=1000), n_jobs=1)
     assert "chunk_duration" not in resolve_job_kwargs(given, False, 64)
+
+
+@pytest.mark.parametrize("everywhere", [dict(n_jobs=2), dict(n_jobs=0.9, chunk_duration="1s", pool_engine="process")])
+def test_global_job_settings_say_how_many_jobs_only(everywhere):
+    """They always have an engine and a length of chunks, which nobody may have chosen."""
+    sc.set_global_job_kwargs(**everywhere)
+    jobs = resolve_job_kwargs(dict(job_kwargs={}, n_jobs=None), False, 4)
+    assert jobs["n_jobs"] == fix_job_kwargs(dict(n_jobs=everywhere["n_jobs"]))["n_jobs"]
+    assert (jobs["pool_engine"], jobs["chunk_duration"]) == ("thread", "5.00s")
+    given = dict(pool_engine="process", chunk_duration="1s")
+    jobs = resolve_job_kwargs(dict(job_kwargs=given, n_jobs=None), False, 4)
+    assert {name: jobs[name] for name in given} == given
+    assert resolve_job_kwargs(dict(job_kwargs=dict(mp_context="spawn"), n_jobs=2), False)["pool_engine"] == "process"
+
+
+def test_a_sort_with_global_job_settings_runs_in_threads(tetrode_recording, tmp_path):
+    recording, _ = tetrode_recording
+    sc.set_global_job_kwargs(n_jobs=2)
+    run_sorter("huidurep", recording.frame_slice(0, 90000), folder=tmp_path / "sort")
+    log = (tmp_path / "sort" / "sorter_output" / "huidurep.log").read_text()
+    assert "pool_engine='thread'" in log and "chunk_duration='5.00s'" in log and "n_jobs=2" in log
