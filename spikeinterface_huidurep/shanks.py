@@ -110,8 +110,8 @@ def _groups(recording):
     if groups is None:
         return [0], np.zeros(recording.get_num_channels(), dtype=int)
     try:
-        labels, index = np.unique(groups, return_inverse=True)
-        return labels.tolist(), index
+        unique, index = np.unique(groups, return_inverse=True)
+        return unique.tolist(), index
     except TypeError:  # numbers and names
         values = groups.tolist()
         labels = sorted(set(values), key=lambda label: (isinstance(label, str), str(label)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import spikeinterface.core as sc
 from spikeinterface.core.motion import Motion
+from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.commands.report import load_sort
@@ -136,6 +137,27 @@ def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, c
     shutil.rmtree(output / "analyzer")
     shutil.rmtree(output / "sorting")
     assert main(["report", str(output)]) == 2
+    assert "did not come to an end" in capsys.readouterr().err
+
+
+def test_a_report_of_a_folder_of_run_sorter(tetrode_recording, _quick_similarity, tmp_path, capsys):
+    """The GUI says how an analyzer is made, and the report makes it; of parts of a recording, for each."""
+    recording, _ = tetrode_recording
+    folder = tmp_path / "sort"
+    sorting = run_sorter("huidurep", recording, folder=folder, n_jobs=1, freq_min=400.0)
+    for inside in (folder, folder / "sorter_output", folder / "sorter_output" / "sorting"):
+        assert main(["gui", str(inside)]) == 2
+        assert f"huidurep report {folder} makes it" in capsys.readouterr().err
+    assert main(["gui", str(tmp_path)]) == 2
+    assert f"such as {folder}" in capsys.readouterr().err
+    assert main(["report", str(folder)]) == 0
+    assert f"huidurep gui {folder}" in capsys.readouterr().out
+    assert list(load_analyzer(folder).unit_ids) == list(sorting.unit_ids)
+    assert "freq_min=400" in (folder / "report" / "report.html").read_text(encoding="utf8")
+    # a sort that failed
+    shutil.rmtree(folder / "analyzer")
+    (folder / "spikeinterface_log.json").write_text('{"error": true}', encoding="utf8")
+    assert main(["report", str(folder)]) == 2
     assert "did not come to an end" in capsys.readouterr().err
 
 

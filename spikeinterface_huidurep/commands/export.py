@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Write the units of an analyzer for other programs, as sorted or as curated.",
         epilog="Example: huidurep export sorted/analyzer units.nwb --to nwb --session-start 2026-05-04T10:30 --curated",
     )
-    parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or output folder of huidurep sort")
+    parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or of a sort with a report")
     parser.add_argument("output", type=Path, help="folder for Phy, or NWB file, to write")
     parser.add_argument("--to", choices=("phy", "nwb"), required=True, help="what to write")
     parser.add_argument("--curated", action="store_true", help="apply the saved curation first, including suggestions")

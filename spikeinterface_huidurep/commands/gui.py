@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "suggested merges and labels; 'Save curation' saves the decisions with the analyzer.",
         epilog="Example: huidurep sort recording --output sorted --report, then huidurep gui sorted/analyzer",
     )
-    parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or output folder of huidurep sort")
+    parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or of a sort with a report")
     parser.add_argument("--web", action="store_true", help="serve a page for a browser instead of a window")
     parser.add_argument("--address", default="localhost", help="of the page; auto-ip: reachable from other machines")
     parser.add_argument("--port", type=int, default=0, help="of the page (default: a free one)")

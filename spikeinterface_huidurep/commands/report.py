@@ -17,11 +17,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "report",
         help="write a report of an earlier sort",
-        description="Write a page with figures of a sort. In an output folder of huidurep sort, a missing analyzer for "
-        "huidurep gui is made as well, as huidurep sort --report does.",
+        description="Write a page with figures of a sort. In an output folder of huidurep sort, or a folder that "
+        "SpikeInterface's run_sorter made, a missing analyzer for huidurep gui is made as well, as huidurep sort "
+        "--report does.",
         epilog="Example: huidurep report huidurep_output",
     )
-    parser.add_argument("folder", type=Path, help="output folder of huidurep sort, or folder of a SortingAnalyzer")
+    parser.add_argument("folder", type=Path, help="folder of huidurep sort, run_sorter or a SortingAnalyzer")
     parser.add_argument("--output", type=Path, help="folder to write (default: report, in or next to the folder)")
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="say what is done")
@@ -30,13 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report; returns the exit status."""
-    from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer
+    from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer, sorter_folder
     from ..curation.report_page import motion_of_output, report
 
     folder = arguments.folder.expanduser().absolute()
     output = arguments.output.expanduser() if arguments.output else None
     found = find_analyzer(folder)
-    if not is_analyzer(found) and (folder / "sorter").is_dir():
+    if not is_analyzer(found) and sorter_folder(folder) is not None:
         sorting, recording, params = load_sort(folder)
         report_sort(folder, sorting, recording, params, folder.name, arguments.n_jobs, output)
         return 0
@@ -51,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def load_sort(output: Path) -> tuple[BaseSorting, BaseRecording, dict[str, Any]]:
     """
-    Load the results in the output folder of ``huidurep sort``.
+    Load the results in the output folder of ``huidurep sort``, or in a folder that ``run_sorter`` made.
 
     Returns
     -------
     sorting, recording : BaseSorting, BaseRecording
     params : dict
-        The sorter's parameters that differ from the defaults.
+        The sorter's parameters that differ from the defaults; of another sorter none.
 
     Raises
     ------
@@ -65,17 +66,36 @@ def load_sort(output: Path) -> tuple[BaseSorting, BaseRecording, dict[str, Any]]
         If the sort did not finish, or its recording no longer exists.
     """
     from spikeinterface.core import load
+    from spikeinterface.sorters import read_sorter_folder
 
+    from ..curation.analyzer import sorter_folder
     from ..parameters import DEFAULT_PARAMS
     from ..sorter import HuiduRepSorter
 
-    if not (output / "sorting").is_dir():
+    folder = sorter_folder(output) or output / "sorter"
+    recording = HuiduRepSorter.load_recording_from_folder(folder) if _has_finished(output, folder) else None
+    if recording is None:
         raise FileNotFoundError(f"There is no sorting in {output}: the sort did not come to an end.")
-    recording = HuiduRepSorter.load_recording_from_folder(output / "sorter")
-    saved = json.loads((output / "sorter" / "spikeinterface_params.json").read_text(encoding="utf8"))
-    given = saved.get("sorter_params", {})
+    name, given = _sorter_and_params(folder)
+    given = given if name == "huidurep" else {}
     params = {name: value for name, value in given.items() if name in DEFAULT_PARAMS and value != DEFAULT_PARAMS[name]}
-    return load(output / "sorting"), recording, params
+    sorting = read_sorter_folder(folder, register_recording=False) if folder == output else load(output / "sorting")
+    return sorting, recording, params
+
+
+def _has_finished(output: Path, folder: Path) -> bool:
+    if folder != output:
+        return (output / "sorting").is_dir()
+    try:
+        return not json.loads((folder / "spikeinterface_log.json").read_text(encoding="utf8"))["error"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sorter_and_params(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name of the sorter that has worked in a folder, and its parameters."""
+    saved = json.loads((folder / "spikeinterface_params.json").read_text(encoding="utf8"))
+    return saved.get("sorter_name", "huidurep"), saved.get("sorter_params", {})
 
 
 def report_sort(
@@ -88,14 +108,14 @@ def report_sort(
     report_folder: Path | None = None,
 ) -> None:
     """
-    Make the analyzer and the report of a sort, and keep its motion, in the output folder of ``huidurep sort``.
+    Make the analyzer and the report of a sort, and keep its motion, in the folder that `load_sort` reads.
 
     An existing analyzer is completed if it was interrupted, and otherwise not changed; manual curation is kept.
 
     Parameters
     ----------
     output : Path
-        With the folder "sorter" in it.
+        As for `load_sort`.
     sorting, recording : BaseSorting, BaseRecording
     params : dict
         The sorter's parameters that differ from the defaults.
@@ -105,16 +125,18 @@ def report_sort(
     report_folder : Path, optional
         Where the report is written; by default the folder "report" in the output folder.
     """
-    from ..curation.analyzer import ANALYZER_NAME
+    from ..curation.analyzer import ANALYZER_NAME, sorter_folder
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
     from ..version import __version__
 
-    intermediate = output / "sorter" / "sorter_output" / "intermediate"
-    motions = motion_of_sort(output / "sorter")
+    sorter = sorter_folder(output) or output / "sorter"
+    intermediate = sorter / "sorter_output" / "intermediate"
+    motions = motion_of_sort(sorter)
     save_motions(motions, output)
     # the motion of an earlier report, if the sort has not kept its own
     motions = motions or motion_of_output(output)
-    facts = {"Sorter": f"HuiduRep {__version__}"}
+    by, _ = _sorter_and_params(sorter)
+    facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
     if motions or intermediate.is_dir():
         facts["Motion"] = "corrected" if motions else "not corrected"
     if not params.get("save_intermediate"):
@@ -123,7 +145,8 @@ def report_sort(
         print("No units were found: there is nothing to report.")
         return
     analyzer = _analyzer_of_sort(output / ANALYZER_NAME, sorting, recording, params, n_jobs)
-    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+    if by == "huidurep":
+        facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
     folder = report_folder or output / "report"
     files = report(analyzer, folder, motion=motions, title=f"Spike sorting of {name}", facts=facts)
     print(f"Report: {files.html.absolute()}")

@@ -219,7 +219,8 @@ def load_analyzer(folder: str | Path) -> SortingAnalyzer:
     Parameters
     ----------
     folder : str or Path
-        As it was given to `make_analyzer`, made by SpikeInterface, or the output folder of ``huidurep sort --report``.
+        As it was given to `make_analyzer`, made by SpikeInterface, or the folder of a sort of which ``huidurep sort
+        --report`` or ``huidurep report`` has made one.
 
     Raises
     ------
@@ -233,14 +234,37 @@ def load_analyzer(folder: str | Path) -> SortingAnalyzer:
     if not path.exists():
         raise FileNotFoundError(f"There is no {path}.")
     if not is_analyzer(path):
-        if (path / "sorting").is_dir():
-            raise FileNotFoundError(f"{path} holds a sort without an analyzer: huidurep report {path} makes it.")
-        raise ValueError(f"{path} is not a SortingAnalyzer.")
+        raise _why_no_analyzer(path)
     return load_sorting_analyzer(path)
 
 
+def _why_no_analyzer(path):
+    sorts = [folder for folder in (path, *path.parents[:3]) if _is_of_the_sort_in(folder, path)]
+    sorts = sorts or [path] * (path / "sorting").is_dir()
+    if sorts:
+        return FileNotFoundError(f"{sorts[-1]} holds a sort without an analyzer: huidurep report {sorts[-1]} makes it.")
+    parts = sorted(part for part in path.iterdir() if sorter_folder(part) is not None) if path.is_dir() else []
+    if parts:
+        return ValueError(f"{path} holds several sorts: give the folder of one of them, such as {parts[0]}.")
+    return ValueError(f"{path} is not a SortingAnalyzer.")
+
+
+def _is_of_the_sort_in(folder, path):
+    """Whether a path is the folder of a sort, or lies in what the sort wrote there."""
+    sorter = sorter_folder(folder)
+    return sorter is not None and (path == folder or any(map(path.is_relative_to, (sorter, folder / "sorting"))))
+
+
+def sorter_folder(folder: Path) -> Path | None:
+    """Where run_sorter has worked: in this folder or, called by ``huidurep sort``, in one inside; else None."""
+    for place in (folder, folder / "sorter"):
+        if (place / "sorter_output").is_dir():
+            return place
+    return None
+
+
 def find_analyzer(folder: Path) -> Path:
-    """The folder itself, or the analyzer in the output folder of ``huidurep sort`` where that is what was given."""
+    """The folder itself, or the analyzer in the folder of a sort where that is what was given."""
     return folder / ANALYZER_NAME if not is_analyzer(folder) and is_analyzer(folder / ANALYZER_NAME) else folder
 
 
