@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+
+from .wording import suggestion
 
 # name: (default, description); the order is that of the stages
 _PARAMETERS: dict[str, tuple[Any, str]] = {
@@ -85,6 +88,16 @@ _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_in
 _CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raise a ValueError for the first name that no parameter has, with the most similar one."""
+    for name in names:
+        if name not in DEFAULT_PARAMS:
+            raise ValueError(
+                f"The sorter has no parameter {name!r}.{suggestion(name, DEFAULT_PARAMS)} "
+                f"Known: {', '.join(DEFAULT_PARAMS)}."
+            )
+
+
 def check_params(params: dict[str, Any]) -> None:
     """
     Check the values of all parameters.
@@ -107,7 +120,8 @@ def _check_choices(params):
     for name, choices in _CHOICES.items():
         # 1 == True: the type has to agree as well
         if not any(params[name] == choice and type(params[name]) is type(choice) for choice in choices):
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {params[name]!r}.")
+            asked = suggestion(params[name], [choice for choice in choices if isinstance(choice, str)])
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {params[name]!r}.{asked}")
 
 
 def _check_numbers(params):
@@ -167,7 +181,10 @@ def _check_job_kwargs(params):
         raise ValueError(f"job_kwargs must be a dictionary, not {params['job_kwargs']!r}.")
     unknown = [key for key in params["job_kwargs"] if key not in job_keys]
     if unknown:
-        raise ValueError(f"job_kwargs has the unknown key {unknown[0]!r}; it may have {', '.join(job_keys)}.")
+        raise ValueError(
+            f"job_kwargs has the unknown key {unknown[0]!r}.{suggestion(unknown[0], job_keys)} "
+            f"Known: {', '.join(job_keys)}."
+        )
     n_jobs = params["n_jobs"]
     if n_jobs is not None and (not _is_number(n_jobs) or n_jobs == 0):
         raise ValueError(f"n_jobs must be a whole number, a fraction of the cores or -1, not {n_jobs!r}.")

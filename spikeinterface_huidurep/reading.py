@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,14 @@ import numpy as np
 from probeinterface import Probe, ProbeGroup, generate_tetrode, read_prb, read_probeinterface
 from spikeinterface.core import BaseRecording, load
 
+from .wording import suggestion
+
+logger = logging.getLogger("spikeinterface_huidurep")
+
 # Options of readers that are names, even where they look like numbers: Open Ephys has a stream "0", but no stream 0.
 NAMES = {"stream_id", "stream_name", "rec_name"}
+# Options that a reader needs although its signature has a default for them.
+NEEDED = ("num_channels",)
 # Between neighbouring tetrodes: spikes are not recorded farther than some 150 um from their neuron.
 TETRODE_DISTANCE_UM = 1000.0
 
@@ -99,12 +105,6 @@ def _path_argument(reader: Callable[..., BaseRecording]) -> str | None:
     return first if first in ("file_path", "file_paths", "folder_path") else None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a question with the known name most similar to `name`, or an empty text."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def read_recording(path: str | Path, reader: str | None = None, options: dict[str, Any] | None = None) -> BaseRecording:
     """Read a recording lazily.
 
@@ -142,15 +142,44 @@ def read_recording(path: str | Path, reader: str | None = None, options: dict[st
         raise ValueError(
             f"SpikeInterface has no reader {reader!r}.{suggestion(name, readers)} Known: {', '.join(readers)}."
         )
-    function = readers[name]
+    function, refused = readers[name], f"The reader {name!r} cannot read {path}"
+    # text, as a user would give it: not every reader takes a Path
+    arguments = {str(_path_argument(function)): str(path), **(options or {})}
+    _check_options(function, arguments, refused)
     try:
-        recording = function(**{str(_path_argument(function)): path}, **(options or {}))
-    except (OSError, ImportError):
-        raise
+        return function(**arguments)
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{refused}: it needs a package that is not installed ({error}).") from error
+    except OSError as error:
+        raise OSError(f"{refused}: {error}") from error
+    except (TypeError, IndexError, KeyError, AttributeError) as error:
+        # what the reader stumbled over says little of the file
+        raise ValueError(
+            f"{refused}: it has another format, or the reader needs other options ({type(error).__name__}: {error})."
+        ) from error
     except Exception as error:
         # The readers raise many kinds of exceptions, also assertions, for invalid files and options.
-        raise ValueError(f"The reader {name!r} cannot read {path}: {error or type(error).__name__}") from error
-    return recording
+        raise ValueError(f"{refused}: {error or type(error).__name__}") from error
+
+
+def _check_options(function, arguments, refused):
+    """Refuse options that the reader does not have, and the lack of those that it needs."""
+    known = inspect.signature(function).parameters
+    named = {name: parameter for name, parameter in known.items() if parameter.kind.name.endswith("KEYWORD_ONLY")}
+    named |= {name: parameter for name, parameter in known.items() if parameter.kind.name == "POSITIONAL_OR_KEYWORD"}
+    if not any(parameter.kind.name == "VAR_KEYWORD" for parameter in known.values()):
+        for name in arguments:
+            if name not in named:
+                others = [other for other in named if other not in ("self", next(iter(known)))]
+                raise ValueError(
+                    f"{refused}: it has no option {name!r}.{suggestion(name, others)} Known: {', '.join(others)}."
+                )
+    needed = [name for name, parameter in named.items() if parameter.default is parameter.empty]
+    # of a binary file nothing says how many channels it has
+    needed += [name for name in NEEDED if name in named and arguments.get(name) is None and name not in needed]
+    missing = [f"{name}=..." for name in needed if arguments.get(name) is None]
+    if missing:
+        raise ValueError(f"{refused}: it needs the option(s) {', '.join(missing)} (--reader-option).")
 
 
 def read_as_typed(
@@ -210,7 +239,8 @@ def attach_probe(recording: BaseRecording, probe: str) -> BaseRecording:
         The recording; it is not changed.
     probe : str
         A file, probeinterface's ``.json`` or ``.prb``, or a geometry for all channels in their order:
-        ``tetrode[:radius]`` (four channels each), ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
+        ``tetrode[:radius]`` (four channels), ``tetrodes:number[:radius]`` (four channels each), ``linear[:pitch]`` or
+        ``grid:columns[:pitch]``, lengths in um.
 
     Returns
     -------
@@ -241,6 +271,9 @@ def attach_probe(recording: BaseRecording, probe: str) -> BaseRecording:
         raise ValueError(
             f"The probe is wired to channel {indices.max()}, the recording has {recording.get_num_channels()} channels."
         )
+    left_out = recording.get_num_channels() - int(np.sum(indices >= 0)) if np.any(indices >= 0) else 0
+    if left_out:
+        logger.warning("the probe is not wired to %d of %d channels: left out", left_out, recording.get_num_channels())
     return recording.select_channels_with_probegroup(probegroup)
 
 
@@ -259,7 +292,8 @@ def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
     Parameters
     ----------
     geometry : str
-        ``tetrode[:radius]``, ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in um.
+        ``tetrode[:radius]``, ``tetrodes:number[:radius]``, ``linear[:pitch]`` or ``grid:columns[:pitch]``, lengths in
+        um.
     num_channels : int
         Number of channels.
 
@@ -278,29 +312,38 @@ def make_geometry(geometry: str, num_channels: int) -> ProbeGroup:
         values = [float(number) for number in numbers]
     except ValueError:
         values = [-1.0]
-    most = {"tetrode": 1, "linear": 1, "grid": 2}.get(kind, -1)
-    # The first number of a grid counts its columns.
-    is_grid_without_columns = kind == "grid" and (not values or values[0] % 1 != 0)
-    if len(values) > most or any(not 0 < value < np.inf for value in values) or is_grid_without_columns:
+    most = {"tetrode": 1, "tetrodes": 2, "linear": 1, "grid": 2}.get(kind, -1)
+    # The first number counts a grid's columns, or tetrodes.
+    counts = kind in ("grid", "tetrodes")
+    lacks_count = counts and (not values or values[0] % 1 != 0)
+    if len(values) > most or any(not 0 < value < np.inf for value in values) or lacks_count:
         raise ValueError(
-            f"{geometry!r} is not a probe: give a .json or .prb file, "
-            "tetrode[:radius], linear[:pitch] or grid:columns[:pitch]."
+            f"{geometry!r} is not a probe: give a .json or .prb file, tetrode[:radius], tetrodes:number[:radius], "
+            "linear[:pitch] or grid:columns[:pitch]."
         )
-    probegroup = ProbeGroup()
-    if kind == "tetrode":
-        if num_channels % 4:
-            raise ValueError(f"{num_channels} channels are not a multiple of four, so they are not tetrodes.")
-        for index in range(num_channels // 4):
-            tetrode = generate_tetrode(*values)
-            tetrode.move([index * TETRODE_DISTANCE_UM, 0.0])
-            probegroup.add_probe(tetrode)
-    else:
-        columns = int(values.pop(0)) if kind == "grid" else 1
+    count = int(values.pop(0)) if counts else 1
+    probegroup = _tetrodes(count, values, num_channels) if kind.startswith("tetrode") else ProbeGroup()
+    if kind in ("linear", "grid"):
+        if count > num_channels:
+            raise ValueError(f"{num_channels} channels do not fill a row of {count} columns.")
         pitch = values[0] if values else 20.0
         channels = np.arange(num_channels)
         probe = Probe(ndim=2, si_units="um")
-        positions = pitch * np.column_stack([channels % columns, channels // columns])
+        positions = pitch * np.column_stack([channels % count, channels // count])
         probe.set_contacts(positions=positions, shapes="circle", shape_params={"radius": 6})
         probegroup.add_probe(probe)
     probegroup.set_global_device_channel_indices(np.arange(num_channels))
+    return probegroup
+
+
+def _tetrodes(count, radius, num_channels):
+    """As many tetrodes, side by side; `radius` is an empty list or has one number."""
+    if num_channels != 4 * count:
+        many = f": tetrodes:{num_channels // 4} are {num_channels // 4} of four channels each" * (num_channels % 4 == 0)
+        raise ValueError(f"{num_channels} channels are not {count} tetrode{'s' * (count > 1)}{many}.")
+    probegroup = ProbeGroup()
+    for index in range(count):
+        tetrode = generate_tetrode(*radius)
+        tetrode.move([index * TETRODE_DISTANCE_UM, 0.0])
+        probegroup.add_probe(tetrode)
     return probegroup

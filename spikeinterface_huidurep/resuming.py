@@ -101,6 +101,9 @@ def read_params(folder: Path) -> dict[str, Any]:
 
 
 def _changed(params, changes):
+    from .parameters import check_names
+
+    check_names(changes)
     for name in changes:
         if name not in FREE_PARAMS:
             raise ValueError(f"{name} cannot be changed to go on with a sort; only {', '.join(FREE_PARAMS)} can.")

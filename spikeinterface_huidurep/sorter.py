@@ -11,7 +11,7 @@ import numpy as np
 from spikeinterface.sorters.basesorter import BaseSorter
 
 from .jobs import resolve_job_kwargs
-from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_params
+from .parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION, check_names, check_params
 
 if TYPE_CHECKING:
     from .log_file import SortLog
@@ -89,6 +89,7 @@ class HuiduRepSorter(BaseSorter):
     @classmethod
     def set_params_to_folder(cls, recording, output_folder, new_params, verbose):
         try:
+            check_names(new_params)
             return super().set_params_to_folder(recording, output_folder, new_params, verbose)
         except Exception:
             # nothing was sorted: a folder that is left behind would only be in the way of the next try

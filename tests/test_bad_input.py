@@ -5,6 +5,9 @@ import pytest
 import spikeinterface.full as si
 from probeinterface import Probe, generate_tetrode
 
+from spikeinterface_huidurep import resume
+from spikeinterface_huidurep.curation.traces import curation_traces
+
 RATE = 30000.0
 
 
@@ -124,11 +127,32 @@ def test_motion_needs_depth(tmp_path):
     assert not (tmp_path / "sorter").exists()
 
 
-def test_unknown_parameter(tmp_path):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"detect_thresold": 5}, "no parameter 'detect_thresold'. Did you mean 'detect_threshold'"),
+        ({"thresold": 5}, "no parameter 'thresold'"),
+        ({"job_kwargs": {"njobs": 2}}, "Did you mean 'n_jobs'"),
+        ({"peak_sign": "negative"}, "'neg', 'pos', 'both'"),
+        ({"peak_sign": "bot"}, "Did you mean 'both'"),
+    ],
+    ids=str,
+)
+def test_unknown_parameter(params, message, tmp_path):
     folder = tmp_path / "sorter"
-    with pytest.raises(ValueError, match="thresold"):
-        si.run_sorter("huidurep", recording_of(noise_traces()), folder=folder, thresold=5)
+    with pytest.raises(ValueError, match=message) as caught:
+        si.run_sorter("huidurep", recording_of(noise_traces()), folder=folder, **params)
+    assert "\n" not in str(caught.value)
     assert not folder.exists()
+
+
+@pytest.mark.filterwarnings("ignore:huidurep found no units")
+def test_did_you_mean_in_other_functions(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean 'freq_min'"):
+        curation_traces(recording_of(noise_traces()), freqmin=300.0)
+    si.run_sorter("huidurep", recording_of(noise_traces(9000)), folder=tmp_path / "sorter", n_jobs=1)
+    with pytest.raises(ValueError, match="Did you mean 'max_cache_gb'"):
+        resume(tmp_path / "sorter", max_cache=2.0)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,9 @@ def test_refused_input(binary_file, tmp_path):
     ("geometry", "num_channels", "largest_x", "largest_y", "num_probes"),
     [
         ("tetrode", 4, 10.0, 10.0, 1),
-        ("tetrode:25", 8, 1025.0, 25.0, 2),
+        ("tetrode:25", 4, 25.0, 25.0, 1),
+        ("tetrodes:2", 8, 1010.0, 10.0, 2),
+        ("tetrodes:2:25", 8, 1025.0, 25.0, 2),
         ("linear", 5, 0.0, 80.0, 1),
         ("linear:50", 3, 0.0, 100.0, 1),
         ("grid:10:100", 100, 900.0, 900.0, 1),
@@ -148,20 +150,73 @@ def test_geometries(geometry, num_channels, largest_x, largest_y, num_probes):
 
 @pytest.mark.parametrize(
     "geometry",
-    ["circle", "tetrode:a", "tetrode:-3", "tetrode:0", "linear:20:20", "grid", "grid:0", "grid:0.5", "linear:nan"],
+    [
+        "circle",
+        "tetrode:a",
+        "tetrode:-3",
+        "tetrode:0",
+        "linear:20:20",
+        "grid",
+        "grid:0",
+        "grid:0.5",
+        "linear:nan",
+        "tetrodes",
+        "tetrodes:2.5",
+        "tetrodes:2:10:10",
+    ],
 )
 def test_geometries_that_are_none(geometry):
     with pytest.raises(ValueError, match="is not a probe"):
         make_geometry(geometry, 8)
 
 
-def test_tetrodes_need_four_channels_each(binary_file):
+@pytest.mark.parametrize(
+    ("geometry", "num_channels", "words"),
+    [
+        ("tetrode", 32, "32 channels are not 1 tetrode: tetrodes:8 are 8 of four channels each"),
+        ("tetrode", 5, "5 channels are not 1 tetrode."),
+        ("tetrodes:3", 16, "16 channels are not 3 tetrodes: tetrodes:4 are 4"),
+        ("grid:10", 4, "4 channels do not fill a row of 10 columns"),
+    ],
+)
+def test_geometries_that_do_not_fit(geometry, num_channels, words):
+    with pytest.raises(ValueError, match=words):
+        make_geometry(geometry, num_channels)
+
+
+def test_tetrodes_have_four_channels_each(binary_file):
     path, _, options = binary_file
     recording = read_recording(path, "binary", options)
-    with_tetrodes = attach_probe(recording, "tetrode")
-    assert list(with_tetrodes.get_property("group")) == [0, 0, 0, 0, 1, 1, 1, 1]
-    with pytest.raises(ValueError, match="5 channels"):
-        attach_probe(recording.select_channels(recording.channel_ids[:5]), "tetrode")
+    assert list(attach_probe(recording, "tetrodes:2").get_property("group")) == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("reader", "changes", "words"),
+    [
+        ("binary", {"dtype": None, "num_channels": None}, "needs the option.s. dtype=..., num_channels="),
+        ("binary", {"sampling_freq": 3e4}, "no option 'sampling_freq'. Did you mean 'sampling_frequency'"),
+        ("binary", {"dtype": "int61"}, "another format, or the reader needs other options"),
+        ("neuralynx", None, "The reader 'neuralynx' cannot read"),
+        ("spikeglx", None, "The reader 'spikeglx' cannot read"),
+    ],
+)  # fmt: skip
+def test_readers_say_what_is_wrong(reader, changes, words, binary_file):
+    path, _, options = binary_file
+    options = {} if changes is None else {**options, **changes}
+    with pytest.raises((ValueError, OSError), match=words) as caught:
+        read_recording(path, reader, {name: value for name, value in options.items() if value is not None})
+    assert "positional argument" not in str(caught.value)
+
+
+def test_a_reader_whose_package_is_missing(binary_file, monkeypatch):
+    """An ImportError of any kind is one that the command line shows in one line."""
+
+    def read(file_path):
+        raise ImportError("install me")
+
+    monkeypatch.setattr("spikeinterface_huidurep.reading.available_readers", lambda: {"mine": read})
+    with pytest.raises(ModuleNotFoundError, match="'mine' cannot read .*: it needs a package .*install me"):
+        read_recording(binary_file[0], "mine")
 
 
 def test_probe_files(binary_file, tmp_path):

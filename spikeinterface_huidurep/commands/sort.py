@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--probe",
         metavar="PROBE",
         help="for formats without channel locations: a probeinterface .json file, a .prb file, "
-        "tetrode[:radius], linear[:pitch] or grid:columns[:pitch] in um",
+        "tetrode[:radius], tetrodes:number[:radius], linear[:pitch] or grid:columns[:pitch] in um",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("huidurep_output"), help="folder to write (default: %(default)s)"
@@ -187,7 +187,8 @@ def sorter_params(texts: dict[str, str]) -> dict[str, Any]:
     """
     from spikeinterface.sorters import get_default_sorter_params
 
-    from ..reading import parse_value, suggestion
+    from ..reading import parse_value
+    from ..wording import suggestion
 
     defaults = get_default_sorter_params("huidurep")
     params = {}

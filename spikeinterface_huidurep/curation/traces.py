@@ -9,6 +9,7 @@ from spikeinterface.core import BaseRecording, SortingAnalyzer, aggregate_channe
 
 from ..parameters import DEFAULT_PARAMS
 from ..shanks import most_at_one_place, placed, split_shanks
+from ..wording import suggestion
 
 # The sorter's parameters that its preprocessing depends on.
 PREPROCESSING = ("apply_preprocessing", "freq_min", "freq_max", "common_reference", "sort_by_group")
@@ -47,7 +48,11 @@ def curation_traces(recording: BaseRecording, **preprocessing: Any) -> BaseRecor
 
     unknown = set(preprocessing) - set(PREPROCESSING)
     if unknown:
-        raise ValueError(f"The preprocessing has no parameter {min(unknown)!r}; it has {', '.join(PREPROCESSING)}.")
+        name = min(unknown)
+        raise ValueError(
+            f"The preprocessing has no parameter {name!r}.{suggestion(name, PREPROCESSING)} "
+            f"Known: {', '.join(PREPROCESSING)}."
+        )
     params = {name: preprocessing.get(name, DEFAULT_PARAMS[name]) for name in PREPROCESSING}
     shanks = split_shanks(recording, params["sort_by_group"])
     parts = [
