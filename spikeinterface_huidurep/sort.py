@@ -27,7 +27,7 @@ from .stages.result.cleaning import clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks
 from .stages.shank import Shank
 from .stages.templates.whitened import whiten_templates
-from .stages.traces.caching import cached_traces
+from .stages.traces.caching import cached_traces, is_computed
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.units.loop import make_units, refine_units
@@ -84,12 +84,15 @@ def sort_shank(
         )
     if traces is None:
         return _nothing(recording, "every channel is silent")
-    max_gb = params["max_cache_gb"] if params["apply_preprocessing"] else 0.0
     with ExitStack() as stack:
         # the jobs are the parallelism: threads of BLAS and OpenMP within them would multiply them
         stack.enter_context(threadpool_limits(1))
-        with record.stage("cache traces"):
-            traces = stack.enter_context(cached_traces(traces, record.scratch, max_gb=max_gb, job_kwargs=job_kwargs))
+        filtered = params["apply_preprocessing"]
+        if filtered or is_computed(recording):
+            limits = dict(max_gb=params["max_cache_gb"], job_kwargs=job_kwargs)
+            with record.stage("cache traces"):
+                # what was preprocessed before is kept as it is
+                traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
         return find_units(traces, params, job_kwargs, record)
 
 

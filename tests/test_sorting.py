@@ -133,6 +133,28 @@ def test_gains_that_differ_or_turn_over_do_not_matter(gains, small, sorted_small
     np.testing.assert_allclose(np.sort(sorting.get_property("amplitude")), np.sort(expected), rtol=0.1)
 
 
+def test_lazy_preprocessing_is_computed_once(small, sorted_small, tmp_path, monkeypatch):
+    """... and a few chunks more, for the noise; what is stored is read from where it lies."""
+    recording, _ = small
+    segment = type(si.bandpass_filter(recording).segments[0])
+    read, get_traces = [], segment.get_traces
+
+    def counted(self, start_frame, end_frame, channel_indices):
+        read.append(end_frame - start_frame)
+        return get_traces(self, start_frame, end_frame, channel_indices)
+
+    monkeypatch.setattr(segment, "get_traces", counted)
+    lazy = si.bandpass_filter(recording, 300.0, 6000.0)
+    params = dict(apply_preprocessing=False, n_jobs=1)
+    once = si.run_sorter("huidurep", lazy, folder=tmp_path / "lazy", **params)
+    assert sum(read) < 2.5 * recording.get_num_samples()
+    saved = lazy.save(folder=tmp_path / "recording")
+    again = si.run_sorter("huidurep", saved, folder=tmp_path / "saved", **params)
+    np.testing.assert_array_equal(once.to_spike_vector(), again.to_spike_vector())
+    text = (tmp_path / "saved" / "sorter_output" / "huidurep.log").read_text(encoding="utf8")
+    assert "cache traces" not in text and not list((tmp_path / "lazy").rglob("huidurep_traces_*"))
+
+
 def test_positive_peaks_are_the_mirror_image(small, sorted_small, tmp_path):
     recording, _ = small
     inverted = si.scale(recording, gain=-1.0)

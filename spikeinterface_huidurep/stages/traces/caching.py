@@ -19,15 +19,35 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # steps per unit of noise: rounding adds noise of 0.005, and 511 units of noise fit into int16
 STEPS_PER_NOISE = 64
-DTYPE = np.dtype("int16")
+IN_STEPS, EXACT = np.dtype("int16"), np.dtype("float32")
+# classes of recordings that read or rearrange what is stored; others compute their traces
+STORED, GENERATED = ("spikeinterface.core.", "spikeinterface.extractors."), "spikeinterface.core.generate."
+
+
+def is_computed(recording: BaseRecording) -> bool:
+    """Whether the traces, or those that they are taken from, are computed whenever they are read."""
+    classes, nodes = [], [recording.to_dict(recursive=True)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            classes += [node["class"]] if "class" in node and "kwargs" in node else []
+            nodes += node.values()
+        elif isinstance(node, (list, tuple)):
+            nodes += node
+    return not all(name.startswith(STORED) and not name.startswith(GENERATED) for name in classes)
 
 
 @contextmanager
 def cached_traces(
-    recording: BaseRecording, folder: Path | None = None, *, max_gb: float = 100.0, job_kwargs: dict | None = None
+    recording: BaseRecording,
+    folder: Path | None = None,
+    *,
+    exact: bool = False,
+    max_gb: float = 100.0,
+    job_kwargs: dict | None = None,
 ) -> Iterator[BaseRecording]:
     """
-    Write the traces to disk as int16 for as long as the context lasts.
+    Write the traces to disk for as long as the context lasts.
 
     Every later stage reads the traces once, some twice, and filtering costs more than most of them. Nothing is written
     where the traces need more than `max_gb` or half of what is free on the disk; then each stage filters anew.
@@ -38,6 +58,8 @@ def cached_traces(
         Preprocessed traces, float32, in units of noise.
     folder : Path, optional
         Where the temporary folder is made; the system's folder for temporary files if None.
+    exact : bool
+        Keep the traces as they are (4 bytes a value), not rounded to 1/64 of the noise (2 bytes).
     max_gb : float
         Most disk space that may be taken, in GB (1e9 bytes).
     job_kwargs : dict, optional
@@ -46,10 +68,11 @@ def cached_traces(
     Yields
     ------
     BaseRecording
-        The same traces to within 1/128 of the noise, clipped at 511 times the noise, read from disk; the recording
-        itself where it is not cached.
+        The same traces, read from disk; unless they are exact, to within 1/128 of the noise and clipped at 511 times
+        the noise. The recording itself where it is not cached.
     """
-    size = recording.get_total_samples() * recording.get_num_channels() * DTYPE.itemsize
+    dtype = EXACT if exact else IN_STEPS
+    size = recording.get_total_samples() * recording.get_num_channels() * dtype.itemsize
     parent = Path(folder or tempfile.gettempdir())
     free = shutil.disk_usage(parent).free
     if size > min(max_gb * 1e9, 0.5 * free):
@@ -61,32 +84,35 @@ def cached_traces(
         return
     temporary = Path(tempfile.mkdtemp(prefix="huidurep_traces_", dir=parent))
     try:
-        yield _on_disk(recording, temporary, job_kwargs)
+        yield _on_disk(recording, temporary, dtype, job_kwargs)
     finally:
         # Windows keeps an open file: what stays behind there lies in a folder for temporary files
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _on_disk(recording, folder, job_kwargs):
+def _on_disk(recording, folder, dtype, job_kwargs):
     """Write the traces, one file a segment, and open them."""
     paths = [folder / f"segment_{index}.raw" for index in range(recording.get_num_segments())]
     for path in paths:
         path.touch()
     # written with seek and write: on a full disk that is an error, where a memory map would kill the process
-    context = dict(recording=recording, paths=paths)
+    context = dict(recording=recording, paths=paths, dtype=dtype)
     run_in_chunks(recording, _write_chunk, context, job_name="cache traces", job_kwargs=job_kwargs)
     traces = read_binary(
-        paths, recording.sampling_frequency, DTYPE, recording.get_num_channels(), channel_ids=recording.channel_ids
+        paths, recording.sampling_frequency, dtype, recording.get_num_channels(), channel_ids=recording.channel_ids
     )
     recording.copy_metadata(traces, only_main=False)
-    return NoiseUnitsRecording(traces, 1 / STEPS_PER_NOISE)
+    return traces if dtype == EXACT else NoiseUnitsRecording(traces, 1 / STEPS_PER_NOISE)
 
 
 def _write_chunk(segment_index, start_frame, end_frame, context):
     traces = context["recording"].get_traces(segment_index=segment_index, start_frame=start_frame, end_frame=end_frame)
-    steps = traces * STEPS_PER_NOISE
-    np.rint(steps, out=steps)
-    limits = np.iinfo(DTYPE)
+    dtype = context["dtype"]
+    if dtype == IN_STEPS:
+        steps = traces * STEPS_PER_NOISE
+        np.rint(steps, out=steps)
+        limits = np.iinfo(dtype)
+        traces = np.clip(steps, limits.min, limits.max, out=steps)
     with context["paths"][segment_index].open("r+b") as file:
-        file.seek(start_frame * traces.shape[1] * DTYPE.itemsize)
-        file.write(np.clip(steps, limits.min, limits.max, out=steps).astype(DTYPE))
+        file.seek(start_frame * traces.shape[1] * dtype.itemsize)
+        file.write(np.ascontiguousarray(traces, dtype=dtype))
