@@ -14,6 +14,7 @@ from .shanks import UM_PER_UNIT, most_at_one_place, shank_locations
 
 SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, and the filter's margin
 CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
+CHECKED_SEGMENTS = 100
 # The filter needs a margin of three periods on either side of a chunk: 30 ms at this frequency, which is shorter than
 # the shortest segment. Spikes have hardly any power below it.
 LEAST_FREQUENCY_HZ = 100.0
@@ -123,11 +124,14 @@ def _check_traces(recording):
         raise ValueError(f"The traces are of type {recording.get_dtype()}; they must be integers or real numbers.")
     if kind != "f":
         return
+    n_segments = recording.get_num_segments()
+    if n_segments > CHECKED_SEGMENTS:
+        recording = recording.select_segments(np.linspace(0, n_segments - 1, CHECKED_SEGMENTS).astype(int))
     shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
     chunk_size = min(int(recording.sampling_frequency), shortest - 1)
-    slices = get_random_sample_slices(
-        recording, num_chunks_per_segment=CHECKED_CHUNKS, chunk_size=max(chunk_size, 1), seed=0
-    )
+    # of a hundred segments as much is read as of ten
+    n_chunks = max(1, min(CHECKED_CHUNKS, 10 * CHECKED_CHUNKS // recording.get_num_segments()))
+    slices = get_random_sample_slices(recording, num_chunks_per_segment=n_chunks, chunk_size=max(chunk_size, 1), seed=0)
     for segment_index, start, end in slices:
         check_finite(recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end), start)
 

@@ -257,3 +257,34 @@ def test_ten_hours_need_no_more_memory_than_one(tmp_path):
         peaks[hours] = int(run.stdout.split()[-1]) / (1 if sys.platform == "darwin" else 1024)  # MB
     # the spikes themselves grow: nine hours of three units at 2 Hz, and what the truth and the stages know of each
     assert peaks[10] < peaks[1] + 300, peaks
+
+
+TRIALS = """
+    import resource, sys
+    from pathlib import Path
+    import spikeinterface.full as si
+
+    n_segments, folder = int(sys.argv[1]), Path(sys.argv[2])
+    recording, _ = si.generate_ground_truth_recording(
+        durations=[60.0 / n_segments] * n_segments, num_channels=32, num_units=8, seed=0, sampling_frequency=30000.0,
+        noise_kwargs=dict(strategy="on_the_fly", noise_levels=8.0),
+    )
+    saved = si.scale(recording, gain=5.0, dtype="int16").save(folder=folder / "recording", verbose=False)
+    saved.set_channel_gains(0.2)
+    saved.set_channel_offsets(0.0)
+    sorting = si.run_sorter("huidurep", saved, folder=folder / "sort", n_jobs=1, device="cpu")
+    assert len(sorting.unit_ids) > 0
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is not there")
+def test_many_trials_need_no_more_memory_than_one(tmp_path):
+    """The same minute in one segment and in 200."""
+    peaks = {}
+    for n_segments in (1, 200):
+        command = [sys.executable, "-c", textwrap.dedent(TRIALS), str(n_segments), str(tmp_path / str(n_segments))]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks[n_segments] = int(run.stdout.split()[-1]) / (1 if sys.platform == "darwin" else 1024)  # MB
+    assert peaks[200] < peaks[1] + 60, peaks

@@ -9,10 +9,12 @@ from spikeinterface.core.job_tools import fix_job_kwargs
 from spikeinterface.preprocessing import bandpass_filter
 from spikeinterface.sorters import run_sorter
 
+from spikeinterface_huidurep.checks import check_recording
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
 from spikeinterface_huidurep.stages.traces.scaling import common_part, median_of_rows
+from spikeinterface_huidurep.stages.traces.segments import random_stretches
 
 RATE = 30000.0
 
@@ -143,3 +145,26 @@ def test_a_sort_with_global_job_settings_runs_in_threads(tetrode_recording, tmp_
     run_sorter("huidurep", recording.frame_slice(0, 90000), folder=tmp_path / "sort")
     log = (tmp_path / "sort" / "sorter_output" / "huidurep.log").read_text()
     assert "pool_engine='thread'" in log and "chunk_duration='5.00s'" in log and "n_jobs=2" in log
+
+
+@pytest.mark.parametrize(("n_segments", "duration_s"), [(1, 120.0), (60, 2.0), (400, 0.3)])
+def test_many_segments_are_read_no_more_than_one(n_segments, duration_s, monkeypatch):
+    """What is read for medians and for the noise is a matter of memory."""
+    recording = sc.generate_recording(num_channels=4, durations=[duration_s] * n_segments, seed=0)
+    read, get_traces = [], sc.BaseRecording.get_traces
+
+    def counted(self, segment_index=None, start_frame=None, end_frame=None, **others):
+        read.append(end_frame - start_frame)
+        return get_traces(self, segment_index=segment_index, start_frame=start_frame, end_frame=end_frame, **others)
+
+    monkeypatch.setattr(sc.BaseRecording, "get_traces", counted)
+    check_recording(recording)
+    checked, rate = sum(read) / recording.sampling_frequency, recording.sampling_frequency
+    traces = preprocess(recording)
+    sampled = sum(read) / rate - checked
+    stretches = list(random_stretches(traces, duration_s=20.0, seed=0))
+    assert checked <= 100 and 2 * 4.5 <= sampled <= 2 * 6
+    assert 18 <= sum(len(stretch) for _, _, stretch in stretches) / rate <= 22
+    for segment, start, stretch in stretches[:: max(1, len(stretches) // 5)]:
+        same = traces.get_traces(segment_index=segment, start_frame=start, end_frame=start + len(stretch))
+        np.testing.assert_array_equal(stretch, same)

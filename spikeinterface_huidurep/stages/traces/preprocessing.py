@@ -16,6 +16,7 @@ from .bandpass import BandpassRecording
 from .centring import centred
 from .gaps import FilledRecording, choose_stillness, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
+from .segments import some_segments
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -131,7 +132,10 @@ def _without_gaps(recording, seed):
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
     """A few seconds of traces from all over the recording, (n_samples, n_channels)."""
     chunk_size = max(1, min(int(recording.sampling_frequency) // 4, recording.get_total_samples() // 4))
-    chunks_per_segment = max(1, N_CHUNKS // recording.get_num_segments())
+    chosen = some_segments(recording, N_CHUNKS, chunk_size, seed)
+    chunks_per_segment = max(1, N_CHUNKS // len(chosen))
+    if len(chosen) < recording.get_num_segments():
+        recording = recording.select_segments(chosen)
     return get_random_data_chunks(
         recording, num_chunks_per_segment=chunks_per_segment, chunk_size=chunk_size, concatenated=True, seed=seed
     )

@@ -9,6 +9,34 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
 
+def some_segments(recording: BaseRecording, n_chunks: int, chunk_size: int, seed: int) -> np.ndarray:
+    """
+    Choose the segments from which chunks are read, so that many segments need no more memory than one.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+    n_chunks : int
+        How many chunks are wanted in all.
+    chunk_size : int
+        Samples of each.
+    seed : int
+        Chooses the segments; longer ones are chosen more often.
+
+    Returns
+    -------
+    (n,) int
+        In order: all segments where there are no more than chunks; where segments are shorter than a chunk, as many as
+        hold what is wanted.
+    """
+    n_samples = np.array([recording.get_num_samples(i) for i in range(recording.get_num_segments())])
+    n_wanted = int(np.ceil(n_chunks * chunk_size / min(chunk_size, np.median(n_samples))))
+    if len(n_samples) <= n_wanted:
+        return np.arange(len(n_samples))
+    chosen = np.random.default_rng(seed).choice(len(n_samples), n_wanted, replace=False, p=n_samples / n_samples.sum())
+    return np.sort(chosen)
+
+
 def random_stretches(
     recording: BaseRecording, *, duration_s: float, seed: int
 ) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -19,7 +47,7 @@ def random_stretches(
     ----------
     recording : BaseRecording
     duration_s : float
-        How much is read in all, s; at least one stretch of each segment.
+        How much is read in all, s.
     seed : int
         Chooses the places.
 
@@ -28,17 +56,20 @@ def random_stretches(
     segment_index : int
     start_frame : int
     traces : (n_samples, n_channels) array
-        Shorter than a second where the shortest segment is.
+        Shorter than a second where the shortest of the segments is that they are from.
     """
-    shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
+    second = int(recording.sampling_frequency)
+    chosen = some_segments(recording, int(np.ceil(duration_s)), second, seed)
+    shortest = min(recording.get_num_samples(i) for i in chosen)
     slices = get_random_sample_slices(
-        recording,
+        recording if len(chosen) == recording.get_num_segments() else recording.select_segments(chosen),
         method="full_random",
-        num_chunks_per_segment=max(1, int(np.ceil(duration_s / recording.get_num_segments()))),
-        chunk_size=min(int(recording.sampling_frequency), shortest),
+        num_chunks_per_segment=max(1, int(np.ceil(duration_s / len(chosen)))),
+        chunk_size=min(second, shortest),
         seed=seed,
     )
-    for segment_index, start, end in slices:
+    for chosen_index, start, end in slices:
+        segment_index = int(chosen[chosen_index])
         yield segment_index, start, recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=end)
 
 
