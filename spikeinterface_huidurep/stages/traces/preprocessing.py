@@ -80,7 +80,6 @@ def preprocess(
         traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * traces.sampling_frequency / 2))
     else:
         traces = traces.astype("float32")
-
     sample = _random_traces(traces, seed)[moving]
     alive = _living_channels(traces, _noise(sample), dead_channel_fraction)
     if not alive.any():
