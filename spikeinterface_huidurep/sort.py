@@ -30,6 +30,7 @@ from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces, is_computed
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
+from .stages.units.group import group_templates
 from .stages.units.loop import make_units, refine_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -141,10 +142,14 @@ def find_units(
     space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
+    sure = spikes[spikes["confidence"] >= params["min_confidence"]]
+    grouping = record.run("group templates", group_templates, shank, space, templates.counts, sure)
     kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=traces.get_total_duration())
+    spikes = grouping.of(spikes)
     sorting = finish(
-        traces, clean_spikes(spikes, space.energy, kept), templates, censored_period_ms=params["censored_period_ms"]
-    )
+        traces, clean_spikes(spikes, space.energy, kept), templates, grouping.piece_probability(spikes),
+        censored_period_ms=params["censored_period_ms"],
+    )  # fmt: skip
     if len(sorting.unit_ids) == 0:
         return _nothing(traces, "no cluster of peaks made a unit")
     return sorting

@@ -276,3 +276,31 @@ def test_same_spikes(study, tmp_path, capsys):
     assert study.main(["--only", "two shanks", "--write", str(path)]) == 0
     assert study.main(["--only", "two shanks", "--compare", str(path)]) == 0
     assert "the same" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("study", ["one_neuron"], indirect=True)
+def test_one_neuron(study, tmp_path):
+    assert study.main([str(tmp_path), "--recordings", "si_static_16", "--duration", "12"]) == 0
+    text = (tmp_path / "one_neuron.md").read_text(encoding="utf8")
+    by_evidence = next(line for line in text.splitlines() if line.startswith("| si_static_16"))
+    assert len(numbers(by_evidence)) >= 5 and "STEEPNESS" in text
+    assert (tmp_path / "one_neuron.png").is_file()
+
+
+@pytest.mark.parametrize("study", ["drop_rules"], indirect=True)
+def test_drop_rules(study, tmp_path):
+    """A rule that takes three units: one neuron's only unit, a piece of another, and none."""
+    truth = get_recording(GeneratorSettings("tiny", 5.0, n_units=3, n_channels=8), tmp_path / "cache")
+    true = truth.sorting.to_spike_vector()
+    spikes, labels = np.concatenate([true, true[:20]]), np.concatenate([true["unit_index"], np.full(20, 4)])
+    second = np.flatnonzero(labels == 1)
+    labels[second[::2]] = 3
+    spikes["sample_index"][-20:] += 50
+    dropped = study.Dropped(truth)
+    neurons = dropped.neurons(spikes, labels, 5)
+    assert neurons.tolist() == [0, 1, 2, 1, -1]
+    taken = np.array([True, False, False, True, True])
+    dropped.note("finish", {"rule": taken}, np.ones(5, dtype=bool), neurons)
+    assert [row["kind"] for row in dropped.rows] == ["neuron", "piece", "none"]
+    assert study.main([str(tmp_path), "--recordings", "si_static_16", "--duration", "8"]) == 0
+    assert "What the rules" in (tmp_path / "drop_rules.md").read_text(encoding="utf8")

@@ -82,8 +82,8 @@ def test_a_constant_is_changed_wherever_it_is_known_and_put_back(study):
         assert whitened.N_SUBSAMPLE == split.N_SUBSAMPLE == 10
     with constants.patched(by_key["matching/confidence.py: LEAST_SHARE"], 0.6):
         assert confidence.estimate_confidence.__kwdefaults__["least_share"] == 0.6
-    with constants.patched(by_key["result/cleaning.py: CleaningCriteria.min_explained"], 0.3):
-        assert CleaningCriteria().min_explained == CleaningCriteria.in_samples(30000.0).min_explained == 0.3
+    with constants.patched(by_key["result/cleaning.py: CleaningCriteria.echo_share"], 0.3):
+        assert CleaningCriteria().echo_share == CleaningCriteria.in_samples(30000.0).echo_share == 0.3
     echo_lag = by_key["result/cleaning.py: CleaningCriteria.echo_lag"]
     with constants.patched(echo_lag, echo_lag.changed("up")):
         assert CleaningCriteria.in_samples(30000.0).echo_lag == 108

@@ -34,9 +34,10 @@ class CleaningCriteria:
     echo_share : float
         A unit is an echo if more than this share of its spikes coincide, at one lag, with those of one unit that
         explains more.
-    min_explained : float
-        A unit is dropped if the median objective of its spikes is less than this share of its template's energy: what
-        it is given are no such waveforms.
+    min_explained, sure : float
+        A unit is dropped if the median objective of its spikes is less than this share of its template's energy, and
+        their mean confidence less than `sure`: what it is given are no such waveforms, as at the edges of blanks. The
+        spikes of a neuron may be smaller than its template, too, but their confidence is high.
     """
 
     censored_period: int = 15
@@ -44,8 +45,9 @@ class CleaningCriteria:
     min_spikes: float = 10
     echo_window: int = 6
     echo_lag: int = 90
-    echo_share: float = 0.7
+    echo_share: float = 0.4
     min_explained: float = 0.4
+    sure: float = 0.9
 
     @classmethod
     def in_samples(
@@ -90,19 +92,21 @@ def clean_spikes(spikes: np.ndarray, energy: np.ndarray, criteria: CleaningCrite
     rules = {
         "have too few spikes": counts < criteria.min_spikes,
         "echo a larger unit": _echoes(spikes, counts, criteria),
-        "are given other waveforms": _median_gain(spikes, n_units) < criteria.min_explained * energy,
+        "are given other waveforms": _doubtful(spikes, energy, criteria),
     }
     dropped = taken_by_rules(rules, counts > 0, "cleaning: %d of %d units dropped that %s")
     return spikes[~dropped[spikes["unit_index"]]]
 
 
-def _median_gain(spikes, n_units):
-    return np.array(
-        [
-            np.median(mine) if len(mine := spikes["gain"][spikes["unit_index"] == unit]) else 0.0
-            for unit in range(n_units)
-        ]
-    )
+def _doubtful(spikes, energy, criteria):
+    """Units whose spikes are much smaller than their template, and not sure either."""
+    doubtful = np.zeros(len(energy), dtype=bool)
+    for unit in range(len(energy)):
+        mine = spikes[spikes["unit_index"] == unit]
+        if len(mine):
+            smaller = np.median(mine["gain"]) < criteria.min_explained * energy[unit]
+            doubtful[unit] = smaller and mine["confidence"].mean() < criteria.sure
+    return doubtful
 
 
 def _drop_repeats(spikes, censored_period):

@@ -16,6 +16,7 @@ def finish(
     recording: BaseRecording,
     spikes: np.ndarray,
     templates: DriftingUnitTemplates,
+    piece_probability: np.ndarray,
     *,
     censored_period_ms: float = 0.5,
 ) -> NumpySorting:
@@ -29,6 +30,8 @@ def finish(
     spikes : (n_spikes,) structured array
         `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
     templates : DriftingUnitTemplates
+    piece_probability : (n_units,) float
+        Probability that each unit is a piece of a larger one.
     censored_period_ms : float
         No unit has two spikes nearer than this.
 
@@ -37,8 +40,9 @@ def finish(
     NumpySorting
         Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
-        `confidence` (mean over the spikes) and `quality` ("good", "mua" or "noise", see `label_units`). Its attribute
-        `spike_confidence`, (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`.
+        `confidence` (mean over the spikes), `piece_probability` and `quality` ("good", "mua" or "noise", see
+        `label_units`). Its attribute `spike_confidence`, (n_spikes,) float32, has each spike's, in the order of
+        `to_spike_vector()`.
     """
     spikes = spikes[away_from_ends(recording, spikes, 0, 0)]
     used = np.unique(spikes["unit_index"])
@@ -59,8 +63,10 @@ def finish(
     )
     if len(used):
         _set_properties(sorting, recording, spikes, templates.select(used))
+        sorting.set_property("piece_probability", piece_probability[used])
+        criteria = QualityCriteria(censored_period_ms=censored_period_ms)
         quality = label_units(
-            spikes[order], sorting.get_property("snr"), QualityCriteria(censored_period_ms=censored_period_ms),
+            spikes[order], sorting.get_property("snr"), piece_probability[used], criteria,
             sampling_frequency=recording.sampling_frequency, duration_s=recording.get_total_duration(),
         )  # fmt: skip
         sorting.set_property("quality", quality)

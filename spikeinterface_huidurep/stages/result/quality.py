@@ -24,6 +24,10 @@ class QualityCriteria:
         "good" units have a mean confidence of at least this.
     min_snr, noise_confidence : float
         Units below either are "noise".
+    min_spikes : int
+        "good" units have as many spikes: of fewer neither the refractory period nor the waveform says much.
+    max_piece_probability : float
+        "good" units are pieces of a larger unit with at most this probability.
     """
 
     refractory_ms: float = 1.5
@@ -32,13 +36,21 @@ class QualityCriteria:
     min_mean_confidence: float = 0.8
     min_snr: float = 2.0
     noise_confidence: float = 0.5
+    min_spikes: int = 20
+    max_piece_probability: float = 0.27
 
 
 def label_units(
-    spikes: np.ndarray, snr: np.ndarray, criteria: QualityCriteria, *, sampling_frequency: float, duration_s: float
+    spikes: np.ndarray,
+    snr: np.ndarray,
+    piece_probability: np.ndarray,
+    criteria: QualityCriteria,
+    *,
+    sampling_frequency: float,
+    duration_s: float,
 ) -> np.ndarray:
     """
-    Label each unit "good" (one neuron), "mua" (several) or "noise".
+    Label each unit "good" (one neuron), "mua" (several, a part of one, or too few spikes to tell) or "noise".
 
     Parameters
     ----------
@@ -46,6 +58,8 @@ def label_units(
         `sample_index`, `segment_index`, `unit_index`, `confidence`; sorted by segment and sample.
     snr : (n_units,) float
         Largest amplitude of each unit's template over the noise.
+    piece_probability : (n_units,) float
+        Probability that each unit is a piece of a larger one.
     criteria : QualityCriteria
     sampling_frequency : float
         Hz.
@@ -70,6 +84,8 @@ def label_units(
         elif (
             contamination(violations, len(mine), duration_s, dead_time_s) > criteria.max_contamination
             or mean_confidence < criteria.min_mean_confidence
+            or len(mine) < criteria.min_spikes
+            or piece_probability[unit] > criteria.max_piece_probability
         ):
             labels[unit] = "mua"
     return labels

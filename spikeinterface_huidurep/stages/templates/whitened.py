@@ -80,6 +80,47 @@ class WhitenedTemplates:
         middle, centre = self.response.shape[3] // 2, N_SUBSAMPLE // 2
         return self.response[centre + 1, :, :, middle] - self.response[centre - 1, :, :, middle]
 
+    def stretch(self) -> np.ndarray:
+        """Change of the coefficients when the spike gets broader: `coefficients @ stretch().T`, (n_filters, n_filters).
+
+        By the whole of its duration: a spike that is a tenth broader about its trough changes by a tenth of this.
+        """
+        filters = self.filters.astype("float64")
+        waveforms = np.linalg.pinv(filters).T
+        after = np.arange(filters.shape[1]) - self.nbefore
+        return filters @ (-after * np.gradient(waveforms, axis=1)).T
+
+    def aligned(
+        self, unit: int, other: int, displacement: int, window: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """
+        Templates of two units on the channels of both, the other's moved in time to where it is most like the unit's.
+
+        Parameters
+        ----------
+        unit, other : int
+        displacement : int
+            Index into the templates' displacements.
+        window : (n,) int
+            Lags to try: indices into the last axis of `response`, whose middle is lag zero.
+
+        Returns
+        -------
+        mine, theirs : (n_channels, n_filters) float64
+        channels : (n_channels,) int
+        best : int
+            What is to be added to the other's samples to align its spikes with the unit's, as an index into `window`.
+        """
+        channels = np.union1d(self.channels[unit], self.channels[other])
+        pair = np.zeros((2, len(channels), self.coefficients.shape[3]))
+        for row, name in enumerate((unit, other)):
+            pair[row, np.searchsorted(channels, self.channels[name])] = self.coefficients[name, displacement]
+        mine, theirs = pair
+        # answer of my filters at a lag to the other's waveform, at each of its sub-sample shifts
+        correlation = np.einsum("kq,jkql->jl", mine.T @ theirs, self.response[..., window], optimize=True)
+        shift, best = np.unravel_index(int(correlation.argmax()), correlation.shape)
+        return mine, theirs @ self.response[shift, :, :, window[best]].astype("float64").T, channels, int(best)
+
     def _interpolated(self, units, displacement):
         if len(self.displacements) == 1:
             return self.coefficients[units, 0]

@@ -1,0 +1,141 @@
+"""Templates of one neuron whose waveform changes become one unit, those of two neurons stay two; on known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stage_helpers import NBEFORE, RATE, WHITE, recording_with, shank_of, templates_for, waveform
+
+from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes
+from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
+from spikeinterface_huidurep.stages.units.group import Grouping, group_templates
+from spikeinterface_huidurep.stages.units.one_neuron import even_difference, one_neuron
+from spikeinterface_huidurep.stages.units.spike_times import coincidences
+from spikeinterface_huidurep.stages.units.variability import Variability, measure_variances, pool_variability
+
+DEPTHS = [60.0, 160.0]
+CHANGES = Variability(width=0.05, electrode=0.05)
+
+
+def _broader(shape, factor):
+    """The waveform stretched about its trough."""
+    time = np.arange(len(shape)) - NBEFORE
+    return np.column_stack([np.interp(time / factor, time, channel) for channel in shape.T]).astype("float32")
+
+
+def _matched(shapes, samples, labels, depths):
+    """Spikes of these waveforms, matched with the mean waveforms of these labels."""
+    order = np.argsort(samples)
+    samples, labels = samples[order], labels[order]
+    recording = recording_with([(sample, shapes[spike]) for sample, spike in zip(samples, order, strict=True)])
+    templates = templates_for(recording, samples, labels, depths)
+    shank, space = shank_of(recording), whiten_templates(templates, WHITE)
+    spikes = assign_spikes(shank, space, MatchingCriteria())
+    return shank, space, templates, spikes
+
+
+@pytest.mark.parametrize("kind", ["none", "amplitude", "width", "electrode"])
+def test_the_variability_is_that_with_which_the_spikes_were_made(kind):
+    rng = np.random.default_rng(3)
+    samples = np.arange(1000, 298000, 450)
+    labels = np.arange(len(samples)) % 2
+    shapes = [waveform(DEPTHS[unit], 25.0) for unit in labels]
+    if kind == "amplitude":
+        shapes = [shape * rng.normal(1, 0.1) for shape in shapes]
+    elif kind == "width":
+        shapes = [_broader(shape, rng.normal(1, 0.08)) for shape in shapes]
+    elif kind == "electrode":
+        shapes = [shape * rng.normal(1, 0.08, shape.shape[1]).astype("float32") for shape in shapes]
+    shank, space, _, spikes = _matched(shapes, samples, labels, DEPTHS)
+    counts = np.bincount(spikes["unit_index"])
+    found = pool_variability(measure_variances(shank, space, spikes), counts, np.arange(2), space, max_lag=18)
+    made = dict(amplitude=0.1, width=0.08, electrode=0.08)
+    for name, value in made.items():
+        if name == kind:
+            assert value * 0.75 < getattr(found, name) < value * 1.25
+        elif (kind, name) != ("electrode", "amplitude"):  # electrodes that change change the whole a little
+            assert getattr(found, name) < 0.02
+
+
+def _two_states(rng, independent):
+    """Spikes of two states: of one neuron, of which one follows the other, or of two that fire on their own."""
+    if independent:
+        trains = [np.sort(rng.choice(np.arange(1000, 298000), 400, replace=False)) for _ in range(2)]
+        trains = [train[np.diff(train, prepend=-1000) > 90] for train in trains]
+    else:
+        train = np.sort(rng.choice(np.arange(1000, 298000), 1200, replace=False))
+        train = train[np.diff(train, prepend=-1000) > 90]
+        late = rng.random(len(train)) < 0.5
+        trains = [train[~late], train[late]]
+    samples = np.concatenate(trains)
+    labels = np.repeat([0, 1], [len(train) for train in trains])
+    return samples, labels
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_two_waveforms_are_one_neuron_unless_their_spikes_meet(independent):
+    """The same two waveforms: as the states of one neuron they never fire within 2 ms of each other."""
+    samples, labels = _two_states(np.random.default_rng(5), independent)
+    shapes = [waveform(100.0, 22.0), waveform(104.0, 16.0, width=4.8)]
+    shank, space, templates, spikes = _matched([shapes[unit] for unit in labels], samples, labels, [100.0, 104.0])
+    grouping = group_templates(shank, space, templates.counts, spikes)
+    grouped, group = grouping.of(spikes), grouping.group
+    assert len(np.unique(group)) == (2 if independent else 1)
+    assert set(grouped["unit_index"]) == set(group)
+    assert len(grouped) == len(spikes)
+
+
+def test_spikes_of_a_group_are_aligned_with_its_largest_template():
+    samples, labels = _two_states(np.random.default_rng(6), independent=False)
+    shapes = [waveform(100.0, 20.0), np.roll(waveform(100.0, 20.0), 5, axis=0)]
+    shank, space, templates, spikes = _matched([shapes[unit] for unit in labels], samples, labels, [100.0, 100.0])
+    grouping = group_templates(shank, space, templates.counts, spikes)
+    grouped, group = grouping.of(spikes), grouping.group
+    assert group[0] == group[1]
+    # the second template's trough comes five samples after what it calls the spike's
+    trough = np.sort(samples + 5 * (labels == 1)) - 5 * (group[0] == 1)
+    nearest = np.abs(grouped["sample_index"][:, None] - trough).min(axis=1)
+    assert np.median(nearest) == 0
+
+
+def test_coincidences_are_counted_within_the_refractory_period_and_beside_it():
+    rng = np.random.default_rng(0)
+    one, other = (np.sort(rng.choice(np.arange(900_000), 2000, replace=False)) for _ in range(2))
+    lag = np.abs(one[:, None] - other) / RATE * 1000
+    observed, expected = coincidences([one, other], np.array([[0, 1]]), RATE)
+    assert observed[0] == ((lag > 0.5) & (lag <= 2.0)).sum()
+    # by chance 2,000 * 2,000 * 3 ms / 30 s
+    assert abs(expected[0] - 400) < 20 and abs(observed[0] - expected[0]) < 80
+
+
+def test_log_odds_follow_the_times_where_there_are_enough_and_the_waveforms_where_not():
+    difference = np.array([0.1, 0.1, 0.9, 0.9, 0.2, 0.8])
+    observed, expected = np.array([0, 30, 0, 30, 0, 0]), np.array([30.0, 30.0, 30.0, 30.0, 0.0, 0.0])
+    assert (one_neuron(difference, observed, expected, CHANGES) > 0).tolist() == [True, False, True, False, True, False]
+
+
+def test_the_recording_tells_how_different_one_neurons_templates_are():
+    """Pairs up to a difference of 0.5 never meet in one recording; in another all pairs do from 0.2 on."""
+    difference = np.linspace(0.05, 0.9, 40)
+    expected = np.full(40, 3.0)
+    varies = even_difference(difference, np.where(difference < 0.5, 0, 3), expected, CHANGES)
+    constant = even_difference(difference, np.where(difference < 0.2, 0, 3), expected, CHANGES)
+    assert varies > 0.45 and constant < 0.3
+
+
+def test_a_unit_that_may_be_a_piece_has_the_probability_of_its_likeliest_pair():
+    grouping = Grouping(
+        np.array([0, 0, 2, 3]), np.zeros(4, int), np.array([[0, 1], [0, 2], [1, 2]]), np.array([5.0, -3.0, -1.0])
+    )
+    spikes = np.zeros(60, dtype=[("sample_index", "i8"), ("segment_index", "i8"), ("unit_index", "i8")])
+    spikes["unit_index"] = np.repeat([0, 1, 2, 3], [30, 10, 15, 5])
+    probability = grouping.piece_probability(grouping.of(spikes))
+    np.testing.assert_allclose(probability, [0, 0, 1 / (1 + np.e), 0])
+
+
+def test_where_no_waveform_changes_only_the_same_waveform_is_one_neurons():
+    """Templates that differ by 0.4 are one neuron's where waveforms change, but not where they do not."""
+    difference, nothing = np.array([0.05, 0.4]), np.zeros(2)
+    assert (one_neuron(difference, nothing, nothing, CHANGES) > 0).all()
+    constant = Variability(width=0.01, electrode=0.0)
+    assert (one_neuron(difference, nothing, nothing, constant) > 0).tolist() == [True, False]
