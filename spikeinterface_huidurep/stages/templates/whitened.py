@@ -90,6 +90,12 @@ class WhitenedTemplates:
         after = np.arange(filters.shape[1]) - self.nbefore
         return filters @ (-after * np.gradient(waveforms, axis=1)).T
 
+    def lags_within(self, max_lag: int) -> np.ndarray:
+        """Lags of at most so many samples, as indices into the last axis of `response`; the middle one is lag zero."""
+        middle = self.response.shape[3] // 2
+        max_lag = min(max_lag, middle)
+        return np.arange(middle - max_lag, middle + max_lag + 1)
+
     def aligned(
         self, unit: int, other: int, displacement: int, window: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -116,8 +122,7 @@ class WhitenedTemplates:
         for row, name in enumerate((unit, other)):
             pair[row, np.searchsorted(channels, self.channels[name])] = self.coefficients[name, displacement]
         mine, theirs = pair
-        # answer of my filters at a lag to the other's waveform, at each of its sub-sample shifts
-        correlation = np.einsum("kq,jkql->jl", mine.T @ theirs, self.response[..., window], optimize=True)
+        correlation = _answers(self, unit, other, displacement, window)
         shift, best = np.unravel_index(int(correlation.argmax()), correlation.shape)
         return mine, theirs @ self.response[shift, :, :, window[best]].astype("float64").T, channels, int(best)
 
@@ -191,10 +196,15 @@ def cross_correlation(
     correlation : (n,) float64
         Zero where the units share no channel.
     """
+    return _answers(templates, unit, other, displacement, window).max(axis=0)
+
+
+def _answers(templates, unit, other, displacement, window):
+    """As `cross_correlation`, at each of the sub-sample shifts, (N_SUBSAMPLE, n)."""
     _, mine, theirs = np.intersect1d(templates.channels[unit], templates.channels[other], return_indices=True)
     coefficients = templates.coefficients[:, displacement].astype("float64")
     overlap = coefficients[unit, mine].T @ coefficients[other, theirs]
-    return np.einsum("kq,jkql->jl", overlap, templates.response[..., window], optimize=True).max(axis=0)
+    return np.einsum("kq,jkql->jl", overlap, templates.response[..., window], optimize=True)
 
 
 def _temporal_basis(whitened, n_filters):

@@ -78,9 +78,8 @@ def template_distances(
     distance = np.full((n_clusters, n_clusters), np.inf)
     np.fill_diagonal(distance, 0.0)
     lags = np.zeros((n_clusters, n_clusters), dtype="int64")
-    middle = templates.response.shape[3] // 2
-    max_lag = min(max_lag, middle)
-    window = np.arange(middle - max_lag, middle + max_lag + 1)
+    window = templates.lags_within(max_lag)
+    max_lag = len(window) // 2
     seen = smoothed_shares(counts, templates.displacements)
     n_spikes = counts.sum(axis=1)
     for a in range(n_clusters):

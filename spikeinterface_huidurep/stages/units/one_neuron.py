@@ -106,8 +106,7 @@ def compare_templates(space: WhitenedTemplates, counts: np.ndarray, variability:
     -------
     Pairs
     """
-    middle = space.response.shape[3] // 2
-    window = np.arange(middle - min(max_lag, middle), middle + min(max_lag, middle) + 1)
+    window = space.lags_within(max_lag)
     seen, n_spikes = smoothed_shares(counts, space.displacements), counts.sum(axis=1)
     pairs, lags, differences = [], [], []
     for first in range(space.n_units):
@@ -122,7 +121,7 @@ def compare_templates(space: WhitenedTemplates, counts: np.ndarray, variability:
                 directions = variability.directions(0.5 * (mine + theirs), channels, space)
                 difference = _difference(mine, theirs, of_means, directions, variability.rest)
             pairs.append((large, small))
-            lags.append(window[best] - middle)
+            lags.append(best - len(window) // 2)
             differences.append(difference)
     return Pairs(np.array(pairs, dtype=int).reshape(-1, 2), np.array(lags, dtype=int), np.array(differences))
 

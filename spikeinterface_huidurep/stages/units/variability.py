@@ -189,8 +189,7 @@ def _within(left, template, channels, space):
 def _between(members, counts, space, max_lag):
     """The same variances, of the templates of one neuron around their mean; zero for one template."""
     root = int(members[np.argmax(counts)])
-    middle = space.response.shape[3] // 2
-    window = np.arange(middle - max_lag, middle + max_lag + 1)
+    window = space.lags_within(max_lag)
     still = int(np.argmin(np.abs(space.displacements)))
     share = counts / max(counts.sum(), 1)
     mean, square = np.zeros(3), np.zeros(3)
