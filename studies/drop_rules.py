@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from one_neuron import replaced
+from one_neuron import JOBS, replaced, true_neurons
 
 from spikeinterface_huidurep import sort
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording
@@ -31,9 +31,8 @@ RECORDINGS = (
     "two_column_static", "two_column_hard", "two_column_zigzag", "two_column_bumps", "linear32", "tetrode", "grid100",
     "four_column", "si_static", "waveforms_64_all", "waveforms_64_shape", "waveforms_tetrode_all",
 )  # fmt: skip
-JOBS: dict[str, Any] = dict(n_jobs=1, pool_engine="thread", chunk_duration="2s", progress_bar=False)
-# a unit is a neuron's where so much of it is that neuron's, within so many ms
-PURE, WITHIN_MS = 0.5, 0.4
+# a unit is a neuron's where so much of it is that neuron's
+PURE = 0.5
 
 
 class Dropped:
@@ -46,16 +45,7 @@ class Dropped:
 
     def neurons(self, spikes: np.ndarray, labels: np.ndarray, n_units: int) -> np.ndarray:
         """The true neuron of each unit, -1 for none, (n_units,) int."""
-        true = self.truth.sorting.to_spike_vector()
-        tolerance = WITHIN_MS * self.truth.recording.sampling_frequency / 1000
-        found = np.zeros((n_units, len(self.truth.sorting.unit_ids)), dtype=int)
-        for neuron in range(found.shape[1]):
-            train = true["sample_index"][true["unit_index"] == neuron]
-            after = np.clip(np.searchsorted(train, spikes["sample_index"]), 1, len(train) - 1)
-            gap = np.abs(spikes["sample_index"] - train[[after, after - 1]]).min(axis=0)
-            found[:, neuron] = np.bincount(labels[(gap <= tolerance) & (labels >= 0)], minlength=n_units)
-        counts = np.bincount(labels[labels >= 0], minlength=n_units)
-        return np.where(found.max(axis=1) > PURE * np.maximum(counts, 1), found.argmax(axis=1), -1)
+        return true_neurons(self.truth, spikes, labels, n_units, pure=PURE)
 
     def note(self, where: str, rules: dict[str, np.ndarray], present: np.ndarray, neurons: np.ndarray) -> None:
         """Add a row for each unit that a rule takes first."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from constants import find_constants, patched
 
 from spikeinterface_huidurep import sort
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measure
@@ -28,7 +29,6 @@ from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.result.finishing import finish
 from spikeinterface_huidurep.stages.units import group as grouping
-from spikeinterface_huidurep.stages.units import one_neuron, spike_times, variability
 from spikeinterface_huidurep.stages.units.variability import Variability
 
 RECORDINGS = (
@@ -38,13 +38,7 @@ RECORDINGS = (
 )  # fmt: skip
 JOBS: dict[str, Any] = dict(n_jobs=1, pool_engine="thread", chunk_duration="2s", progress_bar=False)
 EVERYTHING = "waveforms in variability, and times"
-# of a constant with two values the second is changed
-CONSTANTS = [
-    *((one_neuron, name) for name in ("STEEPNESS", "MOST", "EVEN", "EVEN_STD", "LEAST_COSINE", "LARGEST_RATIO")),
-    *((one_neuron, name) for name in ("EVEN_LIMITS", "CHANGING", "MAX_LAG_MS", "MAX_DISTANCE_UM")),
-    *((spike_times, name) for name in ("REFRACTORY_MS", "CHANCE_MS", "FOREIGN")),
-    *((variability, name) for name in ("CLEAR_NORM", "FEW_SPIKES", "MOST_SPIKES", "ELECTRODE_SHARE", "ALONE_MS")),
-]
+FILES = ("units/group.py", "units/one_neuron.py", "units/spike_times.py", "units/variability.py")
 EDGES = np.array([0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0])
 # a template is a neuron's where so much of what it found is that neuron's, within so many ms
 PURE, WITHIN_MS = 0.6, 0.4
@@ -100,18 +94,30 @@ class Sorted:
         sorting = finish(traces, cleaned, self.templates, grouped.piece_probability(cleaned))
         return measure(self.truth, sorting).summary
 
-    def true_neuron(self) -> np.ndarray:
+    def true_neurons(self) -> np.ndarray:
         """The true neuron of each template, -1 where it is not clear, (n_templates,) int."""
-        rate, n_templates = self.truth.recording.sampling_frequency, self.given[1].n_units
-        spikes, true = self.given[3], self.truth.sorting.to_spike_vector()
-        found = np.zeros((n_templates, len(self.truth.sorting.unit_ids)), dtype=int)
-        for neuron in range(found.shape[1]):
-            train = true["sample_index"][true["unit_index"] == neuron]
-            after = np.clip(np.searchsorted(train, spikes["sample_index"]), 1, len(train) - 1)
-            gap = np.abs(spikes["sample_index"] - train[[after, after - 1]]).min(axis=0)
-            found[:, neuron] = np.bincount(spikes["unit_index"][gap <= WITHIN_MS * rate / 1000], minlength=n_templates)
-        counts = np.bincount(spikes["unit_index"], minlength=n_templates)
-        return np.where(found.max(axis=1) > PURE * np.maximum(counts, 1), found.argmax(axis=1), -1)
+        spikes = self.given[3]
+        return true_neurons(self.truth, spikes, spikes["unit_index"], self.given[1].n_units, pure=PURE)
+
+
+def true_neurons(
+    truth: GroundTruth, spikes: np.ndarray, labels: np.ndarray, n_units: int, *, pure: float
+) -> np.ndarray:
+    """
+    The true neuron that has more than this share of each unit's spikes, -1 where none has, (n_units,) int.
+
+    `labels` (n_spikes,) int is the unit of each spike, -1 for none.
+    """
+    true = truth.sorting.to_spike_vector()
+    tolerance = WITHIN_MS * truth.recording.sampling_frequency / 1000
+    found = np.zeros((n_units, len(truth.sorting.unit_ids)), dtype=int)
+    for neuron in range(found.shape[1]):
+        train = true["sample_index"][true["unit_index"] == neuron]
+        after = np.clip(np.searchsorted(train, spikes["sample_index"]), 1, len(train) - 1)
+        gap = np.abs(spikes["sample_index"] - train[[after, after - 1]]).min(axis=0)
+        found[:, neuron] = np.bincount(labels[(gap <= tolerance) & (labels >= 0)], minlength=n_units)
+    counts = np.bincount(labels[labels >= 0], minlength=n_units)
+    return np.where(found.max(axis=1) > pure * np.maximum(counts, 1), found.argmax(axis=1), -1)
 
 
 def with_evidence(given: tuple, *, varies: bool, times: bool) -> grouping.Grouping:
@@ -143,15 +149,12 @@ def evidence_rows(sorted_: Sorted) -> list[dict[str, Any]]:
 def constant_rows(sorted_: Sorted) -> list[dict[str, Any]]:
     """Accuracy and pieces of a recording with each constant 20 % smaller and larger."""
     rows = []
-    for module, name in CONSTANTS:
-        for change in (0.8, 1.2):
-            value = getattr(module, name)
-            value = value[:-1] + (change * value[-1],) if isinstance(value, tuple) else type(value)(change * value)
-            # the grouping has imported some of them
-            also = grouping if hasattr(grouping, name) else module
-            with replaced(module, name, value), replaced(also, name, value):
-                figures = sorted_.figures(grouping.group_templates(*sorted_.given))
-            rows.append({"recording": sorted_.truth.name, "constant": name, "change": change, **figures})
+    for constant in find_constants():
+        if constant.file in FILES:
+            for direction in ("down", "up"):
+                with patched(constant, constant.changed(direction)):
+                    figures = sorted_.figures(grouping.group_templates(*sorted_.given))
+                rows.append({"recording": sorted_.truth.name, "constant": constant.key, "change": direction, **figures})
     return rows
 
 
@@ -171,7 +174,7 @@ def constants_table(rows: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
 def pair_rows(sorted_: Sorted) -> pd.DataFrame:
     """Probability and truth of each pair of templates that are both clearly some neuron's."""
     made = grouping.group_templates(*sorted_.given)
-    neuron = sorted_.true_neuron()[made.pairs]
+    neuron = sorted_.true_neurons()[made.pairs]
     clear = (neuron >= 0).all(axis=1)
     probability = 1 / (1 + np.exp(-made.log_odds[clear]))
     one = neuron[clear, 0] == neuron[clear, 1]
