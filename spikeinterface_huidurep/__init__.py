@@ -16,13 +16,15 @@ from .version import __version__
 if TYPE_CHECKING:
     from .curation.analyzer import make_analyzer
     from .encoder import load_encoder
+    from .parameters import MUSCLE_PARAMS
     from .resuming import resume
     from .sorter import HuiduRepSorter
 
-__all__ = ["HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register", "resume"]
+__all__ = ["MUSCLE_PARAMS", "HuiduRepSorter", "__version__", "load_encoder", "make_analyzer", "register", "resume"]
 
 # Public names that are imported on first use, with the module that holds each.
 _LAZY_NAMES = {
+    "MUSCLE_PARAMS": ".parameters",
     "HuiduRepSorter": ".sorter",
     "load_encoder": ".encoder",
     "make_analyzer": ".curation.analyzer",

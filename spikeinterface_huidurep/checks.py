@@ -16,7 +16,7 @@ SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, an
 CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
 CHECKED_SEGMENTS = 100
 # The filter needs a margin of three periods on either side of a chunk: 30 ms at this frequency, which is shorter than
-# the shortest segment. Spikes have hardly any power below it.
+# the shortest segment. Spikes have hardly any power below it. Both change with the parameter time_scale.
 LEAST_FREQUENCY_HZ = 100.0
 
 
@@ -101,13 +101,21 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If the filter's band is not possible at this sampling frequency, `sort_by_group` is False and channels of two
-        groups share a location, or `motion_correction` is True and all channels of a shank have the same depth.
+        If a segment is too short, the filter's band is not possible at this sampling frequency, `sort_by_group` is
+        False and channels of two groups share a location, or `motion_correction` is True and all channels of a shank
+        have the same depth.
     """
     low, rate = params["freq_min"], recording.sampling_frequency
-    if params["apply_preprocessing"] and not LEAST_FREQUENCY_HZ <= low < 0.4 * rate:
+    least_s, least_hz = SHORTEST_SEGMENT_S * params["time_scale"], LEAST_FREQUENCY_HZ / params["time_scale"]
+    shortest = min(recording.get_num_samples(i) for i in range(recording.get_num_segments()))
+    if shortest < least_s * rate:
         raise ValueError(
-            f"freq_min must be from {LEAST_FREQUENCY_HZ:.0f} Hz up to {0.4 * rate:.0f} Hz (0.4 of the sampling "
+            f"A segment of the recording lasts {1000 * shortest / rate:.1f} ms; with a time_scale of "
+            f"{params['time_scale']:g} the shortest may last {1000 * least_s:.0f} ms."
+        )
+    if params["apply_preprocessing"] and not least_hz <= low < 0.4 * rate:
+        raise ValueError(
+            f"freq_min must be from {least_hz:.0f} Hz up to {0.4 * rate:.0f} Hz (0.4 of the sampling "
             f"frequency), not {low!r} Hz."
         )
     shanks = shank_locations(recording, params["sort_by_group"])

@@ -23,6 +23,16 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         True,
         "On 16 channels and more, subtract their median: artefacts, and noise that distant channels share.",
     ),
+    "time_scale": (
+        1.0,
+        "How many times longer than a neuron's spikes (about 1 ms) the potentials last. All times in ms, those of "
+        "other parameters too, are multiplied by it.",
+    ),
+    "distance_scale": (
+        1.0,
+        "How many times farther than a neuron's spikes (some 50 um) the potentials reach. All distances in um, those "
+        "of other parameters too, are multiplied by it.",
+    ),
     "sort_by_group": (True, "Sort each shank (each value of the recording's 'group' property) by itself, in one call."),
     "peak_sign": ("neg", "Sign of the peaks that are spikes: 'neg', 'pos' or 'both'."),
     "detect_threshold": (5.0, "Threshold of the peak detection, in units of the noise of its matched filters."),
@@ -73,12 +83,24 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "n_jobs": (None, "Shorthand for job_kwargs['n_jobs']."),
 }
 
+# what sorts muscle: potentials of 4 to 6 ms on contacts some 200 um apart, see docs/muscle.md
+MUSCLE_PARAMS: dict[str, Any] = dict(
+    time_scale=4.0,
+    distance_scale=4.0,
+    freq_min=75.0,
+    freq_max=1500.0,
+    peak_sign="both",
+    merge_threshold=6.0,
+    min_spikes=50,
+    motion_correction=False,
+)
+
 DEFAULT_PARAMS = {name: default for name, (default, _) in _PARAMETERS.items()}
 PARAMS_DESCRIPTION = {name: description for name, (_, description) in _PARAMETERS.items()}
 
 _POSITIVE = (
     "freq_min freq_max detect_threshold exclude_sweep_ms detection_radius_um merge_threshold ms_before ms_after "
-    "assignment_threshold amplitude_std"
+    "assignment_threshold amplitude_std time_scale distance_scale"
 ).split()
 _NOT_NEGATIVE = ("censored_period_ms", "min_confidence", "min_firing_rate", "max_cache_gb")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
@@ -109,6 +131,7 @@ def check_params(params: dict[str, Any]) -> None:
     """
     _check_choices(params)
     _check_numbers(params)
+    _check_scales(params)
     _check_files(params)
     _check_job_kwargs(params)
 
@@ -148,6 +171,13 @@ def _check_numbers(params):
     # scikit-learn takes no larger one
     if not _is_integer(params["seed"]) or not 0 <= params["seed"] < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, not {params['seed']!r}.")
+
+
+def _check_scales(params):
+    if params["time_scale"] < 1:
+        raise ValueError(f"time_scale must be 1 or more, not {params['time_scale']!r}.")
+    if params["motion_folder"] is not None and (params["time_scale"], params["distance_scale"]) != (1, 1):
+        raise ValueError("motion_folder cannot be used with a time_scale or a distance_scale other than 1.")
 
 
 def _check_files(params):

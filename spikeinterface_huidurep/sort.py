@@ -24,12 +24,13 @@ from .stages.peaks.detection import detect_peaks
 from .stages.peaks.embedding import embed_peaks, load_for_sorting
 from .stages.peaks.selection import select_peaks
 from .stages.result.cleaning import clean_spikes
-from .stages.result.finishing import empty_sorting, finish, join_shanks
+from .stages.result.finishing import empty_sorting, finish, join_shanks, unscaled
 from .stages.shank import Shank
 from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces, is_computed
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
+from .stages.traces.rescaling import rescale
 from .stages.units.group import group_templates
 from .stages.units.loop import make_units, refine_units
 
@@ -85,16 +86,20 @@ def sort_shank(
         )
     if traces is None:
         return _nothing(recording, "every channel is silent")
+    filtered, distance_scale = params["apply_preprocessing"], params["distance_scale"]
+    freq_max = params["freq_max"] if filtered else None
+    # the method knows a neuron's spikes: slower and wider potentials are brought to their size
+    traces, step = rescale(traces, params["time_scale"], distance_scale, freq_max=freq_max)
     with ExitStack() as stack:
         # the jobs are the parallelism: threads of BLAS and OpenMP within them would multiply them
         stack.enter_context(threadpool_limits(1))
-        filtered = params["apply_preprocessing"]
         if filtered or is_computed(recording):
             limits = dict(max_gb=params["max_cache_gb"], job_kwargs=job_kwargs)
             with record.stage("cache traces"):
                 # what was preprocessed before is kept as it is
                 traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
-        return find_units(traces, params, job_kwargs, record)
+        sorting = find_units(traces, params, job_kwargs, record)
+    return unscaled(sorting, recording.sampling_frequency, step=step, distance_scale=distance_scale)
 
 
 def find_units(
@@ -144,7 +149,8 @@ def find_units(
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     sure = spikes[spikes["confidence"] >= params["min_confidence"]]
     grouping = record.run("group templates", group_templates, shank, space, templates.counts, sure)
-    kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=traces.get_total_duration())
+    duration_s = traces.get_total_duration() * params["time_scale"]
+    kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=duration_s)
     spikes = grouping.of(spikes)
     sorting = finish(
         traces, clean_spikes(spikes, space.energy, kept), templates, grouping.piece_probability(spikes),

@@ -107,6 +107,38 @@ def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
     return _sorting(np.zeros(0, dtype=minimum_spike_dtype), sampling_frequency, 0, n_segments, np.zeros(0))
 
 
+def unscaled(sorting: NumpySorting, sampling_frequency: float, *, step: int, distance_scale: float) -> NumpySorting:
+    """
+    Bring a Sorting of rescaled traces back to the recording's clock and yardstick.
+
+    Parameters
+    ----------
+    sorting : NumpySorting
+        From `find_units`, of the traces that `rescale` gives.
+    sampling_frequency : float
+        Of the recording, Hz.
+    step : int
+        Of how many of its samples one was kept.
+    distance_scale : float
+        How many times closer the contacts were.
+
+    Returns
+    -------
+    NumpySorting
+        The same where nothing was rescaled.
+    """
+    if sorting.sampling_frequency == sampling_frequency and step == 1 and distance_scale == 1:
+        return sorting
+    vector = sorting.to_spike_vector().copy()
+    vector["sample_index"] *= step
+    n_segments = sorting.get_num_segments()
+    back = _sorting(vector, sampling_frequency, len(sorting.unit_ids), n_segments, sorting.spike_confidence)
+    for name in sorting.get_property_keys():
+        values = sorting.get_property(name)
+        back.set_property(name, values * distance_scale if name in ("x", "y") else values)
+    return back
+
+
 def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
     """
     One Sorting of the units of all shanks, which get the property "group".

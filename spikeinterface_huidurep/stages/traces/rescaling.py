@@ -1,0 +1,84 @@
+"""Rescaling: traces of slow, wide potentials as if they were those of a neuron's spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+from spikeinterface.core import BaseRecording, BaseRecordingSegment
+from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor
+
+# traces are thinned out to no less than so many samples a second on the sort's clock, nor to less than so many in a
+# period of the highest frequency that they hold
+LEAST_RATE_HZ, SAMPLES_PER_PERIOD = 30_000.0, 5.0
+
+
+def rescale(
+    traces: BaseRecording, time_scale: float, distance_scale: float, *, freq_max: float | None
+) -> tuple[BaseRecording, int]:
+    """
+    Bring potentials that last longer and reach farther to the size of a neuron's spikes.
+
+    Parameters
+    ----------
+    traces : BaseRecording
+        Preprocessed traces.
+    time_scale, distance_scale : float
+        How many times longer, and farther.
+    freq_max : float or None
+        Highest frequency in the traces, Hz; None where nobody knows it: then every sample is kept.
+
+    Returns
+    -------
+    rescaled : BaseRecording
+        The traces themselves where both scales are 1.
+    step : int
+        One sample in so many was kept.
+    """
+    if time_scale == 1 and distance_scale == 1:
+        return traces, 1
+    step = 1
+    if freq_max is not None:
+        least = max(LEAST_RATE_HZ / time_scale, SAMPLES_PER_PERIOD * freq_max)
+        step = max(int(traces.sampling_frequency / least), 1)
+    return RescaledRecording(traces, time_scale, distance_scale, step), step
+
+
+class RescaledRecording(BasePreprocessor):
+    """
+    The traces with another clock and another yardstick.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        With a probe. Its times are forgotten: each segment starts at zero.
+    time_scale : float
+        Time passes so many times faster.
+    distance_scale : float
+        The contacts are so many times closer.
+    step : int
+        One sample in so many is kept.
+    """
+
+    name = "rescaled"
+
+    def __init__(self, recording: BaseRecording, time_scale: float, distance_scale: float, step: int = 1):
+        rate = recording.sampling_frequency * time_scale / step
+        BasePreprocessor.__init__(self, recording, sampling_frequency=rate)
+        for segment in recording.segments:
+            self.add_recording_segment(_RescaledSegment(segment, rate, step))
+        groups = recording.get_channel_groups()
+        self.set_dummy_probe_from_locations(recording.get_channel_locations() / distance_scale)
+        self.set_property("group", groups)
+        self._kwargs = dict(recording=recording, time_scale=time_scale, distance_scale=distance_scale, step=step)
+
+
+class _RescaledSegment(BaseRecordingSegment):
+    def __init__(self, parent, sampling_frequency, step):
+        BaseRecordingSegment.__init__(self, sampling_frequency=sampling_frequency)
+        self.parent, self.step = parent, step
+
+    def get_num_samples(self) -> int:
+        return -(-self.parent.get_num_samples() // self.step)
+
+    def get_traces(self, start_frame: int, end_frame: int, channel_indices) -> np.ndarray:
+        last = min(end_frame * self.step, self.parent.get_num_samples())
+        return self.parent.get_traces(start_frame * self.step, last, channel_indices)[:: self.step]
