@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -213,6 +214,27 @@ def test_units_move_as_the_true_motion_says(libraries, tmp_path):
     assert truth.motion.displacement[0][-1, 0] - truth.motion.displacement[0][0, 0] == pytest.approx(40.0)
 
 
+def test_a_probe_of_some_contacts(libraries, tmp_path):
+    """The same units as on the whole probe, seen by four of its contacts."""
+    settings = dataclasses.replace(
+        DRIFTING,
+        name="some",
+        drift="sine",
+        drift_period_s=8.0,
+        contacts=(3, 4, 5, 6),
+        n_units=2,
+        snr_range=(3.0, 150.0),
+    )
+    some, whole = get_recording(settings, tmp_path, libraries), get_recording(DRIFTING, tmp_path, libraries)
+    np.testing.assert_allclose(
+        some.recording.get_channel_locations(), whole.recording.get_channel_locations()[list(settings.contacts)]
+    )
+    moved = some.motion.displacement[0][:, 0]
+    times = some.motion.temporal_bins_s[0]
+    np.testing.assert_allclose(moved, 20.0 * np.sin(2 * np.pi * times / 8.0), atol=1e-6)
+    assert some.recording.get_num_channels() == 4 and len(some.sorting.unit_ids) == 2
+
+
 def test_a_still_library_cannot_drift(libraries, tmp_path):
     settings = LibrarySettings(name="no", library="small.npz", n_units=2, duration_s=2.0, n_hash=2, drift="ramp")
     with pytest.raises(ValueError, match="cannot drift"):
@@ -250,6 +272,6 @@ def test_names_and_folders_that_do_not_exist_are_named(tmp_path, monkeypatch):
 def test_every_suite_names_recordings_that_exist():
     from spikeinterface_huidurep.benchmark import RECORDINGS, SUITES
 
-    assert set(SUITES) == {"quick", "static", "drift", "waveforms", "mearec", "full"}
+    assert set(SUITES) == {"quick", "static", "drift", "short", "waveforms", "mearec", "full"}
     for names in SUITES.values():
         assert set(names) <= set(RECORDINGS)

@@ -10,7 +10,7 @@ import numpy as np
 from spikeinterface.core.motion import Motion
 from spikeinterface.generation import make_one_displacement_vector
 
-DRIFT_KINDS = ("ramp", "zigzag", "bumps")
+DRIFT_KINDS = ("ramp", "sine", "zigzag", "bumps")
 DISPLACEMENT_FREQUENCY_HZ = 5.0  # a sudden bump takes 0.2 s; SpikeInterface's generator has the same default
 # Fraction of the displacement at the deepest channel when the drift is not rigid: a clear gradient along the probe, and
 # every unit still moves.
@@ -30,9 +30,10 @@ def make_motion(
 
     Parameters
     ----------
-    kind : "ramp", "zigzag" or "bumps"
-        A constant speed from one end of the range to the other; a triangle wave of period `period_s` that starts after
-        a tenth of the recording; or jumps between the two ends of the range at random intervals.
+    kind : "ramp", "sine", "zigzag" or "bumps"
+        A constant speed from one end of the range to the other; a sine of period `period_s`; a triangle wave of that
+        period that starts after a tenth of the recording; or jumps between the two ends of the range at random
+        intervals.
     duration_s : float
         Duration of the recording.
     range_um : float
@@ -42,7 +43,8 @@ def make_motion(
     rigid : bool
         False: the displacement grows linearly along the probe, from 0.4 of its size at the lowest channel.
     period_s : float
-        Period of the zigzag; bumps come on average 0.35 of it apart, or of half the duration if that is shorter.
+        Period of the sine and of the zigzag; bumps come on average 0.35 of it apart, or of half the duration if that is
+        shorter.
     seed : int
         For the times of the bumps.
 
@@ -61,6 +63,8 @@ def make_motion(
     times_s = np.arange(int(np.ceil(duration_s * DISPLACEMENT_FREQUENCY_HZ)) + 1) / DISPLACEMENT_FREQUENCY_HZ
     if kind == "ramp":
         shape = np.linspace(-0.5, 0.5, times_s.size)
+    elif kind == "sine":
+        shape = 0.5 * np.sin(2 * np.pi * times_s / period_s)
     else:
         shape = _generated_shape(kind, times_s.size, duration_s, period_s, seed)
     lowest, highest = float(depths_um.min()), float(depths_um.max())

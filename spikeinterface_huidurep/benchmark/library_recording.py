@@ -65,6 +65,8 @@ class LibrarySettings:
     n_channels : int or None
         More than the library's: its units are placed at any depth of a longer probe with the same rows.
     seed : int
+    contacts : tuple of int or None
+        A probe of these of the library's channels, counted in the order of depth; None: of all.
     waveforms : WaveformChanges or None
         How the spikes of a true unit differ from each other, on a probe that does not drift. None: in amplitude only,
         by 6 to 10 % and in the bursts of a part of the excitatory units.
@@ -90,6 +92,7 @@ class LibrarySettings:
     n_channels: int | None = None
     seed: int = 0
     waveforms: WaveformChanges | None = None
+    contacts: tuple[int, ...] | None = None
 
 
 def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
@@ -104,7 +107,7 @@ def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
     if settings.waveforms is not None and settings.drift is not None:
         raise ValueError(f"The recording '{settings.name}' cannot have both drift and waveforms that change.")
     streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(6)]
-    still = read_still_units(library, settings.sampling_frequency)
+    still = read_still_units(library, settings.sampling_frequency, settings.contacts)
     place = place_on_probe(still, settings.n_channels, streams[0])
     motion = _motion(settings, still.displacement_um, place.channel_locations)
 
@@ -189,7 +192,9 @@ def _add_hash(background, settings, library, pool, place: Placement, motion, rng
     """Add the far units of the background: units of `pool`, often several times, each at its own depth."""
     frequency = background.sampling_frequency
     index = np.sort(rng.choice(pool, settings.n_hash, replace=settings.n_hash > pool.size))
-    units = read_units(library, place.unit[index], settings.sampling_frequency, window_ms=HASH_WINDOW_MS)
+    units = read_units(
+        library, place.unit[index], settings.sampling_frequency, window_ms=HASH_WINDOW_MS, contacts=settings.contacts
+    )
     if motion is None:
         units = units.at_rest()
     place = Placement(
@@ -210,7 +215,7 @@ def _add_hash(background, settings, library, pool, place: Placement, motion, rng
 def _add_units(background, settings, library, index, gain, place: Placement, motion, rng):
     """Add the true units; returns the recording and the true sorting."""
     frequency = background.sampling_frequency
-    units = read_units(library, place.unit[index], settings.sampling_frequency)
+    units = read_units(library, place.unit[index], settings.sampling_frequency, contacts=settings.contacts)
     if motion is None:
         units = units.at_rest()
     scaled = units.templates * gain[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32)

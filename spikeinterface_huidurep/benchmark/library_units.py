@@ -93,7 +93,11 @@ def plane_axes(positions: np.ndarray) -> tuple[int, int, int]:
 
 
 def read_units(
-    path: str | Path, units: np.ndarray | None, sampling_frequency: float | None = None, window_ms=None
+    path: str | Path,
+    units: np.ndarray | None,
+    sampling_frequency: float | None = None,
+    window_ms: tuple[float, float] | None = None,
+    contacts: tuple[int, ...] | None = None,
 ) -> LibraryUnits:
     """Read units of a library file, resampled, with channels sorted by depth.
 
@@ -108,11 +112,15 @@ def read_units(
     window_ms : (float, float) or None
         Cut the window to this long before and after the trough, with tapered ends; None keeps the window, padded
         until it has fallen to zero.
+    contacts : tuple of int or None
+        The channels that are kept, counted in the order of depth; None keeps all.
     """
     library = load_library(path, units=units, pad_ms=PAD_MS if window_ms is None else (0.0, 0.0))
     positions = np.asarray(library["channel_positions"], dtype=np.float64)
     across, along, out = plane_axes(positions)
     order = np.lexsort((positions[:, across], positions[:, along]))
+    if contacts is not None:
+        order = order[list(contacts)]
     templates = library["templates"]
     if templates.ndim == 3:
         templates = templates[:, np.newaxis]
@@ -147,7 +155,9 @@ def read_units(
     )
 
 
-def read_still_units(path: str | Path, sampling_frequency: float | None = None) -> LibraryUnits:
+def read_still_units(
+    path: str | Path, sampling_frequency: float | None = None, contacts: tuple[int, ...] | None = None
+) -> LibraryUnits:
     """Read all units of a library at displacement 0, a few at a time, so that not all displacements are in memory.
 
     `displacement_um` of the result still lists all displacements of the library.
@@ -156,7 +166,8 @@ def read_still_units(path: str | Path, sampling_frequency: float | None = None) 
         n_units = len(file["cell_model"])
     parts = []
     for start in range(0, n_units, READ_AT_ONCE):
-        part = read_units(path, np.arange(start, min(start + READ_AT_ONCE, n_units)), sampling_frequency)
+        some = np.arange(start, min(start + READ_AT_ONCE, n_units))
+        part = read_units(path, some, sampling_frequency, contacts=contacts)
         parts.append(replace(part, templates=part.still[:, np.newaxis].copy()))
     return replace(
         parts[0],

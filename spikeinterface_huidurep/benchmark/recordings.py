@@ -25,6 +25,7 @@ from .generator import GeneratorSettings, make_generator_recording
 from .library_recording import LibrarySettings, make_library_recording
 from .library_units import library_folder as find_library_folder
 from .mearec_recording import MearecSettings, make_mearec_recording, mearec_version
+from .short_probes import SHORT_PROBE_RECORDINGS
 from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
 logger = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ RECORDINGS: dict[str, Settings] = _named(
     GeneratorSettings(
         name="si_drift_24", duration_s=60, n_units=20, n_channels=24, drift_range_um=30.0, drift_period_s=60.0
     ),
+    *SHORT_PROBE_RECORDINGS.values(),
     *WAVEFORM_RECORDINGS.values(),
     *MEAREC_RECORDINGS.values(),
 )
@@ -137,8 +139,9 @@ def default_cache_folder() -> Path:
 def recording_key(settings: Settings, library_folder: str | Path | None) -> str:
     """Short digest of everything that affects a recording: settings, the library's contents, versions."""
     chosen = dataclasses.asdict(settings)
-    if chosen.get("waveforms", "") is None:
-        del chosen["waveforms"]  # the digests of recordings older than this setting stay as they are
+    for newer in ("waveforms", "contacts"):
+        if chosen.get(newer, "") is None:
+            del chosen[newer]  # the digests of recordings older than this setting stay as they are
     parts = {
         "format": FORMAT,
         "kind": type(settings).__name__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .recordings import RECORDINGS
+from .short_probes import SHORT_PROBE_RECORDINGS
 from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
 #: Names of recordings by the name of the suite. `quick` needs nothing but the install.
@@ -28,6 +29,8 @@ SUITES: dict[str, tuple[str, ...]] = {
         "four_column_bumps",
         "si_drift",
     ),
+    # tetrodes and short lines, still and drifting
+    "short": tuple(SHORT_PROBE_RECORDINGS),
     # one neuron, many waveforms
     "waveforms": tuple(WAVEFORM_RECORDINGS),
     # the same from MEArec's generator, where the extra `simulate` is installed
