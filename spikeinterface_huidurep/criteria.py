@@ -11,7 +11,7 @@ from .stages.result.cleaning import CleaningCriteria
 from .stages.units.loop import UnitCriteria
 
 # templates that follow an estimated motion are less certain: they have to be further apart, by this factor
-MOVING = 1.2
+MOVING = 1.0
 # part of a spike's objective that its template may leave behind, at whose place nothing smaller is then a spike; more
 # where the template follows an estimated motion
 UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02

@@ -49,10 +49,10 @@ class SortLog:
 
     def note_sort(self, recording: BaseRecording, params: Mapping[str, Any], job_kwargs: Mapping[str, Any]) -> None:
         """Write what is sorted, with which parameters, and how it is run in parallel."""
-        n_segments = recording.get_num_segments()
+        n_segments, rate = recording.get_num_segments(), recording.sampling_frequency
         self.note(
-            f"recording: {recording.get_num_channels()} channels, {recording.sampling_frequency:g} Hz, "
-            f"{recording.get_total_duration():.1f} s in {n_segments} segment(s), {recording.get_dtype()}"
+            f"recording: {recording.get_num_channels()} channels, {rate:g} Hz, "
+            f"{recording.get_total_samples() / rate:.1f} s in {n_segments} segment(s), {recording.get_dtype()}"
         )
         given = [f"{name}={value!r}" for name, value in params.items() if value != DEFAULT_PARAMS[name]]
         self.note(f"parameters that are not the default: {', '.join(given) or 'none'}")

@@ -7,7 +7,6 @@ import warnings
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
@@ -18,7 +17,8 @@ from .record import Record
 from .shanks import split_shanks
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
-from .stages.motion.estimation import displacement_at, estimate_motion
+from .stages.motion.clock import given_motion
+from .stages.motion.estimation import displacement_at, estimate_motion, register
 from .stages.peaks.clustering import cluster_peaks
 from .stages.peaks.detection import detect_peaks
 from .stages.peaks.embedding import embed_peaks, load_for_sorting
@@ -31,6 +31,7 @@ from .stages.traces.caching import cached_traces, is_computed
 from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.traces.rescaling import rescale
+from .stages.traces.segments import duration_of
 from .stages.units.group import group_templates
 from .stages.units.loop import make_units, refine_units
 
@@ -98,14 +99,18 @@ def sort_shank(
             with record.stage("cache traces"):
                 # what was preprocessed before is kept as it is
                 traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
-        sorting = find_units(traces, params, job_kwargs, record)
+        sorting = find_units(traces, params, job_kwargs, record, given_motion(params["motion_folder"], recording))
     return unscaled(sorting, recording.sampling_frequency, step=step, distance_scale=distance_scale)
 
 
 def find_units(
-    traces: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], record: Record
+    traces: BaseRecording,
+    params: dict[str, Any],
+    job_kwargs: dict[str, Any],
+    record: Record,
+    motion_given: Motion | None = None,
 ) -> BaseSorting:
-    """The method, from the preprocessed traces of one shank to its units."""
+    """The method, from the preprocessed traces of one shank to its units; the motion, where it is known already."""
     seed, rate = params["seed"], traces.sampling_frequency
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
@@ -122,13 +127,12 @@ def find_units(
         "embed spikes", embed_peaks, traces, peaks, load_for_sorting(params["model"], params["device"]),
         adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
-    given = Motion.load(params["motion_folder"]) if params["motion_folder"] else None
     motion = record.run(
-        "estimate motion", estimate_motion, traces, peaks, features.location, features.amplitude,
-        correct=params["motion_correction"], given=given,
+        "estimate motion", estimate_motion, traces, peaks, features,
+        correct=params["motion_correction"], given=motion_given, seed=seed,
     )  # fmt: skip
     displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
-    registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
+    registered = register(features.location, displacement, traces.get_channel_locations())
     clusters = record.run(
         "cluster", cluster_peaks, features.embedding, registered,
         min_cluster_size=cluster_size(params, len(peaks)), seed=seed,
@@ -149,7 +153,7 @@ def find_units(
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     sure = spikes[spikes["confidence"] >= params["min_confidence"]]
     grouping = record.run("group templates", group_templates, shank, space, templates.counts, sure)
-    duration_s = traces.get_total_duration() * params["time_scale"]
+    duration_s = duration_of(traces) * params["time_scale"]
     kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=duration_s)
     spikes = grouping.of(spikes)
     sorting = finish(

@@ -38,11 +38,12 @@ from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measur
 from spikeinterface_huidurep.criteria import detection_criteria
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.sort import sort_recording
-from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion
+from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion, register
 from spikeinterface_huidurep.stages.peaks.clustering import cluster_peaks, least_cluster_size
 from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
-from spikeinterface_huidurep.stages.peaks.embedding import SpikeFeatures, embed_peaks, load_for_sorting
+from spikeinterface_huidurep.stages.peaks.embedding import embed_peaks, load_for_sorting
 from spikeinterface_huidurep.stages.peaks.selection import select_peaks
+from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
 
 STILL = ("two_column_static", "two_column_hard", "si_static", "linear32", "tetrode")
@@ -128,9 +129,9 @@ def clustered_by(features_of: Callable[[BaseRecording, np.ndarray], SpikeFeature
     def run(truth: GroundTruth) -> tuple[BaseSorting, Motion | None]:
         traces, peaks = preprocessed_peaks(truth)
         features = features_of(traces, peaks)
-        motion = estimate_motion(traces, peaks, features.location, features.amplitude)
+        motion = estimate_motion(traces, peaks, features)
         displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
-        registered = features.location - np.column_stack([np.zeros(len(peaks)), displacement])
+        registered = register(features.location, displacement, traces.get_channel_locations())
         size = least_cluster_size(len(peaks))
         labels = cluster_peaks(features.embedding, registered, min_cluster_size=size, seed=0)
         samples = [peaks["sample_index"][(peaks["segment_index"] == s) & (labels >= 0)] for s in _segments(traces)]
@@ -144,7 +145,7 @@ def with_moved_traces(truth: GroundTruth) -> tuple[BaseSorting, Motion | None]:
     """The motion, estimated as in a sort, moves the traces (kriging), and the sort takes the probe as still."""
     traces, peaks = preprocessed_peaks(truth)
     features = by_encoder(traces, peaks)
-    motion = estimate_motion(traces, peaks, features.location, features.amplitude)
+    motion = estimate_motion(traces, peaks, features)
     still = traces if motion is None else interpolate_motion(traces, motion, border_mode="force_extrapolate")
     params = {**DEFAULT_PARAMS, "apply_preprocessing": False, "motion_correction": False}
     return sort_recording(still, params, JOBS), motion

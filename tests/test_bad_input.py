@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import spikeinterface.full as si
 from probeinterface import Probe, generate_tetrode
+from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep import resume
 from spikeinterface_huidurep.curation.traces import curation_traces
@@ -124,11 +125,13 @@ def test_impossible_parameter_values(params, message, tmp_path):
     assert not folder.exists()
 
 
-def test_motion_needs_depth(tmp_path):
-    recording = recording_of(noise_traces(), probe=False)
-    recording.set_dummy_probe_from_locations(np.array([[0.0, 7.0], [20.0, 7.0], [40.0, 7.0], [60.0, 7.0]]))
-    with pytest.raises(ValueError, match="needs channels at several depths"):
-        si.run_sorter("huidurep", recording, folder=tmp_path / "sorter", motion_correction=True)
+def test_motion_of_other_segments(tmp_path):
+    motion = Motion([np.zeros((3, 1))] * 2, [np.arange(3.0)] * 2, np.zeros(1))
+    motion.save(tmp_path / "motion")
+    with pytest.raises(ValueError, match="has 2 segments, the recording 1"):
+        si.run_sorter(
+            "huidurep", recording_of(noise_traces()), folder=tmp_path / "sorter", motion_folder=tmp_path / "motion"
+        )
     assert not (tmp_path / "sorter").exists()
 
 

@@ -9,8 +9,11 @@ from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.stages.motion.alignment import align_motion
-from spikeinterface_huidurep.stages.motion.estimation import estimate_motion
+from spikeinterface_huidurep.stages.motion.clock import given_motion, on_recording_clock, on_sample_clock
+from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion
+from spikeinterface_huidurep.stages.motion.from_waveforms import motion_from_waveforms
 from spikeinterface_huidurep.stages.motion.jumps import jump_times, sharpen_jumps
+from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
 
 RATE, SPAN_UM = 1000.0, 480.0
 
@@ -36,7 +39,8 @@ def estimated(displacement, duration_s=100.0, **options):
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(33), 15.0 * np.arange(33)]))
     peaks = np.zeros(len(times), dtype=base_peak_dtype)
     peaks["sample_index"] = (times * RATE).astype(int)
-    return estimate_motion(recording, peaks, locations, amplitudes, **options)
+    features = SpikeFeatures(np.zeros((len(peaks), 32)), locations, amplitudes)
+    return estimate_motion(recording, peaks, features, **options)
 
 
 def errors_of(motion, displacement, depth, duration_s=100.0):
@@ -103,3 +107,112 @@ def test_an_estimate_that_took_one_unit_for_another_is_put_right():
     aligned = align_motion(Motion([wrong[:, None]], [bins], np.array([70.0])), times, depths, amplitudes)
     error = aligned.displacement[0][:, 0] - zigzag(bins)
     assert np.abs(error - np.median(error)).max() < 3.0
+
+
+TETRODE = np.array([[0.0, 0.0], [15.0, 0.0], [0.0, 15.0], [15.0, 15.0]])
+
+
+def waveforms_of(displacement, rates, duration_s=120.0, seed=0):
+    """Times and features of units that each have a direction of their own in which the probe's motion changes them.
+
+    `rates(times)` is the rate of the units, (n_units, n_times), in Hz.
+    """
+    rng = np.random.default_rng(seed)
+    grid = np.arange(0, duration_s, 0.05)
+    n_units = len(rates(grid))
+    times, units = [], []
+    for unit, rate in enumerate(rates(grid)):
+        counts = rng.poisson(rate * 0.05)
+        times.append(np.repeat(grid, counts) + rng.uniform(0, 0.05, counts.sum()))
+        units.append(np.full(counts.sum(), unit))
+    times, units = np.concatenate(times), np.concatenate(units)
+    order = np.argsort(times)
+    times, units = times[order], units[order]
+    directions = rng.normal(size=(n_units, 32))
+    directions *= 0.09 / np.linalg.norm(directions, axis=1, keepdims=True)
+    moved = displacement(times)
+    vectors = rng.normal(0, 0.7, (n_units, 32))[units] + directions[units] * moved[:, None]
+    vectors += rng.normal(0, 0.15, vectors.shape)
+    depths = rng.uniform(3, 12, n_units)[units] + rng.uniform(0.1, 1.0, n_units)[units] * moved
+    locations = np.column_stack([np.full(len(times), 7.5), depths + rng.normal(0, 1.5, len(times))])
+    amplitudes = rng.uniform(5, 20, n_units)[units] * rng.normal(1, 0.08, len(times))
+    return times, SpikeFeatures(vectors, locations, amplitudes)
+
+
+def steady(times):
+    return np.full((8, len(times)), 5.0)
+
+
+def changing(times):
+    """Two units fall silent half-way, two start there, and the rate of two goes up and down."""
+    first = np.where(times < 60, 5.0, 0.2)
+    wave = 5.0 + 4.0 * np.sin(times / 15)
+    return np.array([first, first, 5.2 - first, 5.2 - first, wave, 10.0 - wave, 0 * times + 5.0, 0 * times + 5.0])
+
+
+def sine(times):
+    return 10 * np.sin(times / 15)
+
+
+def ramp(times):
+    return times / 5
+
+
+def jump(times):
+    return 20.0 * (times > 50)
+
+
+@pytest.mark.parametrize(
+    ("displacement", "rates"), [(sine, steady), (ramp, steady), (jump, steady), (sine, changing), (jump, changing)]
+)
+def test_a_tetrode_that_moves(displacement, rates):
+    times, features = waveforms_of(displacement, rates)
+    motion, followed = motion_from_waveforms(times, features)
+    truth = displacement(motion.temporal_bins_s[0])
+    found = motion.displacement[0][:, 0]
+    assert followed > 0.3
+    assert np.corrcoef(found, truth)[0, 1] > 0.95
+    # um cannot be known there, but how much waveforms change says about how far
+    assert 0.6 < np.polyfit(truth, found, 1)[0] < 1.6
+    again, _ = motion_from_waveforms(times, features)
+    np.testing.assert_array_equal(again.displacement[0], motion.displacement[0])
+
+
+def tetrode_with(times):
+    recording = sc.NumpyRecording([np.zeros((int(120 * RATE), 4), dtype="float32")], RATE)
+    recording.set_dummy_probe_from_locations(TETRODE)
+    peaks = np.zeros(len(times), dtype=base_peak_dtype)
+    peaks["sample_index"] = (times * RATE).astype(int)
+    return recording, peaks
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rates", [steady, changing])
+def test_a_tetrode_at_rest_is_left_alone(rates, seed):
+    times, features = waveforms_of(np.zeros_like, rates, seed=seed)
+    assert estimate_motion(*tetrode_with(times), features) is None
+
+
+def test_one_unit_that_changes_is_no_motion():
+    """The others do not change with it: it is that neuron, not the probe."""
+    rng = np.random.default_rng(0)
+    times, features = waveforms_of(np.zeros_like, steady)
+    one = features.amplitude > np.percentile(features.amplitude, 88)
+    vectors = features.embedding + np.where(one, np.sin(times / 15), 0.0)[:, None] * rng.normal(0, 0.2, 32)
+    assert estimate_motion(*tetrode_with(times), features._replace(embedding=vectors)) is None
+
+
+def test_a_motion_in_the_times_of_the_recording(tmp_path):
+    """A recording that starts at 1,000 s and was paused for an hour; the probe jumps in the pause."""
+    recording = sc.NumpyRecording([np.zeros((40_000, 4), dtype="float32")], RATE)
+    times = 1000 + np.arange(40_000) / RATE
+    times[20_000:] += 3600
+    recording.set_times(times)
+    bins = np.arange(1000.5, 4640)
+    Motion([np.where(bins < 2000, 0.0, 20.0)[:, None]], [bins], np.zeros(1)).save(tmp_path / "motion")
+    motion = given_motion(tmp_path / "motion", recording)
+    peaks = np.zeros(2, dtype=base_peak_dtype)
+    peaks["sample_index"] = 10_000, 30_000
+    np.testing.assert_allclose(displacement_at(motion, recording, peaks, np.zeros(2)), [0, 20])
+    back = on_sample_clock(on_recording_clock(motion, recording), recording)
+    np.testing.assert_allclose(back.temporal_bins_s[0], motion.temporal_bins_s[0], atol=1 / RATE)

@@ -29,6 +29,7 @@ from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
 from spikeinterface_huidurep.stages.peaks.selection import select_peaks
 from spikeinterface_huidurep.stages.result.cleaning import CleaningCriteria, clean_spikes
 from spikeinterface_huidurep.stages.result.quality import QualityCriteria, label_units
+from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 from spikeinterface_huidurep.stages.units.drop import DropCriteria, at_threshold, not_centred
 from spikeinterface_huidurep.stages.units.join import JoinCriteria, join_units
@@ -407,6 +408,7 @@ def test_motion_is_believed_where_two_halves_of_the_peaks_show_it(monkeypatch, m
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
     peaks = np.zeros(1200, dtype=base_peak_dtype)
     peaks["sample_index"] = np.arange(0, 60000, 50)
-    found = motion_stage.estimate_motion(recording, peaks, np.zeros((len(peaks), 2)), np.ones(len(peaks)))
+    features = SpikeFeatures(np.zeros((len(peaks), 32)), np.zeros((len(peaks), 2)), np.ones(len(peaks)))
+    found = motion_stage.estimate_motion(recording, peaks, features)
     assert (found is not None) == moves
     assert len(calls) == 3

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from spikeinterface.core.motion import Motion
 
+from .path import likeliest_path
+
 # displacements that are tried, um, and how far beyond those of the first estimate
 STEP_UM, BEYOND_UM = 0.5, 15.0
 # what a change of the displacement costs, in units of the logarithm of the likelihood: by the um, and a jump at most
@@ -22,7 +24,7 @@ def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplit
     On a short probe the depths alone may fit at a wrong displacement, where one unit takes another's place. Spikes of
     one unit have one amplitude, too. Given the motion, the density of the registered spikes over depth and amplitude is
     measured; given the density, each bin of time gets the displacement at which its spikes are the likeliest, with
-    a cost of moving (a shortest path over the bins, Viterbi 1967); and so on in turns.
+    a cost of moving; and so on in turns.
 
     Parameters
     ----------
@@ -53,26 +55,9 @@ def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplit
             likelihood[:, column] = np.bincount(at_bin, weights=each, minlength=len(bins))
             # of the spikes only those are seen that lie on the probe
             likelihood[:, column] -= n_spikes * density.log_share(ends[0] - displacement, ends[1] - displacement)
-        moved = tried[_path(likelihood)]
+        moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM, COST_OF_JUMP)]
     moved = moved - np.median(moved)
     return Motion([moved[:, None]], [bins], motion.spatial_bins_um, direction=motion.direction)
-
-
-def _path(likelihood):
-    """Column of each row on the path of largest likelihood less the costs of moving."""
-    columns = np.arange(likelihood.shape[1])
-    costs = np.minimum(COST_PER_UM * STEP_UM * np.abs(columns[:, None] - columns), COST_OF_JUMP)
-    total = likelihood[0]
-    came_from = np.zeros(likelihood.shape, dtype=int)
-    for row in range(1, len(likelihood)):
-        options = total[None] - costs
-        came_from[row] = options.argmax(axis=1)
-        total = options[columns, came_from[row]] + likelihood[row]
-    path = np.zeros(len(likelihood), dtype=int)
-    path[-1] = total.argmax()
-    for row in range(len(likelihood) - 1, 0, -1):
-        path[row - 1] = came_from[row, path[row]]
-    return path
 
 
 class SpikeDensity:

@@ -1,4 +1,4 @@
-"""Motion: how the probe moves against the tissue, from the spikes' locations."""
+"""Motion: how the probe moves against the tissue, from the spikes' locations or from their waveforms."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
 from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
 
+from ..spike_features import SpikeFeatures
+from ..traces.segments import duration_of
 from .alignment import align_motion
+from .from_waveforms import has_depth, motion_from_waveforms
 from .jumps import sharpen_jumps
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# fewer peaks a second and a shorter stretch of depth than these say too little about motion
+# fewer peaks a second and shorter recordings than these say too little about motion
 MIN_PEAKS_PER_S = 10.0
-MIN_DEPTH_SPAN_UM = 150.0
-MIN_CHANNELS = 16
 MIN_DURATION_S = 30.0
+# on a probe that is too short for locations to show motion, waveforms do, from so many peaks on
+MIN_PEAKS = 500
 # an estimate that moves less than this is taken for the noise of a still probe
 MIN_RANGE_UM = 4.0
 # least correlation of the motions that two halves of the peaks show, medians over so many bins of time
 MIN_AGREEMENT = 0.6
 MEDIAN_BINS = 5
+# least share of the spikes there whose units follow what the others show: none do on tetrodes at rest, 0.33 to 1 of
+# those on tetrodes and stereotrodes that move
+MIN_FOLLOWED = 0.25
 # depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
 # a second are too sparse (median error 1.7 um against 0.6 um on a simulated zigzag of 64 channels)
 DEPTH_SMOOTH_UM = 3.0
@@ -40,19 +46,21 @@ MIN_GRADIENT, STRAIGHT = 0.5, 0.15
 def estimate_motion(
     recording: BaseRecording,
     peaks: np.ndarray,
-    locations: np.ndarray,
-    amplitudes: np.ndarray,
+    features: SpikeFeatures,
     *,
     correct: str | bool = "auto",
     given: Motion | None = None,
     non_rigid_span_um: float = 800.0,
+    seed: int = 0,
 ) -> Motion | None:
     """
-    Estimate the displacement of the probe with DREDge (Windolf et al. 2023), through SpikeInterface.
+    Estimate the displacement of the probe: from the locations of the spikes, on a short probe from their waveforms.
 
-    Probes up to `non_rigid_span_um` long get what windows of depth agree on: their median, which is nearer to the truth
-    than one estimate from all depths, since the windows near the ends go wrong where units leave the probe; or, where
-    the windows' motions grow along the probe, a straight line through them (Theil 1950, Sen 1968).
+    Locations go to DREDge (Windolf et al. 2023), through SpikeInterface. Probes up to `non_rigid_span_um` long get what
+    windows of depth agree on: their median, which is nearer to the truth than one estimate from all depths, since the
+    windows near the ends go wrong where units leave the probe; or, where the windows' motions grow along the probe, a
+    straight line through them (Theil 1950, Sen 1968). Probes that span less than 100 um show no motion that
+    way; there it is read from how the waveforms of all units change together (`motion_from_waveforms`).
 
     Parameters
     ----------
@@ -60,16 +68,16 @@ def estimate_motion(
         Preprocessed traces; only their duration and geometry are read.
     peaks : (n_peaks,) structured array
         `sample_index`, `segment_index`.
-    locations : (n_peaks, 2) float
-        Estimated location of each peak, um.
-    amplitudes : (n_peaks,) float
-        Amplitude of each peak, in units of noise.
+    features : SpikeFeatures
+        Of the peaks: vectors, locations (um) and amplitudes (units of noise).
     correct : {"auto", True, False}
-        "auto" estimates where probe, duration and number of peaks allow it, and believes what two halves of them share.
+        "auto" estimates where duration and number of peaks allow it, and believes what two halves of them share.
     given : Motion, optional
         One that is known already.
     non_rigid_span_um : float
         Displacements vary freely with depth on probes longer than this.
+    seed : int
+        For the clusters of waveforms.
 
     Returns
     -------
@@ -81,28 +89,60 @@ def estimate_motion(
         return given
     if correct is False:
         return None
-    reason = _why_not(recording, len(peaks)) if correct == "auto" else ""
+    short = not has_depth(recording.get_channel_locations())
+    reason = _why_not(duration_of(recording), len(peaks), short) if correct == "auto" else ""
     if reason:
         logger.info("motion: not corrected, %s", reason)
         return None
     single, times_offset = _one_segment(recording, peaks)
-    motion = _one_motion(recording, single, locations, amplitudes, non_rigid_span_um)
-    if correct == "auto" and not _is_motion(motion, recording, single, locations, amplitudes, non_rigid_span_um):
+    if short:
+        motion = _of_short_probe(recording, single, features, correct, seed)
+    else:
+        motion = _of_long_probe(recording, single, features, correct, non_rigid_span_um)
+    if motion is None:
         return None
-    times = single["sample_index"] / recording.sampling_frequency
-    if len(motion.spatial_bins_um) == 1:
-        motion = align_motion(motion, times, locations[:, 1], amplitudes)
-    motion = sharpen_jumps(motion, times, locations[:, 1], amplitudes)
     kind = "the same at all depths" if len(motion.spatial_bins_um) == 1 else "that change with depth"
+    if short:
+        kind += ", on a scale of their own: this probe does not show um"
     low, high = motion.get_boundaries()
     logger.info("motion: corrected, displacements from %.0f to %.0f um, %s", low, high, kind)
     return _split_segments(motion, recording, times_offset)
 
 
+def _of_short_probe(recording, peaks, features, correct, seed):
+    """The motion that waveforms show; None where it is not believed."""
+    times = peaks["sample_index"] / recording.sampling_frequency
+    motion, followed = motion_from_waveforms(times, features, seed)
+    if correct == "auto" and followed < MIN_FOLLOWED:
+        logger.info("motion: not corrected, the units do not change together (%.0f %% of the spikes)", 100 * followed)
+        return None
+    if correct == "auto" and _is_small(motion):
+        return None
+    return motion
+
+
+def _of_long_probe(recording, peaks, features, correct, non_rigid_span_um):
+    """The motion that locations show; None where it is not believed."""
+    locations, amplitudes = features.location, features.amplitude
+    motion = _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um)
+    if correct == "auto" and not _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
+        return None
+    times = peaks["sample_index"] / recording.sampling_frequency
+    if len(motion.spatial_bins_um) == 1:
+        motion = align_motion(motion, times, locations[:, 1], amplitudes)
+    return sharpen_jumps(motion, times, locations[:, 1], amplitudes)
+
+
+def _is_small(motion):
+    small = np.ptp(motion.displacement[0]) < MIN_RANGE_UM
+    if small:
+        logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
+    return small
+
+
 def _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
     """Whether an estimate is more than the noise of a still probe."""
-    if np.ptp(motion.displacement[0]) < MIN_RANGE_UM:
-        logger.info("motion: not corrected, the probe moves less than %.0f um", MIN_RANGE_UM)
+    if _is_small(motion):
         return False
     if not _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
         logger.info("motion: not corrected, two halves of the peaks do not agree on it")
@@ -127,15 +167,34 @@ def displacement_at(
     return displacement
 
 
-def _why_not(recording, n_peaks):
+def register(locations: np.ndarray, displacement: np.ndarray, channel_locations: np.ndarray) -> np.ndarray:
+    """
+    Locations of the spikes where the units would be with the probe at rest.
+
+    Parameters
+    ----------
+    locations : (n_spikes, 2) float
+        On the probe, um.
+    displacement : (n_spikes,) float
+        Of the probe at each spike, um.
+    channel_locations : (n_channels, 2) float
+        um.
+
+    Returns
+    -------
+    registered : (n_spikes, 2) float
+        The locations themselves on a probe that is too short to see units move along it.
+    """
+    if not has_depth(channel_locations):
+        return locations
+    return locations - np.column_stack([np.zeros(len(displacement)), displacement])
+
+
+def _why_not(duration_s, n_peaks, short):
     """Why the recording is not asked for its motion; an empty text where it is."""
-    n_channels, duration_s = recording.get_num_channels(), recording.get_total_duration()
-    span_um = np.ptp(recording.get_channel_locations()[:, 1])
-    if n_channels < MIN_CHANNELS or span_um < MIN_DEPTH_SPAN_UM:
-        return f"{n_channels} channels over {span_um:.0f} um are too few"
     if duration_s < MIN_DURATION_S:
         return f"{duration_s:.0f} s are too short"
-    if n_peaks < MIN_PEAKS_PER_S * duration_s:
+    if n_peaks < (MIN_PEAKS if short else MIN_PEAKS_PER_S * duration_s):
         return f"{n_peaks} peaks are too few"
     return ""
 
@@ -194,8 +253,7 @@ def _slope(values, places):
 def _dredge(recording, peaks, locations, amplitudes, rigid=False, **windows):
     from spikeinterface.core import concatenate_recordings
 
-    if recording.get_num_segments() > 1:
-        recording = concatenate_recordings([recording])
+    recording = concatenate_recordings([recording])  # one segment, which starts at zero
     signed = peaks.copy()
     signed["amplitude"] = -np.abs(amplitudes)
     where = np.zeros(len(peaks), dtype=[("x", "float64"), ("y", "float64")])

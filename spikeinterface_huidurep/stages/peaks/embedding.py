@@ -8,7 +8,8 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 
 from ...encoder.threads import one_torch_thread
-from .encoding import LOOKED_AT, SPARE, SpikeFeatures, encode_peaks
+from ..spike_features import SpikeFeatures
+from .encoding import LOOKED_AT, SPARE, encode_peaks
 
 
 def load_for_sorting(model: str, device: str) -> Any:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
 
 from ...encoder.threads import one_torch_thread
+from ..spike_features import SpikeFeatures
 
 # Sorts look at 12 channels of a spike: with 20 they find no more units and take longer (docs/results.md). The encoder
 # is given some more, to choose from where it finds the spike.
 LOOKED_AT, SPARE = 12, 8
-
-
-class SpikeFeatures(NamedTuple):
-    """What the encoder says of each peak (see `encode_peaks`)."""
-
-    embedding: np.ndarray
-    location: np.ndarray
-    amplitude: np.ndarray
 
 
 def encode_peaks(

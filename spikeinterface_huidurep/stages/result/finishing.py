@@ -8,7 +8,7 @@ from spikeinterface.core.base import minimum_spike_dtype
 from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
 from ..templates.drifting import DriftingUnitTemplates
-from ..traces.segments import away_from_ends
+from ..traces.segments import away_from_ends, duration_of
 from .quality import QualityCriteria, label_units
 
 
@@ -67,7 +67,7 @@ def finish(
         criteria = QualityCriteria(censored_period_ms=censored_period_ms)
         quality = label_units(
             spikes[order], sorting.get_property("snr"), piece_probability[used], criteria,
-            sampling_frequency=recording.sampling_frequency, duration_s=recording.get_total_duration(),
+            sampling_frequency=recording.sampling_frequency, duration_s=duration_of(recording),
         )  # fmt: skip
         sorting.set_property("quality", quality)
     return sorting

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..motion.from_waveforms import has_depth
 from ..shank import Shank
 from ..traces.chunks import run_in_chunks, spikes_in_chunk
+
+# a unit's waveform is much the same over this distance on the tissue, and where each channel is a field of its own over
+# this displacement, um
+FIELD_UM, ALONG_UM = 25.0, 40.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ def estimate_templates(
     A unit moves over the probe as a whole: its mean on a channel depends on the channel's position relative to the
     unit alone. So the means at all displacements are samples of one smooth field, and a Gaussian process over these
     relative positions gives back the mean itself where there are many spikes and an interpolation where there are few.
+    On a probe whose displacements have a scale of their own (`has_depth`), each channel is a field by itself.
 
     Parameters
     ----------
@@ -126,8 +132,10 @@ def estimate_templates(
     sums = sums.reshape(n_units, len(displacements), *sums.shape[1:])
 
     waveforms = np.zeros((n_units, len(displacements), nbefore + nafter, channels.shape[1]), dtype="float32")
+    coupled = has_depth(probe)
     for unit in range(n_units):
-        waveforms[unit] = _interpolate_field(sums[unit], counts[unit], probe[channels[unit]], displacements)
+        places = probe[channels[unit]] if coupled else None
+        waveforms[unit] = _interpolate_field(sums[unit], counts[unit], places, displacements)
     return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
 
 
@@ -142,28 +150,35 @@ def _local_channels(probe, unit_locations, displacements, n_local):
     return channels
 
 
-def _interpolate_field(sums, counts, channel_locations, displacements, length_um=25.0, noise_variance=1.0):
+def _interpolate_field(sums, counts, places, displacements, noise_variance=1.0):
     """
     Posterior mean of one unit's field at every displacement, (n_displacements, n_samples, n_channels).
 
-    sums : (n_displacements, n_samples, n_channels), counts : (n_displacements,) weights behind them.
+    sums : (n_displacements, n_samples, n_channels), counts : (n_displacements,) weights behind them,
+    places : (n_channels, 2) where the channels lie, um; None where each is a field of its own.
     """
-    n_samples = sums.shape[1]
+    n_displacements, n_samples, n_channels = sums.shape
     seen = np.flatnonzero(counts > 0)
     if len(seen) == 0:
         return np.zeros_like(sums)
     means = sums[seen] / counts[seen][:, None, None]
-    if len(displacements) == 1:
+    if n_displacements == 1:
         return means
-    relative = channel_locations[None] - np.array([[0.0, d] for d in displacements])[:, None]
-    data = means.transpose(0, 2, 1).reshape(-1, n_samples)
-    signal_variance = max(float((data**2).max()) * 0.25, 1e-3)
-    noise = np.repeat(noise_variance / counts[seen], len(channel_locations)) / signal_variance + 1e-4
-    where_seen, wanted = relative[seen].reshape(-1, 2), relative.reshape(-1, 2)
+    signal_variance = max(float((means**2).max()) * 0.25, 1e-3)
+    noise = noise_variance / counts[seen] / signal_variance + 1e-4
+    if places is None:
+        at = np.column_stack([np.zeros(n_displacements), displacements])
+        data, where_seen, length_um = means.reshape(len(seen), -1), at[seen], ALONG_UM
+    else:
+        relative = places[None] - np.array([[0.0, d] for d in displacements])[:, None]
+        data, length_um = means.transpose(0, 2, 1).reshape(-1, n_samples), FIELD_UM
+        at, where_seen, noise = relative.reshape(-1, 2), relative[seen].reshape(-1, 2), np.repeat(noise, n_channels)
     kernel = _squared_exponential(where_seen, where_seen, length_um)
     kernel[np.diag_indices_from(kernel)] += noise
-    field = _squared_exponential(wanted, where_seen, length_um) @ np.linalg.solve(kernel, data)
-    return field.reshape(len(displacements), len(channel_locations), n_samples).transpose(0, 2, 1)
+    field = _squared_exponential(at, where_seen, length_um) @ np.linalg.solve(kernel, data)
+    if places is None:
+        return field.reshape(sums.shape)
+    return field.reshape(n_displacements, n_channels, n_samples).transpose(0, 2, 1)
 
 
 def _squared_exponential(a, b, length_um):

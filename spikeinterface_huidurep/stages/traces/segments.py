@@ -9,6 +9,11 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
 
+def duration_of(recording: BaseRecording) -> float:
+    """How long the traces last, s: SpikeInterface's `get_total_duration` counts the pauses of a time vector, too."""
+    return recording.get_total_samples() / recording.sampling_frequency
+
+
 def some_segments(recording: BaseRecording, n_chunks: int, chunk_size: int, seed: int) -> np.ndarray:
     """
     Choose the segments from which chunks are read, so that many segments need no more memory than one.
@@ -113,7 +118,7 @@ def stretches_all_over(
     list of (segment_index, start_frame, end_frame), or None
         None for all of it, where it is hardly longer than what is wanted.
     """
-    total = recording.get_total_duration()
+    total = duration_of(recording)
     if total <= 1.5 * duration_s:
         return None
     every = int(length_s * recording.sampling_frequency * total / duration_s)

@@ -1,0 +1,206 @@
+"""Motion from waveforms: on a probe with few contacts, all units' waveforms change together when the probe moves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from spikeinterface.core.motion import Motion
+
+from ..spike_features import SpikeFeatures
+from .path import likeliest_path
+
+# steps of the displacement that are told apart between its two ends
+STATES = 41
+# the clusters that serve as words: so many spikes a word, and the least and the most words
+SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS = 100, 20, 120
+# weight of the logarithm of the amplitude, and distance (um) that counts as 1, beside the embedding
+LOG_AMPLITUDE, LOCATION_UM = 3.0, 5.0
+# bins of time, s, and how many spikes one has at least on average
+BIN_S, SPIKES_A_BIN = 1.0, 8.0
+# words are smoothed over so many bins for the first order, then over so many states; each state has this share of what
+# all states have
+SMOOTH_BINS = 2.0
+SMOOTH_STATES, ANY_STATE = 2.0, 0.02
+# what a step to the next state costs, and a jump at most, in units of the logarithm of the likelihood
+COST_OF_STEP, COST_OF_JUMP = 1.0, 15.0
+ROUNDS = 6
+# like words that are of one kind
+WORDS_A_KIND = 6
+# groups of like words: each is asked whether it follows what the others show, beyond the motion at so many other times
+GROUPS, OTHER_TIMES, BEYOND_STD = 8, 40, 3.0
+# states are coarser there, since a group has few spikes
+SMOOTH_STATES_OF_GROUP = 4.0
+# numbers of groups whose change along the motion gives it its scale, and rounds in which they are found
+SLOPE_GROUPS, SLOPE_ROUNDS = (5, 10, 20), 6
+# on a probe whose contacts span less than this, depths do not show how far it moves
+LEAST_SPAN_UM = 100.0
+# what the vector and the amplitude of a spike on such a probe change by when it moves by 1 um
+CHANGE_PER_UM = 0.09
+
+
+class WaveformMotion(NamedTuple):
+    """A motion, and the share of the spikes whose units follow it though it was found without them."""
+
+    motion: Motion
+    followed: float
+
+
+def has_depth(channel_locations: np.ndarray) -> bool:
+    """Whether the contacts, (n_channels, 2) in um, span enough depth to show displacements in um."""
+    return bool(np.ptp(channel_locations[:, 1]) >= LEAST_SPAN_UM)
+
+
+def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int = 0) -> WaveformMotion:
+    """
+    Estimate the displacement of a probe that is too short to see its spikes move along it.
+
+    Each unit's waveform follows a curve as the probe moves, and all units are at the same point of theirs at a time.
+    The spikes are clustered finely, into words. Bins of time are put in order by the first principal component of their
+    words (square roots of the counts). The order is refined in turns: the share of each word at each of 41 states, then
+    the path over the states that makes the bins' words the likeliest, with a cost of moving (a hidden Markov model
+    trained on its Viterbi paths).
+
+    The steps of the order become um by how much waveforms change in a um on average: a scale of its own. Its sign is
+    that of the units' locations.
+
+    Parameters
+    ----------
+    times_s : (n_spikes,) float
+        Time of each spike, s, on one time line.
+    spikes : SpikeFeatures
+        Vectors, locations (um) and amplitudes (units of noise).
+    seed : int
+        For the clustering.
+
+    Returns
+    -------
+    WaveformMotion
+        The motion, the same at all depths, with a median of zero; and the share of the spikes (0 to 1) whose units
+        follow what the other units show.
+    """
+    logs = LOG_AMPLITUDE * np.log(np.maximum(spikes.amplitude, 1.0))
+    features = np.column_stack([spikes.embedding, logs, spikes.location / LOCATION_UM]).astype("float64")
+    n_words = int(np.clip(len(features) // SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS))
+    n_words = min(n_words, len(features))
+    words, centres = _words(features, n_words, seed)
+    bin_s = max(BIN_S, SPIKES_A_BIN * np.ptp(times_s) / len(times_s))
+    bins = (times_s / bin_s).astype(int)
+    counts = np.zeros((bins.max() + 1, n_words))
+    np.add.at(counts, (bins, words), 1)
+
+    kinds = _kinds(centres, n_words // WORDS_A_KIND, seed)
+    states = _states(counts, kinds, seed)
+    moved = states * _um_per_state(features, states[bins].astype(float), seed)
+    motion = Motion([(moved - np.median(moved))[:, None]], [(np.arange(len(counts)) + 0.5) * bin_s], np.zeros(1))
+    return WaveformMotion(motion, _followed(counts, kinds, _kinds(centres, GROUPS, seed), seed))
+
+
+def _words(features, n_words, seed):
+    """Fine cluster of each spike, and the clusters' centres."""
+    found = KMeans(n_words, n_init=1, max_iter=30, random_state=seed).fit(features)
+    return found.labels_, found.cluster_centers_
+
+
+def _kinds(centres, n_kinds, seed):
+    """Coarse cluster of each word, (n_words,) int."""
+    return KMeans(min(max(n_kinds, 1), len(centres)), n_init=3, random_state=seed).fit_predict(centres)
+
+
+def _states(counts, kinds, seed):
+    """
+    The likeliest state of each bin, (n_bins,) int, from its words' counts (n_bins, n_words).
+
+    A word counts as a share of all words of its kind, (n_words,): which units fire when is no motion.
+    """
+    rates = gaussian_filter1d(counts, SMOOTH_BINS, axis=0)
+    weights = np.sqrt(counts.sum(axis=0) / counts.sum())
+    shares = np.sqrt(_shares_of_kind(rates + 1e-6 * counts.mean(axis=0), kinds)) * weights
+    order = PCA(1, random_state=seed).fit_transform(shares)[:, 0]
+    low, high = np.percentile(order, [1, 99])
+    states = np.clip(np.round((order - low) / max(high - low, 1e-9) * (STATES - 1)), 0, STATES - 1).astype(int)
+    for _ in range(ROUNDS):
+        at_state = np.zeros((STATES, counts.shape[1]))
+        np.add.at(at_state, states, counts)
+        at_state = gaussian_filter1d(at_state, SMOOTH_STATES, axis=0, mode="nearest")
+        at_state += ANY_STATE * counts.mean(axis=0) + 1e-6
+        states = likeliest_path(counts @ np.log(_shares_of_kind(at_state, kinds)).T, COST_OF_STEP, COST_OF_JUMP)
+    return states
+
+
+def _shares_of_kind(counts, kinds):
+    """Each column as a share of all columns of its kind."""
+    one_of = (kinds[:, None] == kinds).astype(float)
+    return counts / (counts @ one_of)
+
+
+def _followed(counts, kinds, groups, seed):
+    """
+    Share of the spikes in groups of words that follow the states which the other groups show.
+
+    How much the states tell of a group's words is compared with what they tell at other times, shifted around. One
+    neuron that changes by itself is followed by no other.
+    """
+    following = 0.0
+    shifts = np.linspace(0.1, 0.9, OTHER_TIMES) * len(counts)
+    for group in np.unique(groups):
+        mine = groups == group
+        if mine.all():
+            continue
+        states = _states(counts[:, ~mine], kinds[~mine], seed)
+        told = _told(states, counts[:, mine], kinds[mine])
+        others = [_told(np.roll(states, int(shift)), counts[:, mine], kinds[mine]) for shift in shifts]
+        if told > np.mean(others) + BEYOND_STD * np.std(others):
+            following += counts[:, mine].sum()
+    return float(following / counts.sum())
+
+
+def _told(states, counts, kinds):
+    """How much likelier the words are, given the states, than without (natural logarithm)."""
+    at_state = np.zeros((STATES, counts.shape[1]))
+    np.add.at(at_state, states, counts)
+    smooth = gaussian_filter1d(at_state, SMOOTH_STATES_OF_GROUP, axis=0, mode="nearest")
+    smooth += ANY_STATE * counts.mean(axis=0) + 1e-6
+    gain = np.log(_shares_of_kind(smooth, kinds) / _shares_of_kind(counts.sum(axis=0, keepdims=True) + 1e-6, kinds))
+    return float((at_state * gain).sum())
+
+
+def _um_per_state(features, states, seed):
+    """How far (um, with its sign) the probe moves from one state to the next; the states are those at the spikes."""
+    spread = states.std()
+    if spread == 0:
+        return 1.0
+    displacement = (states - states.mean()) / spread
+    # many groups follow small units, few hold both ends of a jump: the most change that any number of them shows
+    found = [_mean_move(features, displacement, n_groups, seed) for n_groups in SLOPE_GROUPS]
+    return max(found, key=abs) / spread
+
+
+def _mean_move(features, displacement, n_groups, seed):
+    """Change along one standard deviation of the displacement, um with its sign, from the slopes of so many groups."""
+    groups, slopes = _slopes(features, displacement, n_groups, seed)
+    change = np.linalg.norm(slopes[groups][:, :-2], axis=1).mean()
+    return (1.0 if slopes[groups, -1].mean() >= 0 else -1.0) * change / CHANGE_PER_UM
+
+
+def _slopes(features, displacement, n_groups, seed):
+    """
+    Groups of spikes that change along straight lines with the displacement, and the slopes of their features.
+
+    Groups are found in the features less the change that the groups before showed, in turns.
+    """
+    n_groups = min(n_groups, len(features))
+    registered = features
+    for _ in range(SLOPE_ROUNDS):
+        groups, _ = _words(registered, n_groups, seed)
+        slopes = np.zeros((n_groups, features.shape[1]))
+        for group in range(n_groups):
+            inside = groups == group
+            centred = displacement[inside] - displacement[inside].mean()
+            change = centred @ (features[inside] - features[inside].mean(axis=0))
+            slopes[group] = change / (centred @ centred + 5.0)  # as if five spikes more had not moved
+        registered = features - slopes[groups] * displacement[:, None]
+    return groups, slopes

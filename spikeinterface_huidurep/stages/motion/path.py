@@ -1,0 +1,36 @@
+"""Path: the likeliest displacement in each bin of time, where moving has a cost (Viterbi 1967)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def likeliest_path(likelihood: np.ndarray, cost_of_step: float, cost_of_jump: float) -> np.ndarray:
+    """
+    Find the path over the states whose likelihood less the costs of moving is the largest.
+
+    Parameters
+    ----------
+    likelihood : (n_bins, n_states) float
+        Logarithm of the likelihood of each state in each bin.
+    cost_of_step, cost_of_jump : float
+        Of a move by one state, and of any move at most, in the same unit.
+
+    Returns
+    -------
+    path : (n_bins,) int64
+        The state in each bin.
+    """
+    states = np.arange(likelihood.shape[1])
+    costs = np.minimum(cost_of_step * np.abs(states[:, None] - states), cost_of_jump)
+    total = likelihood[0]
+    came_from = np.zeros(likelihood.shape, dtype=int)
+    for row in range(1, len(likelihood)):
+        options = total[None] - costs
+        came_from[row] = options.argmax(axis=1)
+        total = options[states, came_from[row]] + likelihood[row]
+    path = np.zeros(len(likelihood), dtype="int64")
+    path[-1] = total.argmax()
+    for row in range(len(likelihood) - 1, 0, -1):
+        path[row - 1] = came_from[row, path[row]]
+    return path
