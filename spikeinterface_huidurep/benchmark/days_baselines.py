@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from spikeinterface.comparison import compare_templates
 from spikeinterface.core import SortingAnalyzer
 
 from ..matching.displacement import Displacement
+from ..matching.exclusive import match_probabilities
 from ..matching.half_templates import SessionUnits
+from ..matching.match import displacement_between, log_odds_matrix
+from ..matching.pair_model import load_model
+from ..matching.scores import pair_scores
 
 COMPONENTS = 5  # of each channel's waveforms, as spike sorters keep
 
@@ -77,3 +83,22 @@ def vector_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         ],
         axis=0,
     )
+
+
+def with_other_vectors(
+    first: SessionUnits, second: SessionUnits, vectors_a: np.ndarray, vectors_b: np.ndarray
+) -> np.ndarray:
+    """Probabilities of all pairs, (n, m), by the same method with other vectors (n_units, 2, d) than the encoder's.
+
+    They are brought to the encoder's scale: the mean squared distance of two units is the same.
+    """
+    scale = _spread(first.vectors, second.vectors) / max(_spread(vectors_a, vectors_b), 1e-12)
+    one = replace(first, vectors=vectors_a * np.sqrt(scale))
+    other = replace(second, vectors=vectors_b * np.sqrt(scale))
+    scores = pair_scores(one, other, displacement_between(one, other))
+    log_odds = log_odds_matrix(load_model(), scores, (one.n_units, other.n_units))
+    return match_probabilities(log_odds)[0]
+
+
+def _spread(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-vector_similarity(a, b).mean())

@@ -17,7 +17,14 @@ from spikeinterface.core import BaseSorting, SortingAnalyzer, create_sorting_ana
 from ..matching import UnitMatches, match_units
 from ..stages.traces.preprocessing import preprocess
 from .days import NEURON, DaysSettings
-from .days_baselines import one_to_one, place_alone, svd_features, template_similarity, vector_similarity
+from .days_baselines import (
+    one_to_one,
+    place_alone,
+    svd_features,
+    template_similarity,
+    vector_similarity,
+    with_other_vectors,
+)
 from .days_measures import PairsOfSessions, figures, found_units, pairs_of
 from .days_recordings import DAYS, get_days
 from .peers import get_peer
@@ -28,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 MATCHED = "huidurep match"
 #: Simpler ways: their scores are no probabilities, and each is given its best threshold, chosen on these very pairs.
-BASELINES = ("compare_templates", "place alone", "SVD features alone", "encoder's vectors alone")
+BASELINES = (
+    "compare_templates", "place alone", "SVD features alone", "encoder's vectors alone", "SVD in place of the vectors",
+)  # fmt: skip
 
 
 class DaysPairs(NamedTuple):
@@ -78,11 +87,13 @@ def run_days(
         truths = get_days(one, cache_folder, library_folder, duration_s)
         name = one if isinstance(one, str) else one.name
         for sorter in sorters:
-            sortings = [_sorted(truth, sorter, output_folder, time_limit_s, n_jobs, retry_failed, run_missing) for truth in truths]
-            if any(sorting is None for sorting in sortings):
+            analyzers = sorted_days(
+                truths, sorter, output_folder, time_limit_s=time_limit_s, n_jobs=n_jobs, retry_failed=retry_failed,
+                run_missing=run_missing, seed=seed,
+            )  # fmt: skip
+            if analyzers is None:
                 logger.warning("%s has not sorted all sessions of %s, which are left out", sorter, name)
                 continue
-            analyzers = [days_analyzer(s, truth, seed) for s, truth in zip(sortings, truths, strict=True)]
             started = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -92,26 +103,43 @@ def run_days(
     return tabulate(found, seconds)
 
 
-def _sorted(truth, sorter, output_folder, time_limit_s, n_jobs, retry_failed, run_missing) -> BaseSorting | None:
-    """What the sorter has found, now or in an earlier call; None if it has not come to an end."""
-    task = Task(get_peer(sorter), truth, facts_of(truth, n_jobs or os.cpu_count() or 1))
-    done = one_run(task, Path(output_folder) / "runs", time_limit_s, retry_failed, run_missing)
-    if done.status != "done":
-        logger.warning("%s on %s: %s %s", sorter, truth.name, done.status, done.message)
-        return None
-    return load(Path(done.folder) / "sorting")
+def sorted_days(
+    truths: Sequence[GroundTruth],
+    sorter: str,
+    output_folder: str | Path,
+    *,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    n_jobs: int | None = None,
+    retry_failed: bool = False,
+    run_missing: bool = True,
+    seed: int = 0,
+) -> list[SortingAnalyzer] | None:
+    """Analyzers of what a sorter has found in each session, now or in an earlier call; None if it could not."""
+    analyzers = []
+    for truth in truths:
+        task = Task(get_peer(sorter), truth, facts_of(truth, n_jobs or os.cpu_count() or 1))
+        done = one_run(task, Path(output_folder) / "runs", time_limit_s, retry_failed, run_missing)
+        if done.status != "done":
+            logger.warning("%s on %s: %s %s", sorter, truth.name, done.status, done.message)
+            return None
+        analyzers.append(days_analyzer(load(Path(done.folder) / "sorting"), truth, seed))
+    return analyzers
 
 
 def days_analyzer(sorting: BaseSorting, truth: GroundTruth, seed: int = 0) -> SortingAnalyzer:
     """An analyzer in memory, with what is compared, on traces as sorters see them."""
     traces = preprocess(truth.recording, apply_filter=True, apply_common_reference=True)
+    assert traces is not None, "the recordings of the suite have noise on all channels"
+    # they are in units of noise; SpikeInterface's comparison of templates wants gains
+    traces.set_channel_gains(1.0)
+    traces.set_channel_offsets(0.0)
     sorting = sorting.select_units(sorting.unit_ids[sorting.count_num_spikes_per_unit(outputs="array") > 0])
     if len(sorting.unit_ids) == 0:
         return create_sorting_analyzer(sorting, traces, sparse=False)
     if sorting.get_property("main_channel_id") is not None:
         sorting.delete_property("main_channel_id")
     analyzer = create_sorting_analyzer(
-        sorting, traces, return_in_uV=False, seed=seed, job_kwargs={"progress_bar": False}
+        sorting, traces, return_in_uV=True, seed=seed, job_kwargs={"progress_bar": False}
     )
     wanted = {"random_spikes": {"max_spikes_per_unit": 200, "seed": seed}, "waveforms": {}, "templates": {}}
     analyzer.compute(wanted, n_jobs=1, progress_bar=False)
@@ -143,6 +171,7 @@ def score_days(
             BASELINES[1]: one_to_one(place_alone(units[a], units[b], matches.displacements[a, b])),
             BASELINES[2]: one_to_one(vector_similarity(svd[a], svd[b])),
             BASELINES[3]: one_to_one(vector_similarity(units[a].vectors, units[b].vectors)),
+            BASELINES[4]: with_other_vectors(units[a], units[b], svd[a], svd[b]),
         }
         methods = {method: pairs_of(score, identity[a], identity[b]) for method, score in scores.items()}
         found.append(DaysPairs(name, sorter, (a, b), methods))
@@ -180,3 +209,33 @@ def to_markdown(table: pd.DataFrame) -> str:
         cells = [row.days, row.sorter, row.method, str(row.shared), *numbers, calibration, seconds]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write_days(table: pd.DataFrame, folder: str | Path, command: str) -> Path:
+    """
+    Write the table of `run_days` as Markdown and CSV.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    folder : str or Path
+    command : str
+        That made it.
+
+    Returns
+    -------
+    Path
+        ``days.md``; ``days.csv`` lies beside it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "days.csv", index=False)
+    text = (
+        f"# Units over days\n\n`{command}`\n\n{to_markdown(table)}\n"
+        "shared: pairs of units of one neuron that both sorts found. Recall and precision of the matches are at a "
+        "probability of 0.5; the other methods have no probabilities and get the threshold that is best on these very "
+        "pairs. area: under the curve of precision and recall.\n"
+    )
+    path = folder / "days.md"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -61,7 +61,7 @@ class SessionUnits:
         return np.average(self.templates[unit], axis=0, weights=self.counts[unit]).astype(np.float32)
 
 
-def read_session(analyzer: SortingAnalyzer, name: str, encoder: Any) -> SessionUnits:
+def read_session(analyzer: SortingAnalyzer, name: str, encoder: Any) -> tuple[SessionUnits, SessionUnits, SessionUnits]:
     """
     Average the waveforms of both halves of each unit's spikes, and encode them.
 
@@ -80,9 +80,11 @@ def read_session(analyzer: SortingAnalyzer, name: str, encoder: Any) -> SessionU
     early, late : SessionUnits
         The same of the two halves of the session by themselves: what is known to be the same and different units.
     """
-    extension = analyzer.get_extension("waveforms")
-    spikes = analyzer.get_extension("random_spikes").get_random_spikes()
     n_units, n_channels = analyzer.get_num_units(), analyzer.get_num_channels()
+    extension = analyzer.get_extension("waveforms")
+    if n_units == 0 or extension is None:
+        return (_no_units(analyzer, name, encoder),) * 3
+    spikes = analyzer.get_extension("random_spikes").get_random_spikes()
     nbefore, n_samples = extension.nbefore, extension.nbefore + extension.nafter
     parts = np.zeros((n_units, PARTS, n_samples, n_channels), dtype=np.float32)
     seen = np.zeros((n_units, n_channels), dtype=bool)
@@ -112,6 +114,17 @@ def read_session(analyzer: SortingAnalyzer, name: str, encoder: Any) -> SessionU
     both = np.stack([early.templates, late.templates], axis=1)
     whole = with_templates(units, (both * n).sum(axis=2) / n.sum(axis=2), n[..., 0, 0].sum(axis=2).astype(int), encoder)
     return whole, early, late
+
+
+def _no_units(analyzer, name, encoder):
+    before, after = encoder.required_samples(float(analyzer.sampling_frequency))
+    n_channels = analyzer.get_num_channels()
+    return SessionUnits(
+        name, np.asarray(analyzer.unit_ids)[:0], np.zeros((0, 2, before + after, n_channels), np.float32),
+        np.zeros((0, n_channels), bool), np.zeros((0, 2), np.int64),
+        analyzer.get_channel_locations()[:, :2].astype(np.float64), float(analyzer.sampling_frequency), before,
+        np.zeros((0, 2, encoder.dimensions), np.float32), np.zeros((0, 2, 2)),
+    )  # fmt: skip
 
 
 _HALVES = (slice(0, PARTS // 2), slice(PARTS // 2, PARTS))

@@ -44,11 +44,12 @@ def known_pairs(early: SessionUnits, late: SessionUnits, encoder: Any, rng: np.r
 def another_day(units: SessionUnits, encoder: Any, rng: np.random.Generator) -> SessionUnits:
     """The units as they may look on another day, with the error that an estimated displacement has."""
     n, _, n_samples, n_channels = units.templates.shape
-    amplitude = np.exp(rng.normal(0, DAY_AMPLITUDE, n))[:, None, None, None]
+    amplitude = np.exp(rng.normal(0, DAY_AMPLITUDE, size=n))[:, None, None, None]
     electrodes = 1 + rng.normal(0, DAY_ELECTRODE, (n, 1, 1, n_channels))
     templates = units.templates * amplitude * electrodes
     samples = np.arange(n_samples)
-    for unit, width in enumerate(1 + rng.normal(0, DAY_WIDTH, n)):
+    widths = 1 + rng.normal(0, DAY_WIDTH, size=n)
+    for unit, width in enumerate(widths):
         source = np.clip(units.nbefore + (samples - units.nbefore) / width, 0, n_samples - 1)
         templates[unit] = CubicSpline(samples, templates[unit], axis=1)(source)
     changed = with_templates(units, templates.astype(np.float32), units.counts, encoder)

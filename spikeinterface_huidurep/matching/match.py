@@ -29,7 +29,7 @@ from .tables import KnownPairs
 logger = logging.getLogger("spikeinterface_huidurep")
 
 # How strongly the model of the pairs holds on to what it was fitted to, in pairs of each kind.
-PRIOR_STRENGTH = 10.0
+PRIOR_STRENGTH = 30.0
 CANDIDATE = 0.01  # pairs that are less likely are not listed
 
 

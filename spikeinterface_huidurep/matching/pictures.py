@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..page import escape
-from .fingerprints import BIN_MS, LAG_MS, autocorrelogram
+from .fingerprints import LAG_MS, autocorrelogram
 from .grouping import pair_probability
 from .sessions import Session
 from .tables import MatchTables
@@ -107,8 +107,7 @@ def _correlogram(session: Session, unit: int, color: str, x: float, y: float) ->
     )
     return [
         f'<path fill="{color}" d="{bars}"/>',
-        f'<text x="{x}" y="{y + 82}" fill="#5b6675" font-size="9">-{LAG_MS:g} to {LAG_MS:g} ms, bins of '
-        f"{BIN_MS:g} ms</text>",
+        f'<text x="{x}" y="{y + 82}" fill="#5b6675" font-size="9">±{LAG_MS:g} ms</text>',
     ]
 
 

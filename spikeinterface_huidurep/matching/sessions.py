@@ -220,7 +220,7 @@ def _alike(sessions: list[Session]) -> list[Session]:
     for session in sessions[1:]:
         kept = np.intersect1d(kept, _common(reference, session.units.channel_locations)[0])
     places = reference[kept]
-    before = min(session.units.nbefore for session in sessions if session.units.n_units or True)
+    before = min(session.units.nbefore for session in sessions)
     after = min(s.units.templates.shape[2] - s.units.nbefore for s in sessions)
 
     def cut(units: SessionUnits) -> SessionUnits:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from spikeinterface.core import BaseSorting
 
 from .displacement import Displacement
@@ -73,13 +74,13 @@ class MatchTables:
         """Names of the sessions."""
         return [session.name for session in self.sessions]
 
-    def yields(self, thresholds: np.ndarray) -> pd.DataFrame:
+    def yields(self, thresholds: ArrayLike) -> pd.DataFrame:
         """
         How many matches there are, and how many of them are expected to be false, at other thresholds.
 
         Parameters
         ----------
-        thresholds : array of float
+        thresholds : array-like of float
 
         Returns
         -------
