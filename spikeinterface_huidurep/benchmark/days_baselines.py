@@ -15,6 +15,7 @@ from ..matching.half_templates import SessionUnits
 from ..matching.match import displacement_between, log_odds_matrix
 from ..matching.pair_model import load_model
 from ..matching.scores import pair_scores
+from .days_measures import UNASSIGNED
 
 COMPONENTS = 5  # of each channel's waveforms, as spike sorters keep
 
@@ -22,7 +23,7 @@ COMPONENTS = 5  # of each channel's waveforms, as spike sorters keep
 def one_to_one(score: np.ndarray) -> np.ndarray:
     """The scores of the best one-to-one assignment, the others far below: what SpikeInterface's matching leaves."""
     rows, columns = linear_sum_assignment(-score)
-    kept = np.full(score.shape, -1e3)
+    kept = np.full(score.shape, UNASSIGNED)
     kept[rows, columns] = score[rows, columns]
     return kept
 

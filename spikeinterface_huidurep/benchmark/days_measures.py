@@ -17,6 +17,7 @@ OWN_SHARE = 0.5  # of a unit's spikes: it is the neuron's that most of them are 
 TIME_MS = 1.0
 LISTED = 0.01  # probability from which a pair counts for the calibration: most of all pairs are plainly none
 BINS = 10
+UNASSIGNED = -1e3  # score of a pair that a one-to-one assignment has left out: below all others
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def figures(pairs: Sequence[PairsOfSessions], threshold: float | None = 0.5) -> 
 
 
 def _best_threshold(score, same, wanted):
-    values = np.unique(score[wanted]) if wanted.any() else np.array([np.inf])
+    assigned = wanted & (score > UNASSIGNED)
+    values = np.unique(score[assigned]) if assigned.any() else np.array([np.inf])
     best, at = -1.0, float(values[-1])
     for value in values:
         chosen = score >= value

@@ -48,7 +48,7 @@ def another_day(units: SessionUnits, encoder: Any, rng: np.random.Generator) -> 
     electrodes = 1 + rng.normal(0, DAY_ELECTRODE, (n, 1, 1, n_channels))
     templates = units.templates * amplitude * electrodes
     samples = np.arange(n_samples)
-    widths = 1 + rng.normal(0, DAY_WIDTH, size=n)
+    widths = np.ones(n) + rng.normal(0, DAY_WIDTH, size=n)
     for unit, width in enumerate(widths):
         source = np.clip(units.nbefore + (samples - units.nbefore) / width, 0, n_samples - 1)
         templates[unit] = CubicSpline(samples, templates[unit], axis=1)(source)

@@ -28,7 +28,9 @@ from .tables import KnownPairs
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# How strongly the model of the pairs holds on to what it was fitted to, in pairs of each kind.
+# How strongly the model of the pairs holds on to what it was fitted to. With 30 probabilities on simulated days are as
+# well calibrated as without the user's sessions, with 3 and less they are too cautious: halves are made more different
+# than days are.
 PRIOR_STRENGTH = 30.0
 CANDIDATE = 0.01  # pairs that are less likely are not listed
 
