@@ -96,8 +96,9 @@ def with_other_vectors(
     scale = _spread(first.vectors, second.vectors) / max(_spread(vectors_a, vectors_b), 1e-12)
     one = replace(first, vectors=vectors_a * np.sqrt(scale))
     other = replace(second, vectors=vectors_b * np.sqrt(scale))
-    scores = pair_scores(one, other, displacement_between(one, other))
-    log_odds = log_odds_matrix(load_model(), scores, (one.n_units, other.n_units))
+    model = load_model()
+    scores = pair_scores(one, other, displacement_between(one, other, model))
+    log_odds = log_odds_matrix(model, scores, (one.n_units, other.n_units))
     return match_probabilities(log_odds)[0]
 
 

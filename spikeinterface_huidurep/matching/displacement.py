@@ -34,6 +34,10 @@ class Displacement:
         """Displacement of what is at these depths in the first session."""
         return np.interp(depth_um, self.depth_um, self.um)
 
+    def shifted(self, by_um: float) -> Displacement:
+        """The same, `by_um` further at all depths."""
+        return Displacement(self.depth_um, self.um + by_um)
+
     @property
     def mean_um(self) -> float:
         """Mean over the probe."""

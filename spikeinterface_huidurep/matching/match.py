@@ -32,6 +32,11 @@ logger = logging.getLogger("spikeinterface_huidurep")
 # well calibrated as without the user's sessions, with 3 and less they are too cautious: halves are made more different
 # than days are.
 PRIOR_STRENGTH = 30.0
+# On probes shorter than this the displacement is looked for around what the locations say, in steps of 4 um, then 2:
+# a template that is moved by 2 um too far differs no more than by its noise.
+SHORT_UM = 400.0
+TRIED_UM = (tuple(range(-20, 21, 4)), (0, -2, 2))
+FURTHER_UM = 10.0  # standard deviation of that error
 CANDIDATE = 0.01  # pairs that are less likely are not listed
 
 
@@ -100,7 +105,7 @@ def match_units(
     probabilities, displacements, shared = {}, {}, {}
     for a, b in combinations(range(len(sessions)), 2):
         one, other = sessions[a], sessions[b]
-        displacement = displacement_between(one.units, other.units)
+        displacement = displacement_between(one.units, other.units, pair_model)
         scores = pair_scores(one.units, other.units, displacement)
         log_odds = log_odds_matrix(pair_model, scores, (one.units.n_units, other.units.n_units))
         if spike_times:
@@ -121,12 +126,30 @@ def match_units(
     )  # fmt: skip
 
 
-def displacement_between(first: SessionUnits, second: SessionUnits) -> Displacement:
-    """Displacement of the second session's units against the first one's, see `estimate_displacement`."""
+def displacement_between(first: SessionUnits, second: SessionUnits, model: PairModel) -> Displacement:
+    """
+    Displacement of the second session's units against the first one's.
+
+    From the locations first, see `estimate_displacement`. On a short probe they are drawn to its middle, and few units
+    lie on it: there the displacement is taken at which the pairs of units are likeliest, tried in steps around it.
+    """
     a, b = first.locations.mean(axis=1), second.locations.mean(axis=1)
     depths = first.channel_locations[:, 1]
     extent = float(depths.min()), float(depths.max())
-    return estimate_displacement(a[:, 1], b[:, 1], a[:, 0], b[:, 0], shape_distance(first, second), extent)
+    found = estimate_displacement(a[:, 1], b[:, 1], a[:, 0], b[:, 0], shape_distance(first, second), extent)
+    if extent[1] - extent[0] > SHORT_UM or min(first.n_units, second.n_units) == 0:
+        return found
+
+    def likelihood(offset_um: float) -> float:
+        scores = pair_scores(first, second, found.shifted(offset_um))
+        odds = np.maximum(log_odds_matrix(model, scores, (first.n_units, second.n_units)), 0.0)
+        rows, columns = linear_sum_assignment(-odds)
+        return float(odds[rows, columns].sum() - 0.5 * (offset_um / FURTHER_UM) ** 2)
+
+    offset = 0.0
+    for tried in TRIED_UM:
+        offset = max((offset + step for step in tried), key=likelihood)
+    return found.shifted(offset)
 
 
 def log_odds_matrix(model: PairModel, scores: PairScores, shape: tuple[int, int]) -> np.ndarray:
