@@ -78,7 +78,7 @@ def checked(model: PairModel, pairs: Pairs) -> dict[str, float]:
     return figures(scored)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--templates", type=Path, required=True)
@@ -108,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
     print(json.dumps(saved))
     if arguments.write:
         (Path(matching.__file__).parent / MODEL_FILE).write_text(json.dumps(saved, indent=2) + "\n", encoding="utf8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
