@@ -86,7 +86,7 @@ print(page.stat().st_size // 1000, "kB")
 # Each Sorting has the property "neuron_id".
 counts = {}
 for name, sorting in matches.sortings.items():
-    for unit, neuron in zip(sorting.unit_ids, sorting.get_property("neuron_id")):
+    for unit, neuron in zip(sorting.unit_ids, sorting.get_property("neuron_id"), strict=True):
         counts.setdefault(neuron, {})[name] = len(sorting.get_unit_spike_train(unit)) / 15.0
 
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
