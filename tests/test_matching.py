@@ -248,7 +248,7 @@ def test_the_share_of_neurons_is_estimated():
     rng = np.random.default_rng(0)
     for shared in (6, 30):
         log_odds = rng.normal(-8, 2, (40, 40))
-        log_odds[np.arange(shared), np.arange(shared)] = rng.normal(6, 1, shared)
+        log_odds[np.arange(shared), np.arange(shared)] = rng.normal(10, 1, shared)
         probability, found = match_probabilities(log_odds)
         assert found == pytest.approx(shared / 40, abs=0.08)
         assert probability.sum(axis=0).max() <= 1 + 1e-6 and probability.sum(axis=1).max() <= 1 + 1e-6

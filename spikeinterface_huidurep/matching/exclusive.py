@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import brentq
 
 ROUNDS = 200
 # The share of the units of the smaller session that have a partner, before anything is known: a Beta distribution of
@@ -41,7 +42,7 @@ def match_probabilities(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
         wanted = (probability.sum() + SHARED * SHARED_WEIGHT) / (fewer + SHARED_WEIGHT)
         before = prior
         prior = _prior_of_share(min(wanted, 0.999), possible, fewer)
-        if abs(np.log(prior / before)) < 1e-4:
+        if abs(np.log(prior / before)) < 1e-2:
             break
     probability = exclusive_marginals(prior * likelihood)
     return probability, float(probability.sum() / fewer)
@@ -49,12 +50,14 @@ def match_probabilities(log_odds: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _prior_of_share(share: float, possible: np.ndarray, fewer: int) -> float:
     """Odds of a single pair at which `share` of the units have a partner when nothing is known of the pairs."""
+
+    def missing(log_odds: float) -> float:
+        return float(exclusive_marginals(np.exp(log_odds) * possible, rounds=40).sum() / fewer - share)
+
     low, high = -25.0, 25.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        expected = exclusive_marginals(np.exp(middle) * possible, rounds=40).sum() / fewer
-        low, high = (middle, high) if expected < share else (low, middle)
-    return float(np.exp((low + high) / 2))
+    if missing(high) < 0:  # the graph of possible pairs has no assignment of so many
+        return float(np.exp(high))
+    return float(np.exp(brentq(missing, low, high, xtol=0.01)))
 
 
 def exclusive_marginals(odds: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
