@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import spikeinterface.core as sc
 from probeinterface import generate_multi_columns_probe
 from spikeinterface.curation import validate_curation_dict
+from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.matching import match_units
@@ -266,3 +268,17 @@ def test_no_group_has_two_units_of_one_session():
     for group in groups:
         assert len({session for session, _ in group}) == len(group)
     assert [(1, 0), (2, 0)] in [[unit for unit in group if unit[0]] for group in groups]
+
+
+def test_folders_of_run_sorter_are_read(tetrode_recording, tmp_path, capsys):
+    recording, truth = tetrode_recording
+    run_sorter("huidurep", recording, folder=tmp_path / "day1", n_jobs=1)
+    shutil.copytree(tmp_path / "day1", tmp_path / "day2")
+    days = [str(tmp_path / name) for name in ("day1", "day2")]
+    assert main(["match", *days, "--output", str(tmp_path / "matched")]) == 0
+    table = pd.read_csv(tmp_path / "matched" / "matches.csv")
+    assert len(table) >= len(truth.unit_ids) - 1 and (table["unit_a"] == table["unit_b"]).all()
+    # a sort that did not come to an end
+    (tmp_path / "broken" / "sorter" / "sorter_output").mkdir(parents=True)
+    assert main(["match", days[0], str(tmp_path / "broken"), "--output", str(tmp_path / "other")]) == 2
+    assert "did not come to an end" in capsys.readouterr().err
