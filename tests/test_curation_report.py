@@ -10,7 +10,6 @@ from spikeinterface.core.motion import Motion
 from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.cli import main
-from spikeinterface_huidurep.commands.report import load_sort
 from spikeinterface_huidurep.curation import load_analyzer
 from spikeinterface_huidurep.curation.curation_file import read_curation
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
@@ -23,6 +22,7 @@ from spikeinterface_huidurep.curation.pictures import (
     draw_templates,
 )
 from spikeinterface_huidurep.curation.report_page import motion_of_output, motion_of_sort, report, save_motions
+from spikeinterface_huidurep.curation.sort_folder import load_sort
 
 
 def points_of(axes) -> np.ndarray:

@@ -14,12 +14,13 @@ TOP = "top"
 # where each box stands (column, row), and what is written in it; a test compares the names with the packages there are
 BOXES = {
     "commands": (1, 0, "one module for each subcommand"),
-    "curation": (0, 1, "analyzer, suggestions, GUI, report"),
+    "matching": (0, 1, "units over days"),
+    "curation": (0, 2, "analyzer, suggestions, GUI, report"),
     "benchmark": (2, 1, "recordings with truth, other sorters"),
-    TOP: (1, 1, "sorter.py, sort.py, parameters.py ..."),
-    "stages": (0, 2, "one file for each stage of the sort"),
-    "simulation": (2, 2, "spike templates from neuron models"),
-    "encoder": (1, 3, "network, training, inference"),
+    TOP: (1, 2, "sorter.py, sort.py, parameters.py ..."),
+    "stages": (0, 3, "one file for each stage of the sort"),
+    "simulation": (2, 3, "spike templates from neuron models"),
+    "encoder": (1, 4, "network, training, inference"),
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 260, 64, 50, 70, 10
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agreement import AgreementResults, compare_sorters
     from .agreement_report import write_agreement_report
+    from .days import DaysSettings, make_days
+    from .days_benchmark import run_days, write_days
+    from .days_recordings import DAYS, get_days
     from .generator import GeneratorSettings
     from .hybrid import make_hybrid
     from .library_recording import LibrarySettings
@@ -25,11 +28,13 @@ if TYPE_CHECKING:
     from .waveform_changes import WaveformChanges
 
 __all__ = [
+    "DAYS",
     "PEERS",
     "RECORDINGS",
     "SUITES",
     "AgreementResults",
     "BenchmarkResults",
+    "DaysSettings",
     "GeneratorSettings",
     "GroundTruth",
     "LibrarySettings",
@@ -38,18 +43,25 @@ __all__ = [
     "Peer",
     "WaveformChanges",
     "compare_sorters",
+    "get_days",
     "get_recording",
     "load_ground_truth",
+    "make_days",
     "make_hybrid",
     "measure",
     "run_benchmark",
+    "run_days",
     "write_agreement_report",
+    "write_days",
     "write_report",
 ]
 
 _HOMES = {
     "agreement": ("AgreementResults", "compare_sorters"),
     "agreement_report": ("write_agreement_report",),
+    "days": ("DaysSettings", "make_days"),
+    "days_benchmark": ("run_days", "write_days"),
+    "days_recordings": ("DAYS", "get_days"),
     "generator": ("GeneratorSettings",),
     "hybrid": ("make_hybrid",),
     "library_recording": ("LibrarySettings",),

@@ -113,10 +113,10 @@ def make_library_recording(settings: LibrarySettings, library: Path) -> Made:
 
     pool = streams[2].permutation(np.flatnonzero(place.usable))
     n_far = int(HASH_PART * pool.size)
-    background = _noise(settings, place.channel_locations, still.sampling_frequency, streams[1])
+    background = make_noise(settings, place.channel_locations, still.sampling_frequency, streams[1])
     if settings.n_hash:
         background = _add_hash(background, settings, library, pool[:n_far], place, motion, streams[3])
-    noise_level = _noise_level(background)
+    noise_level = measure_noise_level(background)
 
     candidates = pool[n_far:]
     chosen = choose_units(
@@ -160,7 +160,7 @@ def _motion(settings: LibrarySettings, displacement_um: np.ndarray, locations: n
     )
 
 
-def _noise(
+def make_noise(
     settings: LibrarySettings, locations: np.ndarray, frequency: float, rng: np.random.Generator
 ) -> BaseRecording:
     """Band-limited noise, correlated in space, of `noise_uv` standard deviation in the sorters' band."""
@@ -181,7 +181,7 @@ def _noise(
     return scale(noise, gain=settings.noise_uv / level, dtype="float32")
 
 
-def _noise_level(background: BaseRecording) -> float:
+def measure_noise_level(background: BaseRecording) -> float:
     """Median over channels of the MAD noise level in the sorters' band, uV."""
     n_test = min(int(NOISE_TEST_S * background.sampling_frequency), background.get_num_samples())
     traces = sorter_band(background.get_traces(start_frame=0, end_frame=n_test), background.sampling_frequency, axis=0)

@@ -16,6 +16,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import spikeinterface
 from spikeinterface.core import BaseRecording, BaseSorting, load
@@ -240,10 +241,10 @@ def save_ground_truth(
     recording: BaseRecording,
     sorting: BaseSorting,
     motion: Motion | None,
-    settings: Settings,
+    settings: Any,
     figures: dict,
 ) -> None:
-    """Write the parts of a :class:`GroundTruth` into an existing folder."""
+    """Write the parts of a :class:`GroundTruth` into an existing folder; the settings are a dataclass with a name."""
     recording.save(folder=folder / "recording", n_jobs=1, chunk_duration="5s", progress_bar=False, verbose=False)
     sorting.save(folder=folder / "sorting", format="numpy_folder")
     if motion is not None:

@@ -50,7 +50,9 @@ class BenchmarkResults:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
+    """A sorter to run on a recording."""
+
     peer: Peer
     truth: GroundTruth
     facts: RecordingFacts
@@ -102,14 +104,14 @@ def run_benchmark(
     n_jobs = n_jobs or os.cpu_count() or 1
     root = Path(output_folder) / "runs"
     truths, described = _gather_recordings(recordings, cache_folder, library_folder, duration_s)
-    tasks = [_Task(peer, truth, _facts(truth, n_jobs)) for truth in truths for peer in peers]
+    tasks = [Task(peer, truth, facts_of(truth, n_jobs)) for truth in truths for peer in peers]
     bar = tqdm(total=len(tasks), disable=not progress, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {postfix}")
-    runs: list[tuple[_Task, SorterRun]] = []
+    runs: list[tuple[Task, SorterRun]] = []
     with bar:
         for position, task in enumerate(tasks):
             seconds = sum(_expected_s(later, runs, time_limit_s, root) for later in tasks[position:])
             bar.set_postfix_str(f"{task.peer.name} on {task.truth.name}, about {seconds / 60:.0f} min left")
-            runs.append((task, _one_run(task, root, time_limit_s, retry_failed, run_missing)))
+            runs.append((task, one_run(task, root, time_limit_s, retry_failed, run_missing)))
             bar.update()
     results = _gather_results(runs)
     results.recordings, results.motions = described, _motions(truths)
@@ -145,13 +147,13 @@ def _gather_recordings(recordings, cache_folder, library_folder, duration_s):
     return truths, described
 
 
-def _facts(truth: GroundTruth, n_jobs: int) -> RecordingFacts:
+def facts_of(truth: GroundTruth, n_jobs: int) -> RecordingFacts:
     recording = truth.recording
     drifts = truth.motion is not None or bool(truth.info.get("drifts", False))
     return RecordingFacts(recording.get_num_channels(), recording.get_total_duration(), drifts, n_jobs)
 
 
-def _job(task: _Task) -> Job:
+def _job(task: Task) -> Job:
     return Job(
         sorter=task.peer.name,
         recording=task.truth.name,
@@ -163,7 +165,7 @@ def _job(task: _Task) -> Job:
     )
 
 
-def _one_run(task: _Task, root: Path, time_limit_s: float, retry_failed: bool, run_missing: bool) -> SorterRun:
+def one_run(task: Task, root: Path, time_limit_s: float, retry_failed: bool, run_missing: bool) -> SorterRun:
     """Take an earlier result, or run the sorter, or say why it is not run."""
     job = _job(task)
     empty = SorterRun(
@@ -189,7 +191,7 @@ def _had_less_time(earlier: SorterRun, time_limit_s: float) -> bool:
     return earlier.status == "timeout" and time_limit_s > 1.2 * (earlier.run_time_s or 0.0)
 
 
-def _expected_s(task: _Task, runs: list[tuple[_Task, SorterRun]], time_limit_s: float, root: Path) -> float:
+def _expected_s(task: Task, runs: list[tuple[Task, SorterRun]], time_limit_s: float, root: Path) -> float:
     """Expected seconds of a run: from this sorter's earlier runs, else from its usual cost."""
     if task.peer.reason_to_skip(task.facts) is not None or finished_run(_job(task), root) is not None:
         return 0.0
@@ -202,7 +204,7 @@ def _expected_s(task: _Task, runs: list[tuple[_Task, SorterRun]], time_limit_s: 
     return min(time_limit_s, 15.0 + ratio * task.facts.duration_s)
 
 
-def _gather_results(runs: list[tuple[_Task, SorterRun]]) -> BenchmarkResults:
+def _gather_results(runs: list[tuple[Task, SorterRun]]) -> BenchmarkResults:
     """Measure every sorting and put the figures into tables."""
     summary, units, over_time = [], [], []
     for task, run in runs:

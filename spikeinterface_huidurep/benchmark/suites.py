@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .days_recordings import DAYS
 from .recordings import RECORDINGS
 from .short_probes import SHORT_PROBE_RECORDINGS
 from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
@@ -35,5 +36,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "waveforms": tuple(WAVEFORM_RECORDINGS),
     # the same from MEArec's generator, where the extra `simulate` is installed
     "mearec": tuple(MEAREC_RECORDINGS),
+    # sessions of several days, whose units are matched
+    "days": tuple(DAYS),
     "full": tuple(RECORDINGS),
 }

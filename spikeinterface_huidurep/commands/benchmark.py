@@ -65,6 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.suite is not None and arguments.suite not in benchmark.SUITES:
         raise ValueError(f"There is no suite named '{arguments.suite}'; there are {', '.join(benchmark.SUITES)}.")
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
+    chosen_days = [name for name in arguments.recordings if name in benchmark.DAYS]
+    if arguments.suite == "days" or chosen_days:
+        return _run_days(arguments, chosen_days)
     recordings: list = list(arguments.recordings)
     if arguments.hybrid is not None:
         recordings.append(_hybrid_folder(arguments))
@@ -88,6 +91,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _run_days(arguments: argparse.Namespace, chosen: list[str]) -> int:
+    """Match the units of sessions, and write what was measured; returns the exit status."""
+    from .. import benchmark
+
+    if arguments.hybrid is not None or len(chosen) < len(arguments.recordings):
+        raise ValueError(f"The suite days has sessions only: give none but {', '.join(benchmark.DAYS)}.")
+    table = benchmark.run_days(
+        chosen or None,
+        arguments.sorters or ("huidurep",),
+        arguments.output,
+        arguments.cache,
+        arguments.templates,
+        duration_s=arguments.duration,
+        time_limit_s=arguments.time_limit or 3600.0,
+        n_jobs=arguments.n_jobs,
+        retry_failed=arguments.retry_failed,
+        run_missing=not arguments.report_only,
+    )
+    path = benchmark.write_days(table, arguments.output, command_line())
+    print(path.read_text(encoding="utf-8"))
+    print(f"Table: {path.absolute()}")
+    return 0
+
+
 def command_line() -> str:
     """The command line, quoted for a shell."""
     return shlex.join(["huidurep", *sys.argv[1:]])
@@ -101,6 +128,9 @@ def _print_names(benchmark) -> None:
         if isinstance(settings, benchmark.MearecSettings):
             source += " by MEArec"
         print(f"recording {name}: {settings.n_units} units, {settings.duration_s:g} s, from {source}")
+    for name, days in benchmark.DAYS.items():
+        sessions = f"{len(days.displacements_um)} sessions of {days.n_units} units, {days.duration_s:g} s each"
+        print(f"sessions {name}: {sessions}, from {days.library}")
     for name, peer in benchmark.PEERS.items():
         print(f"sorter {name}: {peer.version() if peer.installed() else 'not installed'}")
 

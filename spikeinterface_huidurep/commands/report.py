@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the report; returns the exit status."""
     from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer, sorter_folder
     from ..curation.report_page import motion_of_output, report
+    from ..curation.sort_folder import load_sort
 
     folder = arguments.folder.expanduser().absolute()
     output = arguments.output.expanduser() if arguments.output else None
@@ -48,54 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"Report: {files.html.absolute()}")
     return 0
-
-
-def load_sort(output: Path) -> tuple[BaseSorting, BaseRecording, dict[str, Any]]:
-    """
-    Load the results in the output folder of ``huidurep sort``, or in a folder that ``run_sorter`` made.
-
-    Returns
-    -------
-    sorting, recording : BaseSorting, BaseRecording
-    params : dict
-        The sorter's parameters that differ from the defaults; of another sorter none.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the sort did not finish, or its recording no longer exists.
-    """
-    from spikeinterface.core import load
-    from spikeinterface.sorters import read_sorter_folder
-
-    from ..curation.analyzer import sorter_folder
-    from ..parameters import DEFAULT_PARAMS
-    from ..sorter import HuiduRepSorter
-
-    folder = sorter_folder(output) or output / "sorter"
-    recording = HuiduRepSorter.load_recording_from_folder(folder) if _has_finished(output, folder) else None
-    if recording is None:
-        raise FileNotFoundError(f"There is no sorting in {output}: the sort did not come to an end.")
-    name, given = _sorter_and_params(folder)
-    given = given if name == "huidurep" else {}
-    params = {name: value for name, value in given.items() if name in DEFAULT_PARAMS and value != DEFAULT_PARAMS[name]}
-    sorting = read_sorter_folder(folder, register_recording=False) if folder == output else load(output / "sorting")
-    return sorting, recording, params
-
-
-def _has_finished(output: Path, folder: Path) -> bool:
-    if folder != output:
-        return (output / "sorting").is_dir()
-    try:
-        return not json.loads((folder / "spikeinterface_log.json").read_text(encoding="utf8"))["error"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _sorter_and_params(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The name of the sorter that has worked in a folder, and its parameters."""
-    saved = json.loads((folder / "spikeinterface_params.json").read_text(encoding="utf8"))
-    return saved.get("sorter_name", "huidurep"), saved.get("sorter_params", {})
 
 
 def report_sort(
@@ -127,6 +79,7 @@ def report_sort(
     """
     from ..curation.analyzer import ANALYZER_NAME, sorter_folder
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
+    from ..curation.sort_folder import sorter_and_params
     from ..version import __version__
 
     sorter = sorter_folder(output) or output / "sorter"
@@ -135,7 +88,7 @@ def report_sort(
     save_motions(motions, output)
     # the motion of an earlier report, if the sort has not kept its own
     motions = motions or motion_of_output(output)
-    by, _ = _sorter_and_params(sorter)
+    by, _ = sorter_and_params(sorter)
     facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
     if motions or intermediate.is_dir():
         facts["Motion"] = "corrected" if motions else "not corrected"

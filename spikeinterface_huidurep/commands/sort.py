@@ -147,7 +147,8 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     sorting = resume(output / "sorter", verbose=arguments.verbose, **changes)
     _save_result(sorting, output)
     if arguments.report:
-        from .report import load_sort, report_sort
+        from ..curation.sort_folder import load_sort
+        from .report import report_sort
 
         sorting, recording, params = load_sort(output)
         if not kept:

@@ -126,7 +126,7 @@ def make_analyzer(
     _check_fit(sorting, recording)
     path = None if folder is None else _make_room(Path(folder), overwrite)
     traces = curation_traces(recording, **(preprocessing or {}))
-    sorting = _with_known_main_channels(sorting, traces)
+    sorting = with_known_main_channels(sorting, traces)
     kind = "memory" if path is None else "zarr" if path.suffix == ".zarr" else "binary_folder"
     analyzer = create_sorting_analyzer(
         sorting, traces, format=kind, folder=path, return_in_uV=True, seed=seed, job_kwargs=_resolved(job_kwargs)
@@ -137,7 +137,7 @@ def make_analyzer(
     return analyzer
 
 
-def _with_known_main_channels(sorting, traces):
+def with_known_main_channels(sorting, traces):
     """Without the units' main channels where the analyzer does not have all of them: they are found anew."""
     known = sorting.get_property("main_channel_id")
     if known is None or np.isin(known, traces.channel_ids).all():
