@@ -57,11 +57,13 @@ def output(tmp_path):
     return tmp_path / "output"
 
 
-@pytest.fixture
-def recording_folder(tetrode_recording, tmp_path):
+@pytest.fixture(scope="module")
+def recording_folder(tetrode_recording, tmp_path_factory):
+    """A recording for all tests of this file: sorts leave it as it is."""
     recording, _ = tetrode_recording
-    recording.save(folder=tmp_path / "recording")
-    return tmp_path / "recording"
+    folder = tmp_path_factory.mktemp("cli") / "recording"
+    recording.save(folder=folder)
+    return folder
 
 
 @pytest.mark.parametrize(

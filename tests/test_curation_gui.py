@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -114,21 +113,6 @@ def test_the_web_views_without_a_browser(analyzer_folder, curation_recording, mo
     controller.set_indices_spike_selected(spikes[:3])
     window.views["spikelist"].notify_spike_selection_changed()
     assert sorted(view.source.selected.indices) == [0, 1, 2]
-
-
-@pytest.fixture
-def browser():
-    """Headless Chromium: the one that playwright has, or the system's."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = next((path for path in map(shutil.which, names) if path), None)
-    with playwright.sync_playwright() as driver:
-        try:
-            chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        except playwright.Error:
-            pytest.skip("there is no Chromium")
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
