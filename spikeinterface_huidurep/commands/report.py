@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     analyzer = load_analyzer(found)
     default = folder / "report" if found != folder else folder.parent / f"{folder.stem}_report"
-    files = report(
-        analyzer, output or default, motion=motion_of_output(folder), title=f"Spike sorting of {folder.name}"
-    )
+    motions, sorter = motion_of_output(folder), sorter_folder(folder)
+    facts, log = _facts_and_log(sorter, motions) if sorter is not None else ({}, None)
+    title = f"Spike sorting of {folder.name}"
+    files = report(analyzer, output or default, motion=motions, title=title, facts=facts, log=log)
     print(f"Report: {files.html.absolute()}")
     return 0
 
@@ -98,6 +99,28 @@ def _sorter_and_params(folder: Path) -> tuple[str, dict[str, Any]]:
     return saved.get("sorter_name", "huidurep"), saved.get("sorter_params", {})
 
 
+def _facts_and_log(sorter: Path, motions: dict[Any, Any], params: dict[str, Any] | None = None):
+    """What a report says of a sort at its top, and where its log is; None where another sorter has worked."""
+    from ..log_file import LOG_NAME
+    from ..parameters import DEFAULT_PARAMS
+    from ..version import __version__
+
+    by, given = _sorter_and_params(sorter)
+    facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
+    if by != "huidurep":
+        return facts, None
+    log = sorter / "sorter_output" / LOG_NAME
+    told = log.read_text(encoding="ascii", errors="replace") if log.is_file() else ""
+    moved = motions or " motion: corrected" in told or " motion: the given one is used" in told
+    facts["Motion"] = "corrected" if moved else "not corrected"
+    if params is None:
+        # the command line keeps the motion for the report
+        changed = {key: value for key, value in given.items() if value != DEFAULT_PARAMS.get(key, value)}
+        params = {key: value for key, value in changed.items() if key != "save_intermediate"}
+    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+    return facts, log
+
+
 def report_sort(
     output: Path,
     sorting: BaseSorting,
@@ -127,7 +150,6 @@ def report_sort(
     """
     from ..curation.analyzer import ANALYZER_NAME, sorter_folder
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
-    from ..version import __version__
 
     sorter = sorter_folder(output) or output / "sorter"
     intermediate = sorter / "sorter_output" / "intermediate"
@@ -135,20 +157,15 @@ def report_sort(
     save_motions(motions, output)
     # the motion of an earlier report, if the sort has not kept its own
     motions = motions or motion_of_output(output)
-    by, _ = _sorter_and_params(sorter)
-    facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
-    if motions or intermediate.is_dir():
-        facts["Motion"] = "corrected" if motions else "not corrected"
+    facts, log = _facts_and_log(sorter, motions, params)
     if not params.get("save_intermediate"):
         shutil.rmtree(intermediate, ignore_errors=True)
     if len(sorting.unit_ids) == 0:
         print("No units were found: there is nothing to report.")
         return
     analyzer = _analyzer_of_sort(output / ANALYZER_NAME, sorting, recording, params, n_jobs)
-    if by == "huidurep":
-        facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
-    folder = report_folder or output / "report"
-    files = report(analyzer, folder, motion=motions, title=f"Spike sorting of {name}", facts=facts)
+    folder, title = report_folder or output / "report", f"Spike sorting of {name}"
+    files = report(analyzer, folder, motion=motions, title=title, facts=facts, log=log)
     print(f"Report: {files.html.absolute()}")
     print(f"Look at the units and curate them with: huidurep gui {output}")
 
