@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import spikeinterface.core as sc
 
-
 # Tests run beside each other (`make test`), each on one core: more threads would only wait for one another. Numerical
 # libraries read this when they are imported, and processes that a test starts inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -57,8 +56,8 @@ def pytest_terminal_summary(terminalreporter):
 def _quick_garbage_collection():
     """Do not look through all that was imported again and again.
 
-    SpikeInterface collects garbage after each chunk that it writes, which takes half a second where PyTorch is imported:
-    most of the time of many tests.
+    SpikeInterface collects garbage after each chunk that it writes, which takes half a second where PyTorch is
+    imported: most of the time of many tests.
     """
     gc.collect()
     gc.freeze()

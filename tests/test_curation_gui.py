@@ -14,7 +14,12 @@ from gui_helpers import COMMAND_LINE, DESKTOP, REACT, stand_in_palette
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation import load_analyzer
-from spikeinterface_huidurep.curation.curation_file import curated_sorting, read_curation
+from spikeinterface_huidurep.curation.curation_file import (
+    curated_sorting,
+    read_curation,
+    read_suggestions,
+    save_curation,
+)
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.curation.gui import curation_summary, layout, open_gui
 from spikeinterface_huidurep.curation.projection import limits, project
@@ -219,5 +224,7 @@ def test_layout_and_summary(analyzer_folder):
     assert sum(views.count("huidurep_embedding") for views in zones.values()) == 1
     assert {"curation", "unitlist", "ndscatter"} <= {view for views in zones.values() for view in views}
     analyzer = load_analyzer(analyzer_folder)
+    assert "nothing that was suggested applies" in curation_summary(analyzer)
+    save_curation(analyzer, read_suggestions(analyzer))
     assert curation_summary(analyzer) == "Saved curation: 1 merges, 0 splits, 0 removed, 6 units with labels."
     assert "No curation" in curation_summary(analyzer.save_as(format="binary_folder", folder=analyzer_folder / "copy"))

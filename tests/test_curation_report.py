@@ -12,7 +12,7 @@ from spikeinterface.sorters import run_sorter
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.commands.report import load_sort
 from spikeinterface_huidurep.curation import interactive, load_analyzer
-from spikeinterface_huidurep.curation.curation_file import read_curation
+from spikeinterface_huidurep.curation.curation_file import read_curation, read_suggestions
 from spikeinterface_huidurep.curation.decisions import read_decisions
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.curation.picture_data import _apart, make_raster, probe_labels
@@ -217,7 +217,8 @@ def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, c
     assert not (output / "sorter/sorter_output/intermediate").exists()
     analyzer = load_analyzer(output / "analyzer")
     assert list(analyzer.unit_ids) == list(sc.load(output / "sorting").unit_ids)
-    assert len(read_curation(analyzer)["manual_labels"]) == len(analyzer.unit_ids)
+    assert len(read_suggestions(analyzer)["manual_labels"]) == len(analyzer.unit_ids)
+    assert read_curation(analyzer) is None
     page = (output / "report/report.html").read_text(encoding="utf8")
     assert "freq_min=400" in page and "not corrected" in page and "Spike sorting of recording" in page
     # what the log says is told in sentences, and nothing as it is in the log

@@ -291,7 +291,7 @@ def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, ca
     from spikeglx_folder import write_spikeglx_folder
 
     from spikeinterface_huidurep.cli import main
-    from spikeinterface_huidurep.curation import curated_sorting, load_analyzer
+    from spikeinterface_huidurep.curation import curated_sorting, load_analyzer, read_suggestions, save_curation
 
     page = (docs / "first_sort.md").read_text(encoding="utf8").replace("\\\n", " ")
     sort, export = (next(line for line in page.splitlines() if line.startswith(f"huidurep {name}")) for name in
@@ -301,6 +301,7 @@ def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, ca
     assert main(shlex.split(sort.replace("--n-jobs 8", "--n-jobs 1"))[1:]) == 0
     assert (tmp_path / "sorted" / "report" / "report.html").is_file()
     analyzer = load_analyzer("sorted/analyzer")
+    save_curation(analyzer, read_suggestions(analyzer))  # as the button of the GUI does
     sorting = curated_sorting(analyzer, drop=["noise"])
     assert 1 <= len(sorting.unit_ids) <= len(analyzer.unit_ids)
     assert len(sorting.get_unit_spike_train(sorting.unit_ids[0], segment_index=0, return_times=True)) > 0

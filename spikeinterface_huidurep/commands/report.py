@@ -173,15 +173,18 @@ def report_sort(
 def _analyzer_of_sort(folder, sorting, recording, params, n_jobs):
     """Make the analyzer, or complete an existing one."""
     from ..curation.analyzer import complete_analyzer, is_analyzer, load_analyzer, make_analyzer
-    from ..curation.curation_file import read_curation, save_curation
+    from ..curation.curation_file import read_suggestions, save_suggestions
     from ..curation.suggestions import suggest_curation
     from ..curation.traces import PREPROCESSING
+    from ..jobs import bars_shown
 
+    # it takes minutes: somebody who waits sees what is done
+    jobs = {"n_jobs": n_jobs, "progress_bar": bars_shown(True)}
     encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
     if not is_analyzer(folder):
         preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
-        return make_analyzer(sorting, recording, folder, preprocessing=preprocessing, n_jobs=n_jobs, **encoder)
-    analyzer = complete_analyzer(load_analyzer(folder), n_jobs=n_jobs, **encoder)
-    if read_curation(analyzer) is None:
-        save_curation(analyzer, suggest_curation(analyzer, seed=params.get("seed", 0)))
+        return make_analyzer(sorting, recording, folder, preprocessing=preprocessing, **jobs, **encoder)
+    analyzer = complete_analyzer(load_analyzer(folder), **jobs, **encoder)
+    if read_suggestions(analyzer) is None:
+        save_suggestions(analyzer, suggest_curation(analyzer, seed=params.get("seed", 0)))
     return analyzer

@@ -10,7 +10,7 @@ from typing import Any
 from spikeinterface.core import SortingAnalyzer
 
 from .analyzer import load_analyzer
-from .curation_file import read_curation, save_curation
+from .curation_file import read_curation, read_suggestions, save_curation
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -114,12 +114,12 @@ def _curation_options(analyzer: SortingAnalyzer) -> dict[str, Any]:
 
 
 def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
-    """The saved curation; without one, the suggestions, if the analyzer has the extensions that they need."""
+    """The saved curation; without one, the suggestions, made now if the analyzer has the extensions that they need."""
     from .extension import EXTENSION_NAME
     from .suggestions import suggest_curation
 
-    saved = None if analyzer.format == "memory" else read_curation(analyzer)
-    needed = (EXTENSION_NAME, "template_similarity", "correlograms")
+    saved = None if analyzer.format == "memory" else read_curation(analyzer) or read_suggestions(analyzer)
+    needed = (EXTENSION_NAME, "template_similarity", "correlograms", "noise_levels")
     if saved is None and all(analyzer.has_extension(name) for name in needed):
         return suggest_curation(analyzer)
     return saved
@@ -147,6 +147,6 @@ def curation_summary(analyzer: SortingAnalyzer) -> str:
     """What the saved curation of an analyzer holds, in one sentence."""
     curation = read_curation(analyzer)
     if curation is None:
-        return "No curation is saved yet."
+        return "No curation is saved yet: nothing that was suggested applies."
     parts = [f"{len(curation.get(kind) or [])} {kind}" for kind in ("merges", "splits", "removed")]
     return f"Saved curation: {', '.join(parts)}, {len(curation.get('manual_labels') or [])} units with labels."

@@ -28,7 +28,8 @@ def pair_evidence(analyzer: SortingAnalyzer, pairs: Sequence[tuple[int, int]]) -
     Parameters
     ----------
     analyzer : SortingAnalyzer
-        With the extensions "templates" (operators "average" and "std") and "noise_levels".
+        With the extensions "templates" (with the operator "std", the spread of spikes counts too), "noise_levels" and
+        "random_spikes".
     pairs : sequence of (int, int)
         Indices of units that are near each other.
 
@@ -55,7 +56,10 @@ def _differences(analyzer, pairs):
     """Difference of two units' templates at their best lag, (n_pairs,), as a share of their size."""
     extension = analyzer.get_extension("templates")
     noise = np.maximum(np.asarray(analyzer.get_extension("noise_levels").get_data()), 1e-12)
-    average, spread = (extension.get_templates(operator=name) / noise for name in ("average", "std"))
+    average = extension.get_templates(operator="average") / noise
+    # an analyzer of elsewhere may know the noise only
+    known = "std" in extension.params["operators"]
+    spread = extension.get_templates(operator="std") / noise if known else np.ones_like(average)
     counts = np.minimum(
         analyzer.sorting.count_num_spikes_per_unit(outputs="array"),
         analyzer.get_extension("random_spikes").params.get("max_spikes_per_unit") or np.inf,
