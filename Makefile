@@ -74,4 +74,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest huidurep_demo docs/_build docs/auto_examples docs/api/generated docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest huidurep_demo docs/_build docs/auto_examples docs/api/generated docs/api_names.rst docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
