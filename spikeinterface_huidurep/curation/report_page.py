@@ -80,6 +80,10 @@ _PARTS = (
 )
 
 
+# parts of the page without a picture of their own
+_OTHER_TITLES = {"merges": "What to merge", "splits": "What to split", "decisions": "Decisions", "units": "Each unit"}
+
+
 def report(
     analyzer: SortingAnalyzer,
     folder: str | Path,
@@ -128,9 +132,11 @@ def report(
     figures = {part.name: _figure(part, files[part.name], divs.get(part.name)) for part in shown}
     if units:
         figures.pop("templates", None)  # the units' cards show more
-    body = [_head(analyzer, title, dict(facts or {}), [*figures, *(["units"] if units else [])])]
+    decisions = _decisions(log)
+    told = {"merges": about_pairs, "splits": about_pairs, "decisions": decisions, "units": units}
+    body = [_head(analyzer, title, dict(facts or {}), [*figures, *(name for name, there in told.items() if there)])]
     body += [figures.pop(name) for name in ("motion", "probe") if name in figures]
-    body += [about_pairs, *figures.values(), _decisions(log), _table(analyzer, bool(units)), units]
+    body += [about_pairs, *figures.values(), decisions, _table(analyzer, bool(units)), units]
     scripts = () if live is None else (live.library, live.script)
     path = folder / "report.html"
     path.write_text(html.page(title, "\n".join(filter(None, body)), scripts), encoding="utf8")
@@ -222,7 +228,7 @@ def _head(analyzer: SortingAnalyzer, title: str, facts: dict[str, Any], parts: l
         **facts,
     }
     lines = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(value)}</li>" for name, value in known.items())
-    titles = {part.name: part.title for part in _PARTS} | {"units": "Each unit"}
+    titles = {part.name: part.title for part in _PARTS} | _OTHER_TITLES
     links = "".join(
         f'<a href="#{name}">{html.escape(titles[name])}</a>' for name in [*parts, "table"] if name in titles
     )
