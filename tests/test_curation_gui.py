@@ -218,6 +218,23 @@ def test_what_cannot_be_opened(analyzer_folder, tmp_path, capsys, monkeypatch):
     assert "spikeinterface-huidurep[gui]" in capsys.readouterr().err
 
 
+def test_whether_qt_opens_is_checked_before(analyzer_folder, monkeypatch, capsys):
+    """Qt ends its process where a library is missing: the command says which, and what else there is."""
+    pytest.importorskip("spikeinterface_gui")
+    pytest.importorskip("pyqtgraph")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["gui", str(analyzer_folder)]) == 2
+    assert "no display" in capsys.readouterr().err
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    dies = "import sys; print('ImportError: libEGL.so.1: cannot open', file=sys.stderr); sys.exit(134)"
+    monkeypatch.setattr("spikeinterface_huidurep.curation.gui._OPEN_QT", dies)
+    assert main(["gui", str(analyzer_folder)]) == 2
+    said = capsys.readouterr().err
+    assert "libEGL.so.1" in said and "apt install" in said and "libxcb-cursor0" in said and "--web" in said
+
+
 def test_layout_and_summary(analyzer_folder):
     pytest.importorskip("spikeinterface_gui")
     zones = layout()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,8 +64,12 @@ def open_gui(
         If the GUI is not installed.
     ValueError
         If there is no such mode, or the analyzer lacks an extension that the GUI needs.
+    OSError
+        If there is no display for a window, or Qt lacks libraries of the system.
     """
     _check_installed(mode)
+    if mode == "desktop":
+        check_desktop()
     from spikeinterface_gui import run_mainwindow
 
     if not isinstance(analyzer, SortingAnalyzer):
@@ -90,6 +97,39 @@ def _check_installed(mode: str) -> None:
     if missing:
         raise ModuleNotFoundError(
             f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
+        )
+
+
+# Opens a window's application and leaves at once. Where a library of the system is missing, Qt ends its process without
+# an error that Python could catch: so it is tried in one of its own.
+_OPEN_QT = "import os; from pyqtgraph.Qt import QtWidgets; QtWidgets.QApplication([]); os._exit(0)"
+# what a desktop without Qt programs may lack, as Debian and Ubuntu name it
+QT_PACKAGES = "libegl1 libgl1 libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0"
+
+
+def check_desktop() -> None:
+    """
+    Check that Qt can open a window here, before anything is loaded.
+
+    Raises
+    ------
+    OSError
+        If there is no display, or a library of the system is missing; it says what to do.
+    """
+    other = "or open the page for a browser: huidurep gui --web"
+    # a program that chose another platform, such as offscreen, knows what it does
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+        raise OSError(f"There is no display for a window (DISPLAY is not set): log in with one, {other}.")
+    try:
+        tried = subprocess.run([sys.executable, "-c", _OPEN_QT], capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Qt did not open within two minutes: check the display, {other}.") from error
+    if tried.returncode != 0:
+        said = next((line for line in tried.stderr.splitlines() if "lib" in line or "plugin" in line), tried.stderr)
+        raise OSError(
+            f"Qt does not open here: {' '.join(said.split())[:200]}. On Debian and Ubuntu it needs apt install "
+            f"{QT_PACKAGES}; install them, {other}."
         )
 
 
