@@ -5,7 +5,7 @@ Neurons of SpikeInterface's generator are cut in two at random, and others are p
 analyzers are asked which units are one neuron, and which are two. Prints the probabilities of pairs, how often they are
 right, and the valleys of single and of double units.
 
-    python studies/curation_suggestions.py --seeds 6
+    python studies/curation_suggestions.py --seeds 5
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEAR_UM = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=6, help="recordings (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="recordings (default: %(default)s)")
     given = parser.parse_args(arguments)
     pairs, units = [], []
     for seed in range(given.seeds):

@@ -105,8 +105,7 @@ def make_analyzer(
     preprocessing : mapping, optional
         The sorter's parameters that were not its defaults.
     suggest : bool
-        Look for merges and labels and save them where `huidurep gui` finds them, see `suggest_curation`; they apply
-        when somebody accepts them.
+        Look for merges and labels with which `huidurep gui` begins, see `suggest_curation`.
     model, device, seed
         Of the encoder, see `load_encoder`; the seed chooses the spikes whose waveforms are kept.
     **job_kwargs

@@ -60,16 +60,12 @@ def open_gui(
 
     Raises
     ------
-    ModuleNotFoundError
-        If the GUI is not installed.
+    ModuleNotFoundError, OSError
+        If the GUI is not installed; if no window can be opened here, see `check_desktop`.
     ValueError
         If there is no such mode, or the analyzer lacks an extension that the GUI needs.
-    OSError
-        If there is no display for a window, or Qt lacks libraries of the system.
     """
     _check_installed(mode)
-    if mode == "desktop":
-        check_desktop()
     from spikeinterface_gui import run_mainwindow
 
     if not isinstance(analyzer, SortingAnalyzer):
@@ -98,6 +94,8 @@ def _check_installed(mode: str) -> None:
         raise ModuleNotFoundError(
             f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
         )
+    if mode == "desktop":
+        check_desktop()
 
 
 # Opens a window's application and leaves at once. Where a library of the system is missing, Qt ends its process without

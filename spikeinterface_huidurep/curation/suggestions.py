@@ -125,14 +125,7 @@ def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
         warnings.simplefilter("ignore")
         near, outputs = pairs_after([step for step in _STEPS if step != "cross_contamination"])
         refractory, _ = pairs_after([*_STEPS, _QUALITY_SCORE])
-    extension = analyzer.get_extension(EXTENSION_NAME)
-    mixing = unit_mixing(
-        extension.get_data(),
-        extension.get_data(outputs="location"),
-        extension.get_data(outputs="unit_index"),
-        analyzer.get_num_units(),
-        seed=seed,
-    )
+    mixing = _mixing(analyzer, seed)
     pairs = sorted(near)
     evidence = pair_evidence(analyzer, pairs)
     rows = [
@@ -148,10 +141,22 @@ def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
     ]
     columns = ["unit_a", "unit_b", "distance_um", "similarity", "mixing", "refractory"]
     table = pd.concat([pd.DataFrame(rows, columns=columns).astype({"refractory": bool}), evidence], axis=1)
+    table["suggested"] = (table["mixing"] >= min_mixing) & _are_one(table)
+    return table.sort_values(["suggested", "mixing"], ascending=False, ignore_index=True)
+
+
+def _mixing(analyzer: SortingAnalyzer, seed: int) -> np.ndarray:
+    """Matrix of `unit_mixing`, (n_units, n_units) float64."""
+    extension = analyzer.get_extension(EXTENSION_NAME)
+    location, units = (extension.get_data(outputs=name) for name in ("location", "unit_index"))
+    return unit_mixing(extension.get_data(), location, units, analyzer.get_num_units(), seed=seed)
+
+
+def _are_one(table: pd.DataFrame) -> pd.Series:
+    """Whether pairs are one neuron, by either evidence, and not two by their spike times."""
     likely = table["refractory"] | (table["probability"] > LIKELY)
     against = times_log_odds(table["observed"].to_numpy(), table["expected"].to_numpy()) < AGAINST
-    table["suggested"] = (table["mixing"] >= min_mixing) & likely & ~against
-    return table.sort_values(["suggested", "mixing"], ascending=False, ignore_index=True)
+    return likely & ~against
 
 
 def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
