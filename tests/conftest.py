@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import spikeinterface.core as sc
 
-# Tests run beside each other (`make test`), each on one core: more threads would only wait for one another. Numerical
-# libraries read this when they are imported, and processes that a test starts inherit it.
+# Tests run beside each other (`make test`), each on one core: more threads would only wait for one another, and use up
+# the cores while they wait. Numerical libraries read this when they are imported, so that it stands before them;
+# processes that a test starts inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import spikeinterface.core as sc
 
 # CPU time that no test should need, s: a limit on elapsed time says little on a machine that does other work, too
 MOST_CPU_S = 60.0
