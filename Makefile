@@ -7,12 +7,14 @@
 #   make test-oldest   builds the wheel, installs it into .venv-oldest with the oldest releases that it allows, and tests it
 #   make test-newest   the same in .venv-newest with the newest releases
 # Variables: PYTHON (the interpreter), VENV (the environment), TORCH_ARGS (for pip, such as an --index-url of CPU builds),
-# PYTEST_ARGS (which tests of the wheel are run).
+# PYTEST_ARGS (which tests of the wheel are run), TEST_JOBS (how the tests are spread over the cores).
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_ARGS ?=
 PYTEST_ARGS ?= -m "not slow"
+# The tests of one file share what is slow to make, so that a file goes to one process.
+TEST_JOBS ?= -n logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 INSTALLATION := pyproject.toml constraints.txt $(wildcard hook/*)
@@ -23,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/huidurep demo --output huidurep_demo --overwrite
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(TEST_JOBS)
 
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
@@ -72,4 +74,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest huidurep_demo docs/_build docs/auto_examples docs/api/generated docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest huidurep_demo docs/_build docs/auto_examples docs/api/generated docs/api_names.rst docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

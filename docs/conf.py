@@ -14,6 +14,8 @@ sys.path.insert(0, str(HERE / "_ext"))
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+from plain_pages import summaries  # noqa: E402
+
 import spikeinterface_huidurep  # noqa: E402
 
 project = "spikeinterface-huidurep"
@@ -28,12 +30,15 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "huidurep_docs",
 ]
-exclude_patterns = ["_build", "examples", "_ext"]
+exclude_patterns = ["_build", "examples", "_ext", "api_names.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-autosummary_generate = True
+# Pages are made for the names of the reference before Sphinx reads it, which is a plain list.
+NAMES = HERE / "api_names.rst"
+NAMES.write_text(summaries((HERE / "api.md").read_text(encoding="utf8")), encoding="utf8")
+autosummary_generate = [NAMES.name]
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False

@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md: the GUI, the report of a sort, and the page of a benchmark.
+"""Makes the pictures of README.md and of the site: the GUI, the report of a sort, and the page of a benchmark.
 
     huidurep demo && huidurep report huidurep_demo
     huidurep benchmark --suite quick --output quick
@@ -75,19 +75,23 @@ def shoot_page(page: Path, path: Path) -> None:
         window.screenshot(path=path)
 
 
-def shoot_columns(page: Path, path: Path) -> None:
-    """Draw a long page in two columns; the second begins with the section nearest to the middle."""
+def shoot_report(page: Path, path: Path) -> None:
+    """Draw two places of a report side by side: its top, and where the units begin."""
     from PIL import Image
 
-    scale = 0.55
-    with browser_window(page, 1100, 900, scale) as window:
-        window.screenshot(path=path, full_page=True)
-        tops = window.evaluate("[...document.querySelectorAll('h2')].map(h => h.getBoundingClientRect().top)")
-    with Image.open(path) as image:
-        cut = min((round(top * scale) - 8 for top in tops), key=lambda top: abs(2 * top - image.height))
-        both = Image.new("RGB", (2 * image.width, max(cut, image.height - cut)), "white")
-        both.paste(image.crop((0, 0, image.width, cut)), (0, 0))
-        both.paste(image.crop((0, cut, image.width, image.height)), (image.width, 0))
+    with browser_window(page, 1000, 1150, 0.6) as window:
+        window.wait_for_timeout(1500)  # the figures draw themselves
+        parts = []
+        for place in (None, "units"):
+            if place is not None:
+                window.evaluate(f"document.getElementById({place!r}).scrollIntoView()")
+                window.wait_for_timeout(500)
+            window.screenshot(path=path)
+            with Image.open(path) as image:
+                parts.append(image.convert("RGB"))
+    both = Image.new("RGB", (sum(part.width for part in parts), parts[0].height), "white")
+    for index, part in enumerate(parts):
+        both.paste(part, (index * parts[0].width, 0))
     both.save(path)
 
 
@@ -112,7 +116,7 @@ def main() -> None:
     made = []
     if arguments.sorted:
         shoot_gui(arguments.sorted, IMAGES / "gui.png")
-        shoot_columns(arguments.sorted / "report" / "report.html", IMAGES / "report.png")
+        shoot_report(arguments.sorted / "report" / "report.html", IMAGES / "report.png")
         made += ["gui.png", "report.png"]
     if arguments.benchmark:
         shoot_page(arguments.benchmark / "report.html", IMAGES / "benchmark.png")

@@ -11,7 +11,6 @@ from spikeinterface.core.core_tools import element_is_path, extractor_dict_itera
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
 from .shanks import UM_PER_UNIT, most_at_one_place, shank_locations
-from .stages.motion.clock import given_motion
 
 SHORTEST_SEGMENT_S = 0.05  # several windows of a template or of the encoder, and the filter's margin
 CHECKED_CHUNKS = 10  # of 1 s in each segment: quick, also on a remote disk; the sort checks every chunk that it reads
@@ -103,7 +102,7 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
     ------
     ValueError
         If a segment is too short, the filter's band is not possible at this sampling frequency, `sort_by_group` is
-        False and channels of two groups share a location, or the motion that is given has other segments.
+        False and channels of two groups share a location.
     """
     low, rate = params["freq_min"], recording.sampling_frequency
     least_s, least_hz = SHORTEST_SEGMENT_S * params["time_scale"], LEAST_FREQUENCY_HZ / params["time_scale"]
@@ -121,7 +120,6 @@ def check_fit(recording: BaseRecording, params: dict[str, Any]) -> None:
     shanks = shank_locations(recording, params["sort_by_group"])
     if any(most_at_one_place(locations) > 1 for locations in shanks.values()):
         raise ValueError("sort_by_group=False needs groups at different places, and channels of two share a location.")
-    given_motion(params["motion_folder"], recording)
 
 
 def _check_traces(recording):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 # length of a chunk: so many seconds of one channel (24 MB, which the system lends again and again without clearing it
@@ -39,6 +40,11 @@ def resolve_job_kwargs(params: dict[str, Any], verbose: bool, n_channels: int = 
     wanted = job_kwargs.get("progress_bar", everywhere.get("progress_bar", True))
     job_kwargs["progress_bar"] = bool(verbose and wanted)
     return fix_job_kwargs(job_kwargs)
+
+
+def bars_shown(wanted: bool) -> bool:
+    """Whether a command draws progress bars: only in a terminal, since each step of a bar is a line in a file."""
+    return wanted and sys.stderr is not None and sys.stderr.isatty()
 
 
 def _chunk_length(job_kwargs):

@@ -35,7 +35,19 @@ tr.own td, tr.own td:first-child { background: #fff8e6; }
 td.best { font-weight: 700; }
 ul { margin: 0.3rem 0; padding-left: 1.2rem; max-width: 85ch; overflow-wrap: anywhere; }
 td.bad { color: #a32020; }
+a { color: var(--mark); }
 figure { margin: 0.8rem 0; }
+.wide { overflow-x: auto; }
+.wide img { min-width: 560px; }
+.triple { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 290px), 1fr)); gap: 0.2rem 1rem; }
+.triple img { width: 100%; max-width: 440px; height: auto; }
+.unit { border-top: 1px solid var(--line); padding: 0.2rem 0 0.6rem; break-inside: avoid; scroll-margin-top: 0.5rem; }
+.unit h3 { margin: 0.6rem 0 0.3rem; }
+.unit h3 i { display: inline-block; width: 0.7rem; height: 0.7rem; border-radius: 50%; margin-right: 0.4rem; }
+.unit small { font-weight: 400; color: var(--dim); font-size: 0.9rem; }
+.evidence li { margin: 0.4rem 0; }
+.evidence li.own::marker { color: #b45f06; content: "\\25B6  "; }
+li.warning { color: #8a4b00; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--dim); font-size: 0.85rem; max-width: 75ch; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 0.5rem 1.5rem; }
@@ -70,26 +82,28 @@ def escape(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _image(svg: str, text: str) -> str:
+def image(svg: str, text: str) -> str:
+    """A plot inside the page, without a caption; `text` says what it shows to readers who cannot see it."""
     data = base64.b64encode(svg.encode()).decode()
     return f'<img alt="{escape(text)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def figure(svg: str, caption: str) -> str:
     """A plot inside the page; `caption` says what it shows, also to readers who cannot see it."""
-    return f"<figure>{_image(svg, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{image(svg, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def panels(svgs: Sequence[str], caption: str, layout: str = "panels") -> str:
     """Plots side by side, as many in a row as there is room for, under one caption."""
-    images = "".join(_image(svg, caption) for svg in svgs)
+    images = "".join(image(svg, caption) for svg in svgs)
     return f'<figure><div class="{layout}">{images}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 class Cell:
-    """A cell of a table: what is shown, what it is sorted by, and its CSS classes."""
+    """A cell of a table: what is shown, what it is sorted by, its CSS classes, and where in the page it leads."""
 
-    def __init__(self, shown: str, value: Any = None, classes: str = ""):
+    def __init__(self, shown: str, value: Any = None, classes: str = "", anchor: str = ""):
+        self.anchor = anchor
         self.shown = shown
         self.value = shown if value is None else value
         self.classes = classes
@@ -97,7 +111,8 @@ class Cell:
     def render(self) -> str:
         """HTML of the cell."""
         value = "" if isinstance(self.value, float) and math.isnan(self.value) else self.value
-        return f'<td class="{self.classes}" data-value="{escape(value)}">{escape(self.shown)}</td>'
+        shown = f'<a href="#{self.anchor}">{escape(self.shown)}</a>' if self.anchor else escape(self.shown)
+        return f'<td class="{self.classes}" data-value="{escape(value)}">{shown}</td>'
 
 
 def number(value: Any, digits: int = 2, classes: str = "") -> Cell:
@@ -144,10 +159,11 @@ def reasons(items: Sequence[tuple[str, str]]) -> str:
     return f"<p>Without a result:</p><ul>{lines}</ul>"
 
 
-def page(title: str, body: str) -> str:
-    """A whole HTML document."""
+def page(title: str, body: str, scripts: Sequence[str] = ()) -> str:
+    """A whole HTML document; `scripts` are run at its end, in their order."""
+    run = "".join(f"<script>{script}</script>\n" for script in (SCRIPT, *scripts))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n<script>{SCRIPT}</script></body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n{run}</body></html>\n"
     )

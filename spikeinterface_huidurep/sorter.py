@@ -108,10 +108,12 @@ class HuiduRepSorter(BaseSorter):
     @classmethod
     def _check_params(cls, recording, output_folder, params):
         from .checks import check_fit
+        from .stages.motion.clock import given_motion
 
         check_params(params)
         if recording is not None:
             check_fit(recording, params)
+            given_motion(params["motion_folder"], recording)
         return params
 
     @classmethod

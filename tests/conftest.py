@@ -1,11 +1,70 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use, and what each test costs."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+# Tests run beside each other (`make test`), each on one core: more threads would only wait for one another, and use up
+# the cores while they wait. Numerical libraries read this when they are imported, so that it stands before them;
+# processes that a test starts inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import spikeinterface.core as sc
+
+# CPU time that no test should need, s: a limit on elapsed time says little on a machine that does other work, too
+MOST_CPU_S = 60.0
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it has started and waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    item.stash[_CPU_BEFORE] = _cpu_seconds()
+    return (yield)
+
+
+_CPU_BEFORE = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    if call.when == "teardown":
+        item.user_properties.append(("cpu_s", round(_cpu_seconds() - item.stash[_CPU_BEFORE], 1)))
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests that need too much, and say what all need."""
+    reports = [report for those in terminalreporter.stats.values() for report in those]
+    spent = {
+        report.nodeid: dict(report.user_properties)["cpu_s"]
+        for report in reports
+        if getattr(report, "when", None) == "teardown" and "cpu_s" in dict(report.user_properties)
+    }
+    terminalreporter.write_line(f"CPU time of the tests: {sum(spent.values()):.0f} s")
+    for test, seconds in spent.items():
+        if seconds > MOST_CPU_S:
+            terminalreporter.write_line(f"more than {MOST_CPU_S:.0f} s of CPU time: {test} ({seconds:.0f} s)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_garbage_collection():
+    """Do not look through all that was imported again and again.
+
+    SpikeInterface collects garbage after each chunk that it writes, which takes half a second where PyTorch is
+    imported: most of the time of many tests.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +144,21 @@ def _made_analyzer(curation_recording, tmp_path_factory, _quick_similarity):
 def analyzer_folder(_made_analyzer, tmp_path):
     """A copy of the analyzer that `make_analyzer` makes of `curation_recording`; the test may change it."""
     return Path(shutil.copytree(_made_analyzer, tmp_path / "analyzer"))
+
+
+@pytest.fixture
+def browser():
+    """Headless Chromium: the one that playwright has, or the system's."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = next((path for path in map(shutil.which, names) if path), None)
+    with playwright.sync_playwright() as driver:
+        try:
+            chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        except playwright.Error:
+            pytest.skip("there is no Chromium")
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")

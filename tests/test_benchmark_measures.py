@@ -13,7 +13,8 @@ from spikeinterface.comparison import compare_sorter_to_ground_truth
 from spikeinterface.core import NumpySorting, generate_ground_truth_recording
 
 from spikeinterface_huidurep.benchmark import BenchmarkResults, GroundTruth, measure, write_report
-from spikeinterface_huidurep.benchmark.report import to_markdown
+from spikeinterface_huidurep.benchmark.figures import plot_sorted_accuracy
+from spikeinterface_huidurep.benchmark.report import _overview, to_markdown
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,23 @@ def test_the_page_stands_alone_and_shows_every_row(results, tmp_path):
     assert f">{accuracy:.3f}</td>" in text
     assert text.count("<tr") == text.count("</tr>") and text.count("<figure>") == 4
     assert str(tmp_path) not in text
+
+
+def test_only_what_has_beaten_another_is_bold(results):
+    """The best of one is no best, and who has not finished is not beaten."""
+    first = results.summary.assign(recording="first")
+    alone = first.assign(recording="alone")
+    alone.loc[alone["sorter"] == "lupin", ["status", "accuracy", "well_detected"]] = ["timeout", np.nan, np.nan]
+    overview = _overview(pd.concat([first, alone], ignore_index=True))
+    rows = dict(re.findall(r'<tr class="">(?:<td[^>]*>(first|alone)</td>)(.*?)</tr>', overview))
+    assert rows["first"].count('class="best"') == 1 and 'class="best"' not in rows["alone"]
+    assert ">timeout<" in rows["alone"] and ">failed<" in rows["alone"]
+
+
+def test_units_are_counted_in_whole_numbers(results):
+    few = results.units[results.units["unit_id"].isin(results.units["unit_id"].unique()[:3])]
+    labels = re.findall(r"<text[^>]*>([^<]+)</text>", plot_sorted_accuracy(few, ["huidurep", "lupin"]))
+    assert {"1", "2", "3"} <= set(labels) and not {"1.5", "2.5", "1.25"} & set(labels)
 
 
 def test_the_tables_hold_the_same_figures(results, tmp_path):

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it leaves behind, and its exit status."""
 
+import io
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from spikeinterface_huidurep import __version__
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.commands.sort import sorter_params
 from spikeinterface_huidurep.demo import CONTENTS
+from spikeinterface_huidurep.jobs import bars_shown
 from spikeinterface_huidurep.output_folder import make_room
 
 
@@ -57,11 +59,13 @@ def output(tmp_path):
     return tmp_path / "output"
 
 
-@pytest.fixture
-def recording_folder(tetrode_recording, tmp_path):
+@pytest.fixture(scope="module")
+def recording_folder(tetrode_recording, tmp_path_factory):
+    """A recording for all tests of this file: sorts leave it as it is."""
     recording, _ = tetrode_recording
-    recording.save(folder=tmp_path / "recording")
-    return tmp_path / "recording"
+    folder = tmp_path_factory.mktemp("cli") / "recording"
+    recording.save(folder=folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,18 @@ def test_sort_saves_a_sorting(recording_folder, output, capsys):
     # The same again: not over the result of the first, unless that is asked for.
     assert main(arguments) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main([*arguments, "--overwrite"]) == 0
+    assert main([*arguments, "--overwrite", "--verbose"]) == 0
+    assert "%|" not in capsys.readouterr().err  # bars are for terminals
+
+
+def test_bars_are_for_terminals(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False), (None, False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert bars_shown(True) == shown and not bars_shown(False)
 
 
 def test_overwrite_spares_other_folders(recording_folder, output, capsys):

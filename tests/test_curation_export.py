@@ -18,8 +18,8 @@ START = datetime.datetime(2026, 5, 4, 10, 30, tzinfo=datetime.timezone.utc)
 
 def test_a_curated_analyzer(analyzer_folder, curation_recording):
     analyzer = load_analyzer(analyzer_folder)
-    curated = curated_analyzer(analyzer)
-    sorting = curated_sorting(analyzer)
+    curated = curated_analyzer(analyzer, accept_suggestions=True)
+    sorting = curated_sorting(analyzer, accept_suggestions=True)
     assert list(curated.unit_ids) == list(sorting.unit_ids)
     assert curated.sorting.count_num_spikes_per_unit() == sorting.count_num_spikes_per_unit()
     assert {EXTENSION_NAME, "templates", "waveforms"} <= set(curated.extensions)
@@ -58,13 +58,22 @@ def test_nwb_holds_the_units(analyzer_folder, tmp_path, capsys):
     pynwb = pytest.importorskip("pynwb")
     path = tmp_path / "units.nwb"
     # the folder that holds the analyzer will do as well, as the output of a sort does
-    arguments = ["export", str(analyzer_folder.parent), str(path), "--to", "nwb", "--curated", "--drop", "noise"]
+    arguments = [
+        "export",
+        str(analyzer_folder.parent),
+        str(path),
+        "--to",
+        "nwb",
+        "--accept-suggestions",
+        "--drop",
+        "noise",
+    ]
     assert main(arguments) == 2
     assert "--session-start" in capsys.readouterr().err
     assert main([*arguments, "--session-start", START.isoformat()]) == 0
     assert pynwb.validate(path=path) == []
     analyzer = load_analyzer(analyzer_folder)
-    sorting = curated_sorting(analyzer, drop=("noise",))
+    sorting = curated_sorting(analyzer, accept_suggestions=True, drop=("noise",))
     with pynwb.NWBHDF5IO(path, "r") as io:
         file = io.read()
         assert file.session_start_time == START

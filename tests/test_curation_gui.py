@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +14,12 @@ from gui_helpers import COMMAND_LINE, DESKTOP, REACT, stand_in_palette
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation import load_analyzer
-from spikeinterface_huidurep.curation.curation_file import curated_sorting, read_curation
+from spikeinterface_huidurep.curation.curation_file import (
+    curated_sorting,
+    read_curation,
+    read_suggestions,
+    save_curation,
+)
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.curation.gui import curation_summary, layout, open_gui
 from spikeinterface_huidurep.curation.projection import limits, project
@@ -117,21 +121,6 @@ def test_the_web_views_without_a_browser(analyzer_folder, curation_recording, mo
 
 
 @pytest.fixture
-def browser():
-    """Headless Chromium: the one that playwright has, or the system's."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = next((path for path in map(shutil.which, names) if path), None)
-    with playwright.sync_playwright() as driver:
-        try:
-            chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        except playwright.Error:
-            pytest.skip("there is no Chromium")
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
 def address(analyzer_folder):
     """`huidurep gui --web` on the analyzer, in a process of its own."""
     pytest.importorskip("spikeinterface_gui")
@@ -229,11 +218,30 @@ def test_what_cannot_be_opened(analyzer_folder, tmp_path, capsys, monkeypatch):
     assert "spikeinterface-huidurep[gui]" in capsys.readouterr().err
 
 
+def test_whether_qt_opens_is_checked_before(analyzer_folder, monkeypatch, capsys):
+    """Qt ends its process where a library is missing: the command says which, and what else there is."""
+    pytest.importorskip("spikeinterface_gui")
+    pytest.importorskip("pyqtgraph")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["gui", str(analyzer_folder)]) == 2
+    assert "no display" in capsys.readouterr().err
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    dies = "import sys; print('ImportError: libEGL.so.1: cannot open', file=sys.stderr); sys.exit(134)"
+    monkeypatch.setattr("spikeinterface_huidurep.curation.gui._OPEN_QT", dies)
+    assert main(["gui", str(analyzer_folder)]) == 2
+    said = capsys.readouterr().err
+    assert "libEGL.so.1" in said and "apt install" in said and "libxcb-cursor0" in said and "--web" in said
+
+
 def test_layout_and_summary(analyzer_folder):
     pytest.importorskip("spikeinterface_gui")
     zones = layout()
     assert sum(views.count("huidurep_embedding") for views in zones.values()) == 1
     assert {"curation", "unitlist", "ndscatter"} <= {view for views in zones.values() for view in views}
     analyzer = load_analyzer(analyzer_folder)
+    assert "nothing that was suggested applies" in curation_summary(analyzer)
+    save_curation(analyzer, read_suggestions(analyzer))
     assert curation_summary(analyzer) == "Saved curation: 1 merges, 0 splits, 0 removed, 6 units with labels."
     assert "No curation" in curation_summary(analyzer.save_as(format="binary_folder", folder=analyzer_folder / "copy"))

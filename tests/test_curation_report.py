@@ -10,9 +10,11 @@ from spikeinterface.core.motion import Motion
 from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.cli import main
-from spikeinterface_huidurep.curation import load_analyzer
-from spikeinterface_huidurep.curation.curation_file import read_curation
+from spikeinterface_huidurep.curation import interactive, load_analyzer
+from spikeinterface_huidurep.curation.curation_file import read_curation, read_suggestions
+from spikeinterface_huidurep.curation.decisions import read_decisions
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
+from spikeinterface_huidurep.curation.picture_data import _apart, make_raster, probe_labels
 from spikeinterface_huidurep.curation.pictures import (
     LABEL_COLORS,
     draw_embedding,
@@ -89,18 +91,41 @@ def test_the_map_keeps_units_together(analyzer_folder, curation_recording):
     assert distances[a].argmin() == b and distances[b].argmin() == a
 
 
-def test_a_report_is_one_page(analyzer_folder, tmp_path):
+def without_scripts(page: str) -> str:
+    """A page without its scripts, bokeh's among them, and without the data of pictures."""
+    return re.sub(r"base64,[^\s\"]+", "", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("with_bokeh", [True, False])
+def test_a_report_is_one_page(with_bokeh, analyzer_folder, tmp_path, monkeypatch):
+    if with_bokeh:
+        pytest.importorskip("bokeh")
+    else:
+        monkeypatch.setattr(interactive, "is_possible", lambda: False)
     analyzer = load_analyzer(analyzer_folder)
     files = report(analyzer, tmp_path / "report", title="A <sort>", facts={"Sorter": "another"})
     assert [path.name for path in files.pictures] == [
         "motion.png", "probe.png", "templates.png", "embedding.png", "quality.png",
     ]  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files.pictures)
-    page = files.html.read_text(encoding="utf8")
-    assert page.count("data:image/png;base64,") == 5
-    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page) and "http" not in re.sub(r"base64,\S+", "", page)
+    whole = files.html.read_text(encoding="utf8")
+    page = without_scripts(whole)
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page) and "http" not in page
     assert "<h1>A &lt;sort&gt;</h1>" in page and "another" in page and "6 (4 good, 1 MUA, 1 noise)" in page
-    assert "0 and 5" in page and page.count('<tr class="own">') == 1
+    assert len(re.findall(r'<div id="[\w-]+" data-root-id=', page)) == (3 if with_bokeh else 0)
+    assert ("Bokeh" in whole) == with_bokeh
+    # each unit has its pictures, and the table leads there
+    for place in range(6):
+        assert page.count(f'<article class="unit" id="unit-{place}">') == 1
+        assert f'<td class="text" data-value="{place}"><a href="#unit-{place}">{place}</a></td>' in page
+    assert page.count("Autocorrelogram of unit") == 6
+    for head in ("rate, Hz", "amplitude, µV", "depth, µm", "contamination, share"):
+        assert f">{head}<" in page
+    # the halves of a unit, and what speaks for their being one
+    (suggested,) = re.findall(r'<li class="own">.*?</li>', page)
+    assert ">Unit 0<" in suggested and ">Unit 5<" in suggested and "a merge is suggested" in suggested
+    assert "their spikes lie among each other in the embedding" in suggested.replace("Their", "their")
+    assert "May be one neuron with unit 5" in page
     for quality_of in ("good", "MUA", "noise"):
         assert f'data-value="{quality_of}"' in page
 
@@ -109,6 +134,75 @@ def test_a_report_is_one_page(analyzer_folder, tmp_path):
     files = report(analyzer, tmp_path / "report")
     assert "embedding.png" not in [path.name for path in files.pictures]
     assert "may be one neuron" not in files.html.read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("width", [390, 1366])
+def test_a_report_in_a_browser(width, browser, analyzer_folder, tmp_path):
+    """It asks for nothing from elsewhere, fits the screen, and its figures answer."""
+    pytest.importorskip("bokeh")
+    files = report(load_analyzer(analyzer_folder), tmp_path / "report")
+    context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
+    page, asked, wrong = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(error))
+    page.goto(files.html.as_uri())
+    page.wait_for_function("window.Bokeh && Object.keys(Bokeh.index).length >= 3")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    drawn = page.locator(".bk-Figure").evaluate_all("figures => figures.map(one => one.clientWidth)")
+    assert len(drawn) == 3 and all(250 < one <= width for one in drawn)
+    page.get_by_role("link", name="3", exact=True).click()
+    assert page.url.endswith("#unit-3")
+    assert not wrong and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+
+
+def test_a_unit_has_one_depth(analyzer_folder):
+    """In the raster, in the table and on the probe."""
+    analyzer = load_analyzer(analyzer_folder)
+    raster = make_raster(analyzer, {})
+    places = analyzer.get_extension("unit_locations").get_data()[:, 1]
+    for unit in range(6):
+        assert np.median(raster.depths[raster.units == unit]) == pytest.approx(places[unit], abs=0.01)
+
+
+def test_names_do_not_cover_each_other():
+    depths = np.array([50.0, 51, 52, 300, 52.5, 310])
+    at = probe_labels(depths, 400.0)
+    assert (np.argsort(at) == np.argsort(depths)).all()
+    assert np.diff(np.sort(at)).min() >= 400 / 28 - 1e-6
+    assert abs(at[3] - 300) < 10 and np.abs(at - depths).max() < 25
+    assert probe_labels(np.zeros(100), 400.0) is None
+    middles = np.array([[0.0, 0.0], [0.1, 0.0], [0.05, 0.1], [5.0, 5.0]])
+    moved = _apart(middles, np.array([1.0, 0.5]))
+    np.testing.assert_array_equal(moved[3], middles[3])
+    assert np.diff(np.sort(moved[:3, 1])).min() >= 0.499
+
+
+LOG = """\
+2026-01-02 10:00:00,000 INFO the sort begins: spikeinterface-huidurep 9.9
+2026-01-02 10:00:00,000 WARNING 9 silent channel(s) left out: of an earlier sort
+2026-01-02 10:00:01,000 INFO the sort begins: spikeinterface-huidurep 9.9
+2026-01-02 10:00:01,100 INFO recording: 32 channels, 30000 Hz, 60.0 s in 1 segment(s), float32
+2026-01-02 10:00:01,200 WARNING 2 silent channel(s) left out: 3, 4
+2026-01-02 10:00:02,000 INFO preprocess: 1.0 s
+2026-01-02 10:00:03,000 INFO embed spikes: 98530 found
+2026-01-02 10:00:03,500 INFO motion: not corrected, the probe moves less than 4 um
+2026-01-02 10:00:04,000 INFO assign spikes: 108270 found
+2026-01-02 10:00:05,000 INFO cleaning: 1 of 14 units dropped that echo a larger unit
+2026-01-02 10:00:06,000 WARNING UserWarning: something new (file.py:3)
+Traceback (most recent call last):
+"""
+
+
+def test_the_decisions_of_a_sort_in_sentences(tmp_path):
+    (tmp_path / "huidurep.log").write_text(LOG)
+    assert read_decisions(tmp_path / "huidurep.log") == [
+        ("Silent channels were left out (2): 3, 4.", True),
+        ("Motion was not corrected: the probe moves less than 4 µm.", False),
+        ("Template matching found 108,270 spikes.", False),
+        ("1 of 14 units were left out that echo a larger unit.", False),
+        ("UserWarning: something new (file.py:3)", True),
+    ]
+    assert read_decisions(tmp_path / "none.log") == []
 
 
 def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, capsys):
@@ -123,14 +217,21 @@ def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, c
     assert not (output / "sorter/sorter_output/intermediate").exists()
     analyzer = load_analyzer(output / "analyzer")
     assert list(analyzer.unit_ids) == list(sc.load(output / "sorting").unit_ids)
-    assert len(read_curation(analyzer)["manual_labels"]) == len(analyzer.unit_ids)
+    assert len(read_suggestions(analyzer)["manual_labels"]) == len(analyzer.unit_ids)
+    assert read_curation(analyzer) is None
     page = (output / "report/report.html").read_text(encoding="utf8")
     assert "freq_min=400" in page and "not corrected" in page and "Spike sorting of recording" in page
+    # what the log says is told in sentences, and nothing as it is in the log
+    decisions = re.search(r'id="decisions">.*?</ul>', page, re.DOTALL).group()
+    assert "Template matching found" in decisions and "Motion was not corrected: 4 channels" in decisions
+    for item in re.findall(r"<li.*?</li>", decisions):
+        assert item.endswith((".</li>", ":</li>")), item
     assert main(arguments) == 2  # what is there stays
 
     # afterwards: a new report of the analyzer that is there, and what a new analyzer would be made of
     assert main(["report", str(output), "--output", str(tmp_path / "elsewhere")]) == 0
-    assert (tmp_path / "elsewhere/report.html").is_file()
+    again = (tmp_path / "elsewhere/report.html").read_text(encoding="utf8")
+    assert "freq_min=400" in again and "save_intermediate" not in again and decisions in again
     sorting, again, params = load_sort(output)
     assert params["freq_min"] == 400 and "freq_max" not in params
     assert list(sorting.unit_ids) == list(analyzer.unit_ids) and again.get_num_samples() == recording.get_num_samples()

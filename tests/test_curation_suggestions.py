@@ -7,14 +7,23 @@ import pytest
 from spikeinterface.core.zarrextractors import super_zarr_open
 from spikeinterface.curation import validate_curation_dict
 
+from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation import load_analyzer, suggest_curation
-from spikeinterface_huidurep.curation.curation_file import curated_sorting, read_curation, save_curation
+from spikeinterface_huidurep.curation.curation_file import (
+    curated_sorting,
+    read_curation,
+    read_suggestions,
+    save_curation,
+    save_suggestions,
+)
+from spikeinterface_huidurep.curation.pair_evidence import pair_evidence, times_in_words
+from spikeinterface_huidurep.curation.splits import split_candidates
 from spikeinterface_huidurep.curation.suggestions import merge_candidates, suggest_labels
 
 
 def test_halves_of_a_unit_are_suggested_as_a_merge(analyzer_folder, curation_recording):
     analyzer = load_analyzer(analyzer_folder)
-    curation = read_curation(analyzer)
+    curation = read_suggestions(analyzer)
     validate_curation_dict(curation)
     assert [set(merge["unit_ids"]) for merge in curation["merges"]] == [set(curation_recording[2])]
     assert curation == json.loads(json.dumps(suggest_curation(analyzer)))
@@ -30,7 +39,7 @@ def test_labels_of_the_sorter_and_of_the_metrics(analyzer_folder):
     analyzer = load_analyzer(analyzer_folder)
     expected = dict(zip(range(6), ["good", "good", "MUA", "noise", "good", "good"], strict=True))
     assert suggest_labels(analyzer) == expected
-    labels = {label["unit_id"]: label["labels"]["quality"] for label in read_curation(analyzer)["manual_labels"]}
+    labels = {label["unit_id"]: label["labels"]["quality"] for label in read_suggestions(analyzer)["manual_labels"]}
     assert labels == {unit: [label] for unit, label in expected.items()}
 
     analyzer.sorting.delete_property("quality")
@@ -42,11 +51,56 @@ def test_labels_of_the_sorter_and_of_the_metrics(analyzer_folder):
     assert set(suggest_labels(analyzer).values()) == {""}
 
 
+def test_only_what_was_accepted_applies(analyzer_folder, curation_recording, capsys, tmp_path):
+    analyzer = load_analyzer(analyzer_folder)
+    assert read_curation(analyzer) is None
+    with pytest.raises(FileNotFoundError, match="accept_suggestions=True"):
+        curated_sorting(analyzer)
+    assert main(["export", str(analyzer_folder), str(tmp_path / "phy"), "--to", "phy", "--curated"]) == 2
+    assert "--accept-suggestions" in capsys.readouterr().err and not (tmp_path / "phy").exists()
+    unseen = curated_sorting(analyzer, accept_suggestions=True)
+    assert len(unseen.unit_ids) == len(analyzer.unit_ids) - 1
+    # the merge was refused: that stays so, whoever accepts suggestions
+    save_curation(analyzer, {**read_suggestions(analyzer), "merges": []})
+    for accept in (False, True):
+        kept = curated_sorting(analyzer, accept_suggestions=accept)
+        assert list(kept.unit_ids) == list(analyzer.unit_ids)
+
+
+def test_the_evidence_that_two_units_are_one(analyzer_folder, curation_recording):
+    """Halves of a neuron have the same template and never fire within 2 ms of each other; other pairs neither."""
+    analyzer = load_analyzer(analyzer_folder)
+    pairs = [(a, b) for a in range(6) for b in range(a + 1, 6)]
+    table = pair_evidence(analyzer, pairs)
+    of_one = np.array([pair == curation_recording[2] for pair in pairs])
+    assert of_one.sum() == 1
+    assert (table["probability"][of_one] > 0.9).all() and (table["probability"][~of_one] < 0.1).all()
+    assert (table["difference"][of_one] < 0.1).all() and (table["observed"][of_one] == 0).all()
+    assert len(pair_evidence(analyzer, [])) == 0
+    candidates = merge_candidates(analyzer)
+    assert (candidates["probability"] > 0.9).tolist() == candidates["suggested"].tolist()
+    assert "keep a refractory period together" in times_in_words(1, 40.0)
+    assert "keep no refractory period" in times_in_words(38, 40.0)
+    assert "say little" in times_in_words(0, 1.0)
+
+
+def test_two_neurons_in_one_unit_are_seen(analyzer_folder):
+    analyzer = load_analyzer(analyzer_folder)
+    assert not split_candidates(analyzer)["suggested"].any()
+    together = analyzer.merge_units([[1, 2]], merging_mode="soft", sparsity_overlap=0.1)
+    (made,) = set(together.unit_ids) - set(analyzer.unit_ids)
+    table = split_candidates(together)
+    assert list(table["unit"][table["suggested"]]) == [made]
+    counts = analyzer.get_extension("random_spikes").get_random_spikes()["unit_index"]
+    fewer = min(np.sum(counts == 1), np.sum(counts == 2)) / np.sum(np.isin(counts, (1, 2)))
+    assert table["share"][0] == pytest.approx(fewer, abs=0.05) and table["valley"][0] < 0.2
+
+
 def test_a_curation_becomes_a_sorting(analyzer_folder, curation_recording):
     analyzer = load_analyzer(analyzer_folder)
     counts = analyzer.sorting.count_num_spikes_per_unit(outputs="dict")
     quality = list(analyzer.sorting.get_property("quality"))
-    curation = read_curation(analyzer)
+    curation = read_suggestions(analyzer)
     curation["manual_labels"] = [
         {"unit_id": unit, "labels": {"quality": ["noise" if unit == 2 else "good"]}} for unit in range(6)
     ]
@@ -65,7 +119,7 @@ def test_a_curation_becomes_a_sorting(analyzer_folder, curation_recording):
 
 def test_curations_in_a_zarr_archive(analyzer_folder, tmp_path):
     analyzer = load_analyzer(analyzer_folder)
-    curation = read_curation(analyzer)
+    curation = read_suggestions(analyzer)
     analyzer.delete_extension("principal_components")  # whose pickled model Zarr refuses to read
     archive = analyzer.save_as(format="zarr", folder=tmp_path / "analyzer.zarr")
     assert read_curation(archive) is None
@@ -73,6 +127,9 @@ def test_curations_in_a_zarr_archive(analyzer_folder, tmp_path):
         curated_sorting(archive)
     save_curation(archive, curation)
     assert read_curation(load_analyzer(tmp_path / "analyzer.zarr")) == curation
+    # suggestions lie beside it
+    save_suggestions(archive, {**curation, "merges": []})
+    assert read_suggestions(archive)["merges"] == [] and read_curation(archive) == curation
     # where the GUI looks for it
     root = super_zarr_open(tmp_path / "analyzer.zarr", mode="r")
     assert root["spikeinterface_gui"].attrs["curation_data"] == curation
@@ -83,7 +140,8 @@ def test_curations_in_a_zarr_archive(analyzer_folder, tmp_path):
 
 def test_curations_that_cannot_be_saved(analyzer_folder):
     analyzer = load_analyzer(analyzer_folder)
-    before = read_curation(analyzer)
+    before = read_suggestions(analyzer)
+    save_curation(analyzer, before)
     with pytest.raises(ValueError, match="not in the unit list"):
         save_curation(analyzer, {**before, "merges": [{"unit_ids": [0, 77]}]})
     assert read_curation(analyzer) == before

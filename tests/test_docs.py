@@ -133,13 +133,58 @@ def exists(name):
     return False
 
 
-def test_every_page_is_in_the_table_of_contents(docs):
-    listed = set(re.findall(r"^(\w+)$", (docs / "index.md").read_text(encoding="utf8"), re.MULTILINE))
+def test_every_page_is_in_the_table_of_contents(docs, extension):
+    from plain_pages import tables_of_contents
+
+    index = (docs / "index.md").read_text(encoding="utf8")
+    listed = set(re.findall(r"\]\((\w+)\.md\)", index))
     assert {page.stem for page in pages(docs)} - {"index"} <= listed
+    tables = "".join(tables_of_contents(index))
+    assert tables.count("{toctree}") == 3 and all(f"\n{page}\n" in tables for page in listed)
+
+
+def test_pages_are_plain_markdown(docs):
+    """They are read on a forge, too, which knows nothing of Sphinx."""
+    for page in pages(docs):
+        text = page.read_text(encoding="utf8")
+        assert not re.findall(r"^```\{|^:::|\{(?:doc|ref|func|class)\}`", text, re.MULTILINE), page.name
+
+
+def test_the_table_of_parameters_is_that_of_the_sorter(docs, monkeypatch):
+    """`python docs/parameter_table.py` writes it."""
+    monkeypatch.syspath_prepend(str(docs))
+    from parameter_table import with_table
+
+    page = (docs / "parameters.md").read_text(encoding="utf8")
+    assert with_table(page) == page, "run: python docs/parameter_table.py"
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert rows == list(DEFAULT_PARAMS)
+    assert {line.replace("\\\\|", "").count("|") for line in page.splitlines() if line.startswith("|")} == {5}
+
+
+def test_the_messages_that_the_page_explains_exist(docs, project_root):
+    """What stands in code in the first column of its tables, but for file names, commands and Qt's words."""
+    sources = " ".join(
+        path.read_text(encoding="utf8") for path in (project_root / "spikeinterface_huidurep").rglob("*.py")
+    )
+    sources = re.sub(r'"\s*\n\s*f?"', "", sources)
+    rows = re.findall(r"^\| (.*?) \|", (docs / "troubleshooting.md").read_text(encoding="utf8"), re.MULTILINE)
+    messages = [message for row in rows if not row.startswith("Qt") for message in re.findall(r"`([^`]+)`", row)]
+    messages = [message for message in messages if " " in message and not message.startswith("huidurep --")]
+    assert len(messages) > 12
+    for message in messages:
+        for piece in re.split(r"\.\.\.|: ", message):
+            assert piece.strip(" ,.") in sources, message
+
+
+def test_results_are_short(docs):
+    assert len((docs / "results.md").read_text(encoding="utf8").splitlines()) <= 200
 
 
 def test_the_reference_names_what_exists(docs):
-    names = re.findall(r"^   (spikeinterface_huidurep\S+)$", (docs / "api.md").read_text(encoding="utf8"), re.MULTILINE)
+    names = re.findall(
+        r"^- `(spikeinterface_huidurep\S+)`$", (docs / "api.md").read_text(encoding="utf8"), re.MULTILINE
+    )
     assert len(names) > 20
     assert [name for name in names if not exists(name)] == []
 
@@ -149,7 +194,7 @@ def test_the_reference_has_all_public_names(docs):
 
     text = (docs / "api.md").read_text(encoding="utf8")
     told_elsewhere = {"HuiduRepSorter", "__version__"}
-    assert {n for n in spikeinterface_huidurep.__all__ if f"huidurep.{n}\n" not in text} == told_elsewhere
+    assert {n for n in spikeinterface_huidurep.__all__ if f"huidurep.{n}`\n" not in text} == told_elsewhere
 
 
 def test_python_on_the_pages_is_valid_and_public(docs):
@@ -291,7 +336,7 @@ def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, ca
     from spikeglx_folder import write_spikeglx_folder
 
     from spikeinterface_huidurep.cli import main
-    from spikeinterface_huidurep.curation import curated_sorting, load_analyzer
+    from spikeinterface_huidurep.curation import curated_sorting, load_analyzer, read_suggestions, save_curation
 
     page = (docs / "first_sort.md").read_text(encoding="utf8").replace("\\\n", " ")
     sort, export = (next(line for line in page.splitlines() if line.startswith(f"huidurep {name}")) for name in
@@ -301,6 +346,7 @@ def test_from_a_spikeglx_folder_to_curated_units(docs, tmp_path, monkeypatch, ca
     assert main(shlex.split(sort.replace("--n-jobs 8", "--n-jobs 1"))[1:]) == 0
     assert (tmp_path / "sorted" / "report" / "report.html").is_file()
     analyzer = load_analyzer("sorted/analyzer")
+    save_curation(analyzer, read_suggestions(analyzer))  # as the button of the GUI does
     sorting = curated_sorting(analyzer, drop=["noise"])
     assert 1 <= len(sorting.unit_ids) <= len(analyzer.unit_ids)
     assert len(sorting.get_unit_spike_train(sorting.unit_ids[0], segment_index=0, return_times=True)) > 0

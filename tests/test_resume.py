@@ -16,7 +16,7 @@ from spikeinterface.sorters.utils import SpikeSortingError
 from spikeinterface_huidurep import resume
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation.analyzer import load_analyzer
-from spikeinterface_huidurep.curation.curation_file import read_curation, save_curation
+from spikeinterface_huidurep.curation.curation_file import read_curation, read_suggestions, save_curation
 from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.stage_files import StageFiles, read_result, write_result
 
@@ -257,7 +257,7 @@ def test_command_line_with_a_report(failed, undisturbed, _quick_similarity, tmp_
     page = (output / "report/report.html").read_text(encoding="utf8")
     assert "not corrected" in page and "save_intermediate" not in page
     analyzer = load_analyzer(output / "analyzer")
-    curation = {**read_curation(analyzer), "removed": [analyzer.unit_ids[0]]}
+    curation = {**read_suggestions(analyzer), "removed": [analyzer.unit_ids[0]]}
     save_curation(analyzer, curation)
     for extension in ("correlograms", EXTENSION_NAME):
         analyzer.delete_extension(extension)

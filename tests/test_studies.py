@@ -304,3 +304,14 @@ def test_drop_rules(study, tmp_path):
     assert [row["kind"] for row in dropped.rows] == ["neuron", "piece", "none"]
     assert study.main([str(tmp_path), "--recordings", "si_static_16", "--duration", "8"]) == 0
     assert "What the rules" in (tmp_path / "drop_rules.md").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("study", ["curation_suggestions"], indirect=True)
+def test_curation_suggestions(study, capsys, monkeypatch, _quick_similarity):
+    """A small recording: of its neurons one is cut, two are put together, and both are told."""
+    for name, value in {"N_CHANNELS": 8, "N_UNITS": 4, "DURATION_S": 15.0, "N_CUT": 1, "N_TOGETHER": 1}.items():
+        monkeypatch.setattr(study, name, value)
+    assert study.main(["--seeds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of one neuron" in said and "1 units of two neurons: 1 splits" in said
+    assert "| 0.9 to 1 | 1 | 1 |" in said

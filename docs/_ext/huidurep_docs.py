@@ -1,47 +1,24 @@
-"""Sphinx directives whose content comes from the package itself, so that a page cannot disagree with the code."""
+"""
+What the site adds to the pages of docs/, which are plain Markdown, to be read on a forge as well.
+
+Links to what lies outside of docs/ become pages, and the packages get a drawing.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import re
 from typing import Any
 
 from code_map import draw_map, read_map
 from docutils import nodes
 from docutils.parsers.rst import directives
+from plain_pages import as_summary, tables_of_contents
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx_gallery.scrapers import figure_rst
 
-from spikeinterface_huidurep.parameters import DEFAULT_PARAMS, PARAMS_DESCRIPTION
-
-DOCS = Path(__file__).parent.parent
-ADVICE = DOCS / "parameter_advice.json"
-# pages that are written when there are results to tell
-OPTIONAL_PAGES = ("encoder", "results", "promises")
 # figures of the examples that are on their page already
 _SHOWN: list[Any] = []
-
-
-def read_advice() -> dict[str, str]:
-    """When to touch each parameter, by its name; written by hand."""
-    return json.loads(ADVICE.read_text(encoding="utf8"))
-
-
-class Parameters(SphinxDirective):
-    """``{huidurep-parameters}``: every parameter with its default, its description and when to touch it."""
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(str(ADVICE))
-        advice = read_advice()
-        entries = nodes.definition_list()
-        for name, default in DEFAULT_PARAMS.items():
-            term = nodes.term("", "", nodes.literal(text=name), nodes.Text(" = "), nodes.literal(text=repr(default)))
-            term["ids"].append(f"parameter-{name.replace('_', '-')}")
-            description = nodes.paragraph(text=PARAMS_DESCRIPTION[name])
-            when = nodes.paragraph("", "", nodes.strong(text="When to touch it: "), nodes.Text(advice[name]))
-            entries += nodes.definition_list_item("", term, nodes.definition("", description, when))
-        return [entries]
 
 
 class CodeMap(SphinxDirective):
@@ -69,16 +46,33 @@ def scrape_figures(block: tuple, block_vars: dict[str, Any], gallery_conf: dict[
 
 
 def adapt_source(app: Sphinx, name: str, source: list[str]) -> None:
-    """Take optional pages that do not exist out of the table of contents; the model card is a page of the site."""
+    """Make pages of the site of plain ones."""
+    text = source[0]
     if name == "index":
-        missing = {page for page in OPTIONAL_PAGES if not (DOCS / f"{page}.md").is_file()}
-        source[0] = "\n".join(line for line in source[0].split("\n") if line.strip() not in missing)
-    source[0] = source[0].replace("](../pretrained/MODEL_CARD.md", "](model_card.md")
+        text += "".join(tables_of_contents(text))
+    elif name == "api":
+        text = re.sub(r"(?:^- `spikeinterface_huidurep\S*`\n?)+", as_summary, text, flags=re.MULTILINE)
+    elif name == "model_card":
+        text = "```{include} ../pretrained/MODEL_CARD.md\n```\n"
+    elif name == "contributing":
+        text = f"```{{include}} ../CONTRIBUTING.md\n:relative-docs: docs/\n```\n\n{CODE_MAP}"
+    text = text.replace("](../pretrained/MODEL_CARD.md", "](model_card.md")
+    text = re.sub(r"\]\(examples/(plot_\w+)\.py\)", r"](auto_examples/\1.rst)", text)
+    source[0] = text.replace("](examples/README.rst)", "](auto_examples/index.rst)")
+
+
+CODE_MAP = """## A map of the code
+
+An arrow goes from the package that imports to the one that is imported; the drawing is made from the sources.
+
+```{huidurep-code-map}
+:alt: The subpackages of spikeinterface_huidurep and the imports between them
+```
+"""
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
-    app.add_directive("huidurep-parameters", Parameters)
     app.add_directive("huidurep-code-map", CodeMap)
     app.connect("source-read", adapt_source)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

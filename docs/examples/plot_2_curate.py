@@ -18,7 +18,7 @@ import spikeinterface.core as si
 from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep import make_analyzer
-from spikeinterface_huidurep.curation import curated_sorting, draw_templates, read_curation
+from spikeinterface_huidurep.curation import curated_sorting, draw_templates, read_suggestions
 
 folder = Path(tempfile.mkdtemp())
 si.set_global_job_kwargs(n_jobs=1, progress_bar=False)
@@ -42,9 +42,9 @@ metrics[["num_spikes", "firing_rate", "snr", "rp_contamination"]]
 # %%
 # The suggestions
 # ---------------
-# They are in SpikeInterface's curation format, in the analyzer's folder, where the GUI finds them and writes what you
-# make of them.
-curation = read_curation(analyzer)
+# They are in SpikeInterface's curation format, in the analyzer's folder, where ``huidurep gui`` finds them. Nothing of
+# them applies before you have saved a curation there.
+curation = read_suggestions(analyzer)
 print("merges:", curation["merges"])
 for label in curation["manual_labels"]:
     print("unit", label["unit_id"], label["labels"])
@@ -52,8 +52,9 @@ for label in curation["manual_labels"]:
 # %%
 # The curated Sorting
 # -------------------
-# After the GUI is closed, this reads what was saved there. Units labelled noise are left out.
-curated = curated_sorting(analyzer, drop=["noise"])
+# After the GUI is closed, ``curated_sorting(analyzer)`` reads what was saved there. Without a GUI, all suggestions can
+# be accepted unseen. Units labelled noise are left out.
+curated = curated_sorting(analyzer, accept_suggestions=True, drop=["noise"])
 print(curated)
 
 # %%

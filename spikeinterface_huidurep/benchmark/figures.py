@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .measures import WELL_DETECTED
 from .peers import PEERS
@@ -96,6 +97,7 @@ def plot_sorted_accuracy(units: pd.DataFrame, sorters: Sequence[str]) -> str:
             label=sorter,
         )
     axes.set(xlabel="true units, best first", ylabel="accuracy", ylim=(-0.03, 1.05))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     return _svg(figure)
 
@@ -209,6 +211,7 @@ def plot_units_by_agreement(units: pd.DataFrame, sorters: Sequence[str]) -> str:
         left += width
     axes.set_yticks(range(len(sorters)), list(sorters))
     axes.set(xlabel="units", ylim=(len(sorters) - 0.5, -0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside upper center", ncols=most, frameon=False, fontsize=8, title="sorters with the unit")
     return _svg(figure)
 

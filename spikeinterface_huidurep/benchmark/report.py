@@ -18,6 +18,7 @@ import psutil
 from .. import page
 from ..page import Cell, escape, number
 from .figures import plot_accuracy_against_snr, plot_accuracy_over_time, plot_cost, plot_sorted_accuracy
+from .measures import WELL_DETECTED, WINDOWS
 from .runner import BenchmarkResults
 from .waveform_changes import WaveformChanges
 
@@ -161,7 +162,8 @@ def _body(results: BenchmarkResults, command: str, title: str) -> str:
     if len(summary) and summary["recording"].nunique() > 1:
         parts += [
             "<h2>At a glance</h2>",
-            "<p>Mean accuracy over all true units of a recording · units found; the best is bold.</p>",
+            "<p>Mean accuracy over all true units of a recording · units found. Where two sorters or more finished, "
+            "the best of them is bold; one that did not finish is not beaten: it has no accuracy.</p>",
         ]
         parts.append(_overview(summary))
     parts += ["<h2>All figures</h2>", "<p>Click on a title to sort.</p>", _summary_table(summary), DEFINITIONS]
@@ -186,7 +188,9 @@ def _overview(summary: pd.DataFrame) -> str:
     )
     rows = []
     for recording in recordings:
-        best = values.loc[recording].max()
+        finished = values.loc[recording].dropna()
+        # the best of one is no best
+        best = finished.max() if len(finished) > 1 else math.nan
         cells = [Cell(recording, classes="text")]
         for sorter in sorters:
             value = values.at[recording, sorter]
@@ -234,16 +238,19 @@ def _recording_section(results: BenchmarkResults, name: str, about: dict[str, An
     sorters = _sorters_done(units)
     if units["snr"].notna().any():
         caption = (
-            "Each true unit's accuracy (coloured), precision and recall (grey) against its SNR; the line is at 0.8."
+            "Accuracy (dots), precision and recall (grey triangles) of each true unit against its SNR; the line is at "
+            f"{WELL_DETECTED:g}."
         )
         parts.append(page.panels([plot_accuracy_against_snr(units, sorter) for sorter in sorters], caption))
     over_time = results.over_time[results.over_time["recording"] == name]
     motion = results.motions.get(name)
-    time_caption = "Mean accuracy of the units in twentieths of the recording" + (
-        ", and how far the tissue had moved." if motion is not None else "."
+    parts_of_time = {20: "twentieths", 10: "tenths"}.get(WINDOWS, f"{WINDOWS} parts")
+    time_caption = f"Mean accuracy of the units in {parts_of_time} of the recording" + (
+        ", and below how far the tissue had moved." if motion is not None else "."
     )
     parts.append('<div class="pair">')
-    parts.append(page.figure(plot_sorted_accuracy(units, sorters), "Accuracy of each sorter's units, best first."))
+    sorted_caption = "Accuracy of the true units, for each sorter from its best to its worst."
+    parts.append(page.figure(plot_sorted_accuracy(units, sorters), sorted_caption))
     parts.append(page.figure(plot_accuracy_over_time(over_time, sorters, motion), time_caption))
     parts.append("</div>")
     return "\n".join(parts)

@@ -36,13 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     from spikeinterface.core import set_global_job_kwargs
 
     from ..demo import CONTENTS, run_demo
+    from ..jobs import bars_shown
     from ..output_folder import make_room
 
     if arguments.channels < 1 or arguments.units < 1 or arguments.n_jobs < 1 or not arguments.duration >= 1:
         raise ValueError("The demonstration needs 1 channel, 1 unit, 1 job and 1 second at least.")
     if not arguments.quiet:
         logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
-    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=not arguments.quiet)
+    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=bars_shown(not arguments.quiet))
     output = arguments.output.expanduser()
     make_room(output, arguments.overwrite, CONTENTS)
     demo = run_demo(

@@ -18,7 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or of a sort with a report")
     parser.add_argument("output", type=Path, help="folder for Phy, or NWB file, to write")
     parser.add_argument("--to", choices=("phy", "nwb"), required=True, help="what to write")
-    parser.add_argument("--curated", action="store_true", help="apply the saved curation first, including suggestions")
+    parser.add_argument("--curated", action="store_true", help="apply the curation that was saved in the GUI first")
+    parser.add_argument(
+        "--accept-suggestions", action="store_true", help="where none was saved, apply all suggestions unseen"
+    )
     parser.add_argument(
         "--drop", nargs="+", default=[], metavar="LABEL", help="leave out the units with these labels, such as noise"
     )
@@ -32,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export the units; returns the exit status."""
     from ..curation.analyzer import load_analyzer
     from ..curation.export import curated_analyzer, drop_labels, export_nwb, export_phy
+    from ..jobs import bars_shown
 
     start = None
     if arguments.to == "nwb":
@@ -39,14 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError("NWB requires the start of the recording: give --session-start, such as 2026-05-04T10:30.")
         start = datetime.fromisoformat(arguments.session_start)
     analyzer = load_analyzer(arguments.folder)
-    if arguments.curated:
-        analyzer = curated_analyzer(analyzer)
+    if arguments.curated or arguments.accept_suggestions:
+        analyzer = curated_analyzer(analyzer, accept_suggestions=arguments.accept_suggestions)
     analyzer = drop_labels(analyzer, arguments.drop)
     output = arguments.output.expanduser()
     if start is not None:
         path = export_nwb(analyzer, output, session_start_time=start)
     else:
-        jobs = {"n_jobs": 1, "progress_bar": arguments.verbose}
+        jobs = {"n_jobs": 1, "progress_bar": bars_shown(arguments.verbose)}
         path = export_phy(analyzer, output, copy_traces=not arguments.no_traces, **jobs)
     print(f"{len(analyzer.unit_ids)} units: {path.absolute()}")
     if arguments.to == "phy":

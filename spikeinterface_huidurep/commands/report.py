@@ -43,11 +43,35 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     analyzer = load_analyzer(found)
     default = folder / "report" if found != folder else folder.parent / f"{folder.stem}_report"
-    files = report(
-        analyzer, output or default, motion=motion_of_output(folder), title=f"Spike sorting of {folder.name}"
-    )
+    motions, sorter = motion_of_output(folder), sorter_folder(folder)
+    facts, log = _facts_and_log(sorter, motions) if sorter is not None else ({}, None)
+    title = f"Spike sorting of {folder.name}"
+    files = report(analyzer, output or default, motion=motions, title=title, facts=facts, log=log)
     print(f"Report: {files.html.absolute()}")
     return 0
+
+
+def _facts_and_log(sorter: Path, motions: dict[Any, Any], params: dict[str, Any] | None = None):
+    """What a report says of a sort at its top, and where its log is; None where another sorter has worked."""
+    from ..curation.sort_folder import sorter_and_params
+    from ..log_file import LOG_NAME
+    from ..parameters import DEFAULT_PARAMS
+    from ..version import __version__
+
+    by, given = sorter_and_params(sorter)
+    facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
+    if by != "huidurep":
+        return facts, None
+    log = sorter / "sorter_output" / LOG_NAME
+    told = log.read_text(encoding="ascii", errors="replace") if log.is_file() else ""
+    moved = motions or " motion: corrected" in told or " motion: the given one is used" in told
+    facts["Motion"] = "corrected" if moved else "not corrected"
+    if params is None:
+        # the command line keeps the motion for the report
+        changed = {key: value for key, value in given.items() if value != DEFAULT_PARAMS.get(key, value)}
+        params = {key: value for key, value in changed.items() if key != "save_intermediate"}
+    facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+    return facts, log
 
 
 def report_sort(
@@ -79,8 +103,6 @@ def report_sort(
     """
     from ..curation.analyzer import ANALYZER_NAME, sorter_folder
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
-    from ..curation.sort_folder import sorter_and_params
-    from ..version import __version__
 
     sorter = sorter_folder(output) or output / "sorter"
     intermediate = sorter / "sorter_output" / "intermediate"
@@ -88,20 +110,15 @@ def report_sort(
     save_motions(motions, output)
     # the motion of an earlier report, if the sort has not kept its own
     motions = motions or motion_of_output(output)
-    by, _ = sorter_and_params(sorter)
-    facts = {"Sorter": f"HuiduRep {__version__}" if by == "huidurep" else by}
-    if motions or intermediate.is_dir():
-        facts["Motion"] = "corrected" if motions else "not corrected"
+    facts, log = _facts_and_log(sorter, motions, params)
     if not params.get("save_intermediate"):
         shutil.rmtree(intermediate, ignore_errors=True)
     if len(sorting.unit_ids) == 0:
         print("No units were found: there is nothing to report.")
         return
     analyzer = _analyzer_of_sort(output / ANALYZER_NAME, sorting, recording, params, n_jobs)
-    if by == "huidurep":
-        facts["Parameters"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
-    folder = report_folder or output / "report"
-    files = report(analyzer, folder, motion=motions, title=f"Spike sorting of {name}", facts=facts)
+    folder, title = report_folder or output / "report", f"Spike sorting of {name}"
+    files = report(analyzer, folder, motion=motions, title=title, facts=facts, log=log)
     print(f"Report: {files.html.absolute()}")
     print(f"Look at the units and curate them with: huidurep gui {output}")
 
@@ -109,15 +126,18 @@ def report_sort(
 def _analyzer_of_sort(folder, sorting, recording, params, n_jobs):
     """Make the analyzer, or complete an existing one."""
     from ..curation.analyzer import complete_analyzer, is_analyzer, load_analyzer, make_analyzer
-    from ..curation.curation_file import read_curation, save_curation
+    from ..curation.curation_file import read_suggestions, save_suggestions
     from ..curation.suggestions import suggest_curation
     from ..curation.traces import PREPROCESSING
+    from ..jobs import bars_shown
 
+    # it takes minutes: somebody who waits sees what is done
+    jobs = {"n_jobs": n_jobs, "progress_bar": bars_shown(True)}
     encoder = {key: params[key] for key in ("model", "device", "seed") if key in params}
     if not is_analyzer(folder):
         preprocessing = {key: params[key] for key in PREPROCESSING if key in params}
-        return make_analyzer(sorting, recording, folder, preprocessing=preprocessing, n_jobs=n_jobs, **encoder)
-    analyzer = complete_analyzer(load_analyzer(folder), n_jobs=n_jobs, **encoder)
-    if read_curation(analyzer) is None:
-        save_curation(analyzer, suggest_curation(analyzer, seed=params.get("seed", 0)))
+        return make_analyzer(sorting, recording, folder, preprocessing=preprocessing, **jobs, **encoder)
+    analyzer = complete_analyzer(load_analyzer(folder), **jobs, **encoder)
+    if read_suggestions(analyzer) is None:
+        save_suggestions(analyzer, suggest_curation(analyzer, seed=params.get("seed", 0)))
     return analyzer

@@ -99,6 +99,7 @@ def sort(arguments: argparse.Namespace) -> None:
     from spikeinterface.sorters import run_sorter
     from spikeinterface.sorters.utils import SpikeSortingError
 
+    from ..jobs import bars_shown
     from ..output_folder import make_room
     from ..reading import parse_assignments, read_as_typed
 
@@ -109,7 +110,7 @@ def sort(arguments: argparse.Namespace) -> None:
 
     output = arguments.output.expanduser()
     make_room(output, arguments.overwrite, {"sorter", "sorting", "sorting.partial", "analyzer", "motion", "report"})
-    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
+    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=bars_shown(arguments.verbose))
     try:
         # the report shows the motion, which is one of the intermediate results
         kept = {**params, "save_intermediate": True} if arguments.report else params
@@ -131,6 +132,7 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     """Continue an interrupted sort, and save its result in the same output folder."""
     from spikeinterface.core import set_global_job_kwargs
 
+    from ..jobs import bars_shown
     from ..resuming import read_params, resume
 
     if arguments.recording is not None or arguments.param or arguments.reader or arguments.probe:
@@ -140,7 +142,7 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     output = arguments.resume.expanduser()
     if not (output / "sorter").is_dir():
         raise ValueError(f"{output} is not an output folder of huidurep sort: it has no folder 'sorter'.")
-    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=arguments.verbose)
+    set_global_job_kwargs(n_jobs=arguments.n_jobs, progress_bar=bars_shown(arguments.verbose))
     # as in a new sort: the report shows the motion, which is one of the intermediate results
     kept = read_params(output / "sorter")["save_intermediate"]
     changes = {"save_intermediate": True} if arguments.report else {}

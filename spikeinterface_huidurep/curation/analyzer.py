@@ -105,7 +105,7 @@ def make_analyzer(
     preprocessing : mapping, optional
         The sorter's parameters that were not its defaults.
     suggest : bool
-        Look for merges and labels and save them where the GUI finds them, see `suggest_curation`.
+        Look for merges and labels with which `huidurep gui` begins, see `suggest_curation`.
     model, device, seed
         Of the encoder, see `load_encoder`; the seed chooses the spikes whose waveforms are kept.
     **job_kwargs
@@ -148,12 +148,12 @@ def with_known_main_channels(sorting, traces):
 
 
 def _suggest(analyzer, seed, saved):
-    from .curation_file import save_curation
+    from .curation_file import save_suggestions
     from .suggestions import suggest_curation
 
     curation = suggest_curation(analyzer, seed=seed)
     if saved:
-        save_curation(analyzer, curation)
+        save_suggestions(analyzer, curation)
 
 
 def complete_analyzer(

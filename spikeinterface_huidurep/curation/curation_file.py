@@ -1,4 +1,4 @@
-"""The curation of an analyzer: the file that SpikeInterface's GUI reads, and the curated Sorting."""
+"""The curation of an analyzer: the file that SpikeInterface's GUI reads, suggestions beside it, the curated Sorting."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from spikeinterface.core import BaseSorting, SortingAnalyzer
 
 # spikeinterface-gui reads these when it opens an analyzer for curation
 _FOLDER, _NAME = "spikeinterface_gui", "curation_data"
+# what nobody has accepted yet; the GUI of `huidurep gui` begins with it
+_SUGGESTED = "huidurep_suggestions"
 
 
 def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
@@ -36,6 +38,19 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
     ValueError
         If the analyzer is in memory, or the curation does not have SpikeInterface's format.
     """
+    return _save(analyzer, curation, _NAME)
+
+
+def save_suggestions(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
+    """
+    Save a curation that nobody has accepted yet, see `suggest_curation`.
+
+    Parameters, result and errors are those of `save_curation`; the file is ``huidurep_suggestions.json``.
+    """
+    return _save(analyzer, curation, _SUGGESTED)
+
+
+def _save(analyzer, curation, name):
     from spikeinterface.curation import validate_curation_dict
 
     validate_curation_dict(curation)
@@ -45,11 +60,11 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
         import zarr
 
         root = _zarr_root(analyzer, "r+")
-        root.require_group(_FOLDER).attrs[_NAME] = curation
+        root.require_group(_FOLDER).attrs[name] = curation
         # SpikeInterface reads an archive through its table of contents
         zarr.consolidate_metadata(root.store)
         return Path(analyzer.folder)
-    path = _json_path(analyzer)
+    path = _json_path(analyzer, name)
     path.parent.mkdir(exist_ok=True)
     # written to another file and renamed: a full disk must not destroy the earlier curation
     aside = path.with_suffix(".json.new")
@@ -60,7 +75,7 @@ def save_curation(analyzer: SortingAnalyzer, curation: dict[str, Any]) -> Path:
 
 def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
     """
-    Read the saved curation of an analyzer: the suggestions, as edited in the GUI.
+    Read the saved curation of an analyzer: what was decided in the GUI.
 
     Parameters
     ----------
@@ -77,12 +92,51 @@ def read_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
     ValueError
         If the analyzer is in memory, or the file holds no curation.
     """
+    return _read(analyzer, _NAME)
+
+
+def read_suggestions(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
+    """
+    Read what was suggested for an analyzer when it was made; nobody has accepted it.
+
+    Parameters, result and errors are those of `read_curation`.
+    """
+    return _read(analyzer, _SUGGESTED)
+
+
+def decided_curation(analyzer: SortingAnalyzer, accept_suggestions: bool) -> dict[str, Any]:
+    """
+    The curation that applies: what was saved, and the suggestions only where the caller accepts them.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+    accept_suggestions : bool
+        Take the suggestions, unseen, where no curation was saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    curation = read_curation(analyzer)
+    if curation is None and accept_suggestions:
+        curation = read_suggestions(analyzer)
+    if curation is None:
+        raise FileNotFoundError(
+            "No curation was saved for this analyzer: decide in the GUI (huidurep gui FOLDER, Save curation), or "
+            "accept all suggestions unseen (accept_suggestions=True; on the command line --accept-suggestions)."
+        )
+    return curation
+
+
+def _read(analyzer, name):
     if analyzer.format == "zarr":
         root = _zarr_root(analyzer, "r")
-        curation = root[_FOLDER].attrs.get(_NAME) if _FOLDER in root else None
+        curation = root[_FOLDER].attrs.get(name) if _FOLDER in root else None
         where: Any = analyzer.folder
     else:
-        where = _json_path(analyzer)
+        where = _json_path(analyzer, name)
         try:
             curation = json.loads(where.read_text(encoding="utf8")) if where.is_file() else None
         except (ValueError, RecursionError) as error:
@@ -96,6 +150,7 @@ def curated_sorting(
     analyzer: SortingAnalyzer,
     curation: dict[str, Any] | None = None,
     *,
+    accept_suggestions: bool = False,
     drop: Sequence[str] = (),
     censor_ms: float | None = 0.5,
 ) -> BaseSorting:
@@ -107,6 +162,8 @@ def curated_sorting(
     analyzer : SortingAnalyzer
     curation : dict, optional
         In SpikeInterface's curation format; by default the one saved for the analyzer.
+    accept_suggestions : bool
+        Where none was saved, apply all suggestions, which nobody has looked at.
     drop : sequence of str
         Labels whose units are left out, such as ``("noise",)``.
     censor_ms : float or None
@@ -127,9 +184,7 @@ def curated_sorting(
     from spikeinterface.curation import apply_curation
 
     if curation is None:
-        curation = read_curation(analyzer)
-        if curation is None:
-            raise FileNotFoundError("No curation was saved for this analyzer.")
+        curation = decided_curation(analyzer, accept_suggestions)
     # a copy: SpikeInterface writes the labels into the Sorting that it gets
     sorting = analyzer.sorting.select_units(analyzer.unit_ids)
     try:
@@ -142,10 +197,10 @@ def curated_sorting(
     return curated
 
 
-def _json_path(analyzer: SortingAnalyzer) -> Path:
+def _json_path(analyzer: SortingAnalyzer, name: str) -> Path:
     if analyzer.format != "binary_folder":
         raise ValueError("The analyzer is in memory: a curation can only be saved with an analyzer in a folder.")
-    return Path(analyzer.folder) / _FOLDER / f"{_NAME}.json"
+    return Path(analyzer.folder) / _FOLDER / f"{name}.json"
 
 
 def _zarr_root(analyzer: SortingAnalyzer, mode: str) -> Any:

@@ -32,7 +32,9 @@ _NWB_PROPERTIES = {
 _SPARSITY_OVERLAP = 0.5
 
 
-def curated_analyzer(analyzer: SortingAnalyzer, curation: dict[str, Any] | None = None) -> SortingAnalyzer:
+def curated_analyzer(
+    analyzer: SortingAnalyzer, curation: dict[str, Any] | None = None, *, accept_suggestions: bool = False
+) -> SortingAnalyzer:
     """
     Apply a curation to an analyzer: returns one in memory, with the extensions of the merged and split units.
 
@@ -42,6 +44,8 @@ def curated_analyzer(analyzer: SortingAnalyzer, curation: dict[str, Any] | None 
         It is not changed.
     curation : dict, optional
         In SpikeInterface's curation format; by default the one saved for the analyzer.
+    accept_suggestions : bool
+        Where none was saved, apply all suggestions, which nobody has looked at.
 
     Returns
     -------
@@ -54,12 +58,10 @@ def curated_analyzer(analyzer: SortingAnalyzer, curation: dict[str, Any] | None 
     """
     from spikeinterface.curation import apply_curation
 
-    from .curation_file import read_curation
+    from .curation_file import decided_curation
 
     if curation is None:
-        curation = read_curation(analyzer)
-        if curation is None:
-            raise FileNotFoundError("No curation was saved for this analyzer.")
+        curation = decided_curation(analyzer, accept_suggestions)
     groups = [merge["unit_ids"] for merge in curation.get("merges") or []]
     sparse = groups and analyzer.sparsity is not None
     shared = analyzer.are_units_mergeable(groups, sparsity_overlap=_SPARSITY_OVERLAP) if sparse else {}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 from spikeinterface.core import SortingAnalyzer
 
 from .analyzer import load_analyzer
-from .curation_file import read_curation, save_curation
+from .curation_file import read_curation, read_suggestions, save_curation
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -57,8 +60,8 @@ def open_gui(
 
     Raises
     ------
-    ModuleNotFoundError
-        If the GUI is not installed.
+    ModuleNotFoundError, OSError
+        If the GUI is not installed; if no window can be opened here, see `check_desktop`.
     ValueError
         If there is no such mode, or the analyzer lacks an extension that the GUI needs.
     """
@@ -91,6 +94,41 @@ def _check_installed(mode: str) -> None:
         raise ModuleNotFoundError(
             f"The {mode} GUI needs {missing[0]}: pip install 'spikeinterface-huidurep[gui]' installs it."
         )
+    if mode == "desktop":
+        check_desktop()
+
+
+# Opens a window's application and leaves at once. Where a library of the system is missing, Qt ends its process without
+# an error that Python could catch: so it is tried in one of its own.
+_OPEN_QT = "import os; from pyqtgraph.Qt import QtWidgets; QtWidgets.QApplication([]); os._exit(0)"
+# what a desktop without Qt programs may lack, as Debian and Ubuntu name it
+QT_PACKAGES = "libegl1 libgl1 libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0"
+
+
+def check_desktop() -> None:
+    """
+    Check that Qt can open a window here, before anything is loaded.
+
+    Raises
+    ------
+    OSError
+        If there is no display, or a library of the system is missing; it says what to do.
+    """
+    other = "or open the page for a browser: huidurep gui --web"
+    # a program that chose another platform, such as offscreen, knows what it does
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+        raise OSError(f"There is no display for a window (DISPLAY is not set): log in with one, {other}.")
+    try:
+        tried = subprocess.run([sys.executable, "-c", _OPEN_QT], capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Qt did not open within two minutes: check the display, {other}.") from error
+    if tried.returncode != 0:
+        said = next((line for line in tried.stderr.splitlines() if "lib" in line or "plugin" in line), tried.stderr)
+        raise OSError(
+            f"Qt does not open here: {' '.join(said.split())[:200]}. On Debian and Ubuntu it needs apt install "
+            f"{QT_PACKAGES}; install them, {other}."
+        )
 
 
 def _check_extensions(analyzer: SortingAnalyzer) -> None:
@@ -114,12 +152,12 @@ def _curation_options(analyzer: SortingAnalyzer) -> dict[str, Any]:
 
 
 def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:
-    """The saved curation; without one, the suggestions, if the analyzer has the extensions that they need."""
+    """The saved curation; without one, the suggestions, made now if the analyzer has the extensions that they need."""
     from .extension import EXTENSION_NAME
     from .suggestions import suggest_curation
 
-    saved = None if analyzer.format == "memory" else read_curation(analyzer)
-    needed = (EXTENSION_NAME, "template_similarity", "correlograms")
+    saved = None if analyzer.format == "memory" else read_curation(analyzer) or read_suggestions(analyzer)
+    needed = (EXTENSION_NAME, "template_similarity", "correlograms", "noise_levels")
     if saved is None and all(analyzer.has_extension(name) for name in needed):
         return suggest_curation(analyzer)
     return saved
@@ -147,6 +185,6 @@ def curation_summary(analyzer: SortingAnalyzer) -> str:
     """What the saved curation of an analyzer holds, in one sentence."""
     curation = read_curation(analyzer)
     if curation is None:
-        return "No curation is saved yet."
+        return "No curation is saved yet: nothing that was suggested applies."
     parts = [f"{len(curation.get(kind) or [])} {kind}" for kind in ("merges", "splits", "removed")]
     return f"Saved curation: {', '.join(parts)}, {len(curation.get('manual_labels') or [])} units with labels."

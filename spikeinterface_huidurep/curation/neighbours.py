@@ -95,17 +95,54 @@ def unit_mixing(
         Symmetric; from 0 (apart) to 1 (one cloud); NaN where a pair is too far apart or has too few spikes, and on the
         diagonal.
     """
-    mixing = np.full((n_units, n_units), np.nan)
     if len(unit_index) < 2:
-        return mixing
-    rng = np.random.default_rng(seed)
+        return np.full((n_units, n_units), np.nan)
     features = clustering_features(embedding, location).astype("float32")
+    near = near_units(location, unit_index, n_units, max_distance_um)
+    return mixing_of(features, unit_index, near, n_neighbors=n_neighbors, max_spikes=max_spikes, seed=seed)
+
+
+def near_units(location: np.ndarray, unit_index: np.ndarray, n_units: int, max_distance_um: float) -> np.ndarray:
+    """Which pairs of units have spikes, and their median locations near each other, (n_units, n_units) bool."""
+    near = np.zeros((n_units, n_units), dtype=bool)
     units, centres = unit_centres(location, unit_index)
+    near[np.ix_(units, units)] = np.linalg.norm(centres[:, None] - centres[None], axis=2) <= max_distance_um
+    return near
+
+
+def mixing_of(
+    features: np.ndarray,
+    unit_index: np.ndarray,
+    near: np.ndarray,
+    *,
+    n_neighbors: int = 10,
+    max_spikes: int = 300,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    `unit_mixing` in any space, such as that of a map.
+
+    Parameters
+    ----------
+    features : (n_spikes, n_dimensions) float
+    unit_index : (n_spikes,) int
+    near : (n_units, n_units) bool
+        The pairs to compare.
+    n_neighbors, max_spikes, seed
+        As in `unit_mixing`.
+
+    Returns
+    -------
+    mixing : (n_units, n_units) float64
+    """
+    mixing = np.full(near.shape, np.nan)
+    rng = np.random.default_rng(seed)
+    units = np.unique(unit_index)
     members = [rng.permutation(np.flatnonzero(unit_index == unit))[:max_spikes] for unit in units]
     for a in range(len(units)):
         for b in range(a + 1, len(units)):
             n_each = min(len(members[a]), len(members[b]))
-            if n_each <= n_neighbors or np.linalg.norm(centres[a] - centres[b]) > max_distance_um:
+            if n_each <= n_neighbors or not near[units[a], units[b]]:
                 continue
             both = features[np.concatenate([members[a][:n_each], members[b][:n_each]])]
             side = np.repeat([0, 1], n_each)

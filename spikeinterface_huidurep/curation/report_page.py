@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +16,12 @@ from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
 from .. import page as html
-from . import pictures
+from . import interactive, pictures, report_pairs, unit_cards
+from .decisions import read_decisions
 from .extension import EXTENSION_NAME
-from .suggestions import given_labels, merge_candidates
+from .picture_data import EmbeddingMap, amplitude_unit, make_raster, map_embedding
+from .splits import split_candidates
+from .suggestions import given_labels
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -33,41 +35,53 @@ class ReportFiles(NamedTuple):
     pictures: list[Path]
 
 
-# name, title, what is to be seen, and the extensions without which there is nothing to draw
-_PICTURES = (
-    (
+class _Part(NamedTuple):
+    """A part of the page with a picture."""
+
+    name: str
+    title: str
+    text: str
+    needed: tuple[str, ...]
+
+
+_PARTS = (
+    _Part(
         "motion",
         "Spikes and motion",
         "Each point is a spike, at its time and depth; darker spikes are larger. A probe that moves against the tissue "
         "lets all of them wander together; after the correction they lie on straight lines.",
-        ("spike_locations", "spike_amplitudes"),
+        ("spike_locations", "spike_amplitudes", "unit_locations"),
     ),
-    (
+    _Part(
         "probe",
         "Units on the probe",
         "Circles are units, squares contacts. The area grows with the amplitude.",
         ("unit_locations", "templates"),
     ),
-    (
+    _Part(
         "templates",
         "Templates",
         "Mean waveform of each unit on its main channel, with the standard deviation of its spikes.",
         ("templates", "unit_locations"),
     ),
-    (
+    _Part(
         "embedding",
         "Embedding",
         "Each point is a spike; spikes with similar HuiduRep vectors lie together (t-SNE). Two units in one group may "
         "be one neuron. How far groups lie apart, and how large they are, means little.",
         (EXTENSION_NAME,),
     ),
-    (
+    _Part(
         "quality",
         "Quality",
         "Every point is a unit. Good units have a high SNR and next to no refractory violations.",
         ("quality_metrics", "unit_locations"),
     ),
 )
+
+
+# parts of the page without a picture of their own
+_OTHER_TITLES = {"merges": "What to merge", "splits": "What to split", "decisions": "Decisions", "units": "Each unit"}
 
 
 def report(
@@ -77,9 +91,13 @@ def report(
     motion: Motion | Mapping[Any, Motion | None] | None = None,
     title: str = "Spike sorting report",
     facts: Mapping[str, Any] | None = None,
+    log: str | Path | None = None,
 ) -> ReportFiles:
     """
-    Save the pictures of a sort, and one HTML page with all of them, the units and the suggested merges.
+    Save the pictures of a sort, and one HTML page with all of them, each unit, and what to merge and to split.
+
+    Where bokeh is installed (extra `report`), one can zoom into the spikes, the probe and the embedding, and ask what
+    is at the mouse.
 
     Parameters
     ----------
@@ -93,6 +111,8 @@ def report(
         Of the page.
     facts : mapping, optional
         Names and values that the page says at its top, beside those that the analyzer knows.
+    log : str or Path, optional
+        The sort's `huidurep.log`, whose decisions the page tells.
 
     Returns
     -------
@@ -101,26 +121,93 @@ def report(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    parts, files = [], []
-    for name, head, text, needed in _PICTURES:
-        missing = [extension for extension in needed if not analyzer.has_extension(extension)]
-        if missing:
-            logger.warning("no picture of %s: the analyzer has no %s", head.lower(), ", ".join(missing))
-            continue
-        draw = getattr(pictures, f"draw_{name}")
-        figure = draw(analyzer, motion) if name == "motion" else draw(analyzer)
-        png = _png(figure)
-        files.append(folder / f"{name}.png")
-        files[-1].write_bytes(png)
-        data = base64.b64encode(png).decode()
-        parts.append(
-            f'<h2 id="{name}">{html.escape(head)}</h2>\n<figure><img alt="{html.escape(head)}" '
-            f'src="data:image/png;base64,{data}"><figcaption>{html.escape(text)}</figcaption></figure>'
-        )
-    body = "\n".join([_head(analyzer, title, dict(facts or {})), *parts, _units(analyzer), _merges(analyzer)])
+    motions = dict(motion) if isinstance(motion, Mapping) else {None: motion}
+    embedding = map_embedding(analyzer) if analyzer.has_extension(EXTENSION_NAME) else None
+    shown = [part for part in _PARTS if _has_needed(analyzer, part)]
+    files, live = _save_pictures(analyzer, folder, shown, motions, embedding), None
+    if interactive.is_possible():
+        live = _interactive(analyzer, shown, motions, embedding)
+    divs = live.divs if live is not None else {}
+    units, about_pairs = _units_and_pairs(analyzer, embedding)
+    figures = {part.name: _figure(part, files[part.name], divs.get(part.name)) for part in shown}
+    if units:
+        figures.pop("templates", None)  # the units' cards show more
+    decisions = _decisions(log)
+    told = {"merges": about_pairs, "splits": about_pairs, "decisions": decisions, "units": units}
+    body = [_head(analyzer, title, dict(facts or {}), [*figures, *(name for name, there in told.items() if there)])]
+    body += [figures.pop(name) for name in ("motion", "probe") if name in figures]
+    body += [about_pairs, *figures.values(), decisions, _table(analyzer, bool(units)), units]
+    scripts = () if live is None else (live.library, live.script)
     path = folder / "report.html"
-    path.write_text(html.page(title, body), encoding="utf8")
-    return ReportFiles(path, files)
+    path.write_text(html.page(title, "\n".join(filter(None, body)), scripts), encoding="utf8")
+    return ReportFiles(path, list(files.values()))
+
+
+def _has_needed(analyzer: SortingAnalyzer, part: _Part) -> bool:
+    missing = [extension for extension in part.needed if not analyzer.has_extension(extension)]
+    if missing:
+        logger.warning("no picture of %s: the analyzer has no %s", part.title.lower(), ", ".join(missing))
+    return not missing
+
+
+def _save_pictures(analyzer, folder, shown, motions, embedding) -> dict[str, Path]:
+    files = {}
+    options = {"motion": {"motion": motions}, "embedding": {"embedding": embedding}}
+    for part in shown:
+        figure = getattr(pictures, f"draw_{part.name}")(analyzer, **options.get(part.name, {}))
+        files[part.name] = folder / f"{part.name}.png"
+        files[part.name].write_bytes(_png(figure))
+    return files
+
+
+def _interactive(analyzer, shown, motions, embedding):
+    names = {part.name for part in shown}
+    return interactive.interactive_figures(
+        analyzer,
+        raster=make_raster(analyzer, motions) if "motion" in names else None,
+        motions=motions,
+        embedding=embedding if "embedding" in names else None,
+        probe="probe" in names,
+    )
+
+
+def _figure(part: _Part, picture: Path, divs: list[str] | None) -> str:
+    head = f'<h2 id="{part.name}">{html.escape(part.title)}</h2>\n<figure>'
+    if divs:
+        layout = "pair" if len(divs) > 1 else "single"
+        content = f'<div class="{layout}">' + "".join(f"<div>{div}</div>" for div in divs) + "</div>"
+    else:
+        data = base64.b64encode(picture.read_bytes()).decode()
+        content = f'<div class="wide"><img alt="{html.escape(part.title)}" src="data:image/png;base64,{data}"></div>'
+    return f"{head}{content}<figcaption>{html.escape(part.text)}</figcaption></figure>"
+
+
+def _units_and_pairs(analyzer: SortingAnalyzer, embedding: EmbeddingMap | None) -> tuple[str, str]:
+    """HTML of the units' cards, and of what to merge and to split; empty without the extensions that they need."""
+    about, notes = "", {}
+    if embedding is not None and all(analyzer.has_extension(name) for name in report_pairs.NEEDED):
+        pairs, splits = report_pairs.pairs_to_tell(analyzer, embedding), split_candidates(analyzer)
+        about = report_pairs.merges_section(pairs) + "\n" + report_pairs.splits_section(analyzer, splits)
+        notes = report_pairs.notes_of_units(pairs, splits)
+    cards = ""
+    if all(analyzer.has_extension(name) for name in unit_cards.NEEDED):
+        text = (
+            "The mean waveform on the nearest contacts, the main one in colour; the autocorrelogram, with the "
+            "refractory period shaded; the amplitudes of spikes over time."
+        )
+        cards = f'<h2 id="units">Each unit</h2>\n<p class="dim">{text}</p>\n{unit_cards.unit_cards(analyzer, notes)}'
+    return cards, about
+
+
+def _decisions(log: str | Path | None) -> str:
+    told = [] if log is None else read_decisions(log)
+    if not told:
+        return ""
+    lines = "".join(
+        f'<li class="{"warning" if decision.warning else ""}">{html.escape(decision.sentence)}</li>'
+        for decision in told
+    )
+    return f'<h2 id="decisions">What the sort decided</h2>\n<ul>{lines}</ul>'
 
 
 def _png(figure: Figure) -> bytes:
@@ -130,7 +217,7 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _head(analyzer: SortingAnalyzer, title: str, facts: dict[str, Any]) -> str:
+def _head(analyzer: SortingAnalyzer, title: str, facts: dict[str, Any], parts: list[str]) -> str:
     labels = list(given_labels(analyzer).values())
     counted = [f"{labels.count(label)} {label}" for label in ("good", "MUA", "noise") if label in labels]
     known = {
@@ -141,10 +228,15 @@ def _head(analyzer: SortingAnalyzer, title: str, facts: dict[str, Any]) -> str:
         **facts,
     }
     lines = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(value)}</li>" for name, value in known.items())
-    return f"<h1>{html.escape(title)}</h1>\n<ul>{lines}</ul>"
+    titles = {part.name: part.title for part in _PARTS} | _OTHER_TITLES
+    links = "".join(
+        f'<a href="#{name}">{html.escape(titles[name])}</a>' for name in [*parts, "table"] if name in titles
+    )
+    return f'<h1>{html.escape(title)}</h1>\n<ul>{lines}</ul>\n<nav>{links}<a href="#table">Table of units</a></nav>'
 
 
-def _units(analyzer: SortingAnalyzer) -> str:
+def _table(analyzer: SortingAnalyzer, linked: bool) -> str:
+    unit_of_size = amplitude_unit(analyzer)
     labels = given_labels(analyzer)
     confidence = analyzer.sorting.get_property("confidence")
     places = analyzer.get_extension("unit_locations")
@@ -155,13 +247,13 @@ def _units(analyzer: SortingAnalyzer) -> str:
         for name, head, digits in (
             ("snr", "SNR", 1),
             ("firing_rate", "rate, Hz", 2),
-            ("rp_contamination", "contamination", 3),
-            ("amplitude_median", "amplitude", 1),
+            ("rp_contamination", "contamination, share", 3),
+            ("amplitude_median", f"amplitude, {unit_of_size}", 1),
         ):
             if name in table:
                 columns.append((head, table[name].to_numpy(dtype="float64"), digits))
     if confidence is not None:
-        columns.append(("confidence", np.asarray(confidence, dtype="float64"), 3))
+        columns.append(("confidence, 0 to 1", np.asarray(confidence, dtype="float64"), 3))
     if places is not None:
         columns.append(("depth, µm", places.get_data()[:, 1], 0))
     counts = analyzer.sorting.count_num_spikes_per_unit(outputs="array")
@@ -169,48 +261,13 @@ def _units(analyzer: SortingAnalyzer) -> str:
     heads = [("unit", "text"), ("label", "text"), ("channel", "text"), ("spikes", "")]
     rows = []
     for index, unit in enumerate(analyzer.unit_ids):
-        cells = [html.Cell(str(unit), classes="text"), html.Cell(labels[unit], classes="text")]
+        anchor = f"unit-{index}" if linked else ""
+        cells = [html.Cell(str(unit), classes="text", anchor=anchor), html.Cell(labels[unit], classes="text")]
         cells += [html.Cell(str(channels[index]), classes="text"), html.Cell(f"{counts[index]:,}", int(counts[index]))]
         cells += [html.number(float(values[index]), digits) for _, values, digits in columns]
         rows.append(("", cells))
     heads += [(head, "") for head, _, _ in columns]
-    return '<h2 id="units">Units</h2>\n' + html.table(heads, rows)
-
-
-def _merges(analyzer: SortingAnalyzer) -> str:
-    needed = (EXTENSION_NAME, "template_similarity", "unit_locations", "correlograms")
-    if not all(analyzer.has_extension(name) for name in needed):
-        return ""
-    head = '<h2 id="merges">Units that may be one neuron</h2>\n'
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        table = merge_candidates(analyzer)
-    table = table[table["suggested"] | (table["mixing"] > 0.1)]
-    if len(table) == 0:
-        return head + "<p>No two neighbouring units lie among each other in the embedding.</p>"
-    rows = [
-        (
-            "own" if pair.suggested else "",
-            [
-                html.Cell(f"{pair.unit_a} and {pair.unit_b}", classes="text"),
-                html.number(float(pair.mixing)),
-                html.number(float(pair.similarity)),
-                html.number(float(pair.distance_um), 0),
-                html.Cell("yes" if pair.refractory else "no", classes="text"),
-                html.Cell("merge" if pair.suggested else "", classes="text"),
-            ],
-        )
-        for pair in table.itertuples()
-    ]
-    heads = [
-        ("units", "text"), ("mixing", ""), ("template similarity", ""), ("distance, µm", ""),
-        ("refractory together", "text"), ("suggestion", "text"),
-    ]  # fmt: skip
-    text = (
-        "Mixing is how much the spikes of two units lie among each other in the embedding, from 0 (apart) to 1 (one "
-        "cloud). Decide on the suggestions with <code>huidurep gui</code>."
-    )
-    return f"{head}<p>{text}</p>\n{html.table(heads, rows)}"
+    return '<h2 id="table">Table of units</h2>\n' + html.table(heads, rows)
 
 
 def motion_of_sort(sorter_folder: str | Path) -> dict[Any, Motion]:

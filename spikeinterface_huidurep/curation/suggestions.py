@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
+from ..stages.units.spike_times import times_log_odds
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
+from .pair_evidence import pair_evidence
 from .traces import in_microvolts
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -35,6 +37,12 @@ _STEP_PARAMS = {
     "template_similarity": {"similarity_method": "l1", "template_diff_thresh": 0.4},
 }
 _QUALITY_SCORE = "quality_score"
+# Probability by the sorter's evidence (`pair_evidence`) above which two units that mix are suggested. On five simulated
+# recordings (`studies/curation_suggestions.py`) the 19 pairs of one neuron have more than 0.9, the 249 others less than
+# 0.1.
+LIKELY = 0.9
+# log odds of spike times below which no merge is suggested: seven times likelier two neurons than one
+AGAINST = -2.0
 
 
 def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXING, seed: int = 0) -> dict[str, Any]:
@@ -99,7 +107,9 @@ def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
         One row a pair, the most mixed first: `unit_a`, `unit_b`; `distance_um` between their locations;
         `similarity` of their templates, from 0 to 1; `mixing`, from 0 (their spikes lie apart in the embedding) to 1
         (they are one cloud), see `unit_mixing`; `refractory`, whether they keep a refractory period together and the
-        merged unit would be no more contaminated; `suggested`.
+        merged unit would be no more contaminated, by SpikeInterface's criteria; the columns of `pair_evidence`, the
+        sorter's own evidence, with the `probability` that both are one neuron; `suggested`: pairs that mix and are
+        refractory or, by the sorter's evidence, probably one neuron, unless their spike times speak against it.
     """
     from spikeinterface.curation import compute_merge_unit_groups
 
@@ -115,14 +125,9 @@ def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
         warnings.simplefilter("ignore")
         near, outputs = pairs_after([step for step in _STEPS if step != "cross_contamination"])
         refractory, _ = pairs_after([*_STEPS, _QUALITY_SCORE])
-    extension = analyzer.get_extension(EXTENSION_NAME)
-    mixing = unit_mixing(
-        extension.get_data(),
-        extension.get_data(outputs="location"),
-        extension.get_data(outputs="unit_index"),
-        analyzer.get_num_units(),
-        seed=seed,
-    )
+    mixing = _mixing(analyzer, seed)
+    pairs = sorted(near)
+    evidence = pair_evidence(analyzer, pairs)
     rows = [
         {
             "unit_a": analyzer.unit_ids[a],
@@ -131,13 +136,27 @@ def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
             "similarity": 1 - outputs["templates_diff"][a, b],
             "mixing": mixing[a, b],
             "refractory": (a, b) in refractory,
-            "suggested": (a, b) in refractory and bool(mixing[a, b] >= min_mixing),
         }
-        for a, b in sorted(near)
+        for a, b in pairs
     ]
-    columns = ["unit_a", "unit_b", "distance_um", "similarity", "mixing", "refractory", "suggested"]
-    table = pd.DataFrame(rows, columns=columns).astype({"refractory": bool, "suggested": bool})
+    columns = ["unit_a", "unit_b", "distance_um", "similarity", "mixing", "refractory"]
+    table = pd.concat([pd.DataFrame(rows, columns=columns).astype({"refractory": bool}), evidence], axis=1)
+    table["suggested"] = (table["mixing"] >= min_mixing) & _are_one(table)
     return table.sort_values(["suggested", "mixing"], ascending=False, ignore_index=True)
+
+
+def _mixing(analyzer: SortingAnalyzer, seed: int) -> np.ndarray:
+    """Matrix of `unit_mixing`, (n_units, n_units) float64."""
+    extension = analyzer.get_extension(EXTENSION_NAME)
+    location, units = (extension.get_data(outputs=name) for name in ("location", "unit_index"))
+    return unit_mixing(extension.get_data(), location, units, analyzer.get_num_units(), seed=seed)
+
+
+def _are_one(table: pd.DataFrame) -> pd.Series:
+    """Whether pairs are one neuron, by either evidence, and not two by their spike times."""
+    likely = table["refractory"] | (table["probability"] > LIKELY)
+    against = times_log_odds(table["observed"].to_numpy(), table["expected"].to_numpy()) < AGAINST
+    return likely & ~against
 
 
 def suggest_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:

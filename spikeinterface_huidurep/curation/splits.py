@@ -1,0 +1,99 @@
+"""Units that may be two neurons: their spikes lie in two clouds of the embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import gaussian_kde
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from spikeinterface.core import SortingAnalyzer
+
+from ..stages.units.spike_times import coincidences
+from .extension import EXTENSION_NAME
+
+# dimensions in which the clouds are sought: the others are mostly noise
+N_DIMENSIONS = 4
+# Embedded spikes that a unit must have, the share of them that the smaller cloud must have, and the density between the
+# clouds, as a share of that of the less dense one, below which a split is suggested. On five simulated recordings
+# (`studies/curation_suggestions.py`) units of two neurons have shares of 0.42 and more, and densities of at most 0.09.
+# Of those of one neuron, many have a few spikes apart, mostly 0.01 to 0.08 of them.
+MIN_SPIKES, MIN_SHARE, MAX_VALLEY = 60, 0.15, 0.3
+COLUMNS = ("unit", "valley", "share", "observed", "expected", "suggested")
+
+
+def split_candidates(analyzer: SortingAnalyzer, *, max_valley: float = MAX_VALLEY, seed: int = 0) -> pd.DataFrame:
+    """
+    Look for units whose spikes lie in two clouds of the embedding.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With the extension "huidurep_embeddings".
+    max_valley : float
+        A split is suggested below this `valley`.
+    seed : int
+        Of the search for two clouds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each unit with enough spikes, the deepest valley first: `unit`; `valley`, density between the two
+        clouds as a share of that of the less dense one, 1 where there is one cloud; `share` of the spikes that is in
+        the smaller cloud; `observed` and `expected`, pairs of spikes of both clouds at most 2 ms apart, and how many
+        chance would make, both among the spikes that are embedded; `suggested`.
+    """
+    from ..stages.peaks.clustering import clustering_features
+
+    extension = analyzer.get_extension(EXTENSION_NAME)
+    units = np.asarray(extension.get_data(outputs="unit_index"))
+    features = clustering_features(extension.get_data(), extension.get_data(outputs="location")).astype("float64")
+    spikes = analyzer.sorting.to_spike_vector()[analyzer.get_extension("random_spikes").get_data()]
+    # segments further apart than any lag that counts
+    at = spikes["sample_index"] + spikes["segment_index"].astype("int64") * 2**40
+    rows = []
+    for unit in np.unique(units):
+        mine = np.flatnonzero(units == unit)
+        if len(mine) < MIN_SPIKES:
+            continue
+        second, valley = two_clouds(features[mine], seed)
+        times = [np.sort(at[mine[~second]]), np.sort(at[mine[second]])]
+        observed, expected = coincidences(times, np.array([[0, 1]]), analyzer.sampling_frequency)
+        share = float(min(second.mean(), 1 - second.mean()))
+        suggested = valley < max_valley and share >= MIN_SHARE
+        rows.append((analyzer.unit_ids[unit], valley, share, int(observed[0]), float(expected[0]), suggested))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"suggested": bool})
+    return table.sort_values(["suggested", "valley"], ascending=[False, True], ignore_index=True, kind="stable")
+
+
+def two_clouds(features: np.ndarray, seed: int = 0) -> tuple[np.ndarray, float]:
+    """
+    Part spikes in two where they are fewest.
+
+    Parameters
+    ----------
+    features : (n_spikes, n_dimensions) float
+    seed : int
+
+    Returns
+    -------
+    second : (n_spikes,) bool
+        Spikes of the second cloud.
+    valley : float
+        Density between the clouds as a share of that of the less dense one, along the line through their centres.
+    """
+    n_dimensions = min(N_DIMENSIONS, *features.shape)
+    reduced = PCA(n_dimensions, svd_solver="full").fit_transform(features)
+    # a lone outlier makes no cloud
+    found = KMeans(2, n_init=4, random_state=seed).fit(reduced)
+    second = found.labels_ == 1
+    line = np.subtract(*found.cluster_centers_[::-1])
+    along = reduced @ line / max(np.linalg.norm(line), 1e-12)
+    if np.ptp(along) < 1e-9 or min(second.sum(), (~second).sum()) < 2:
+        return second, 1.0
+    # narrow enough to see a valley between clouds: the usual bandwidth is for one of them
+    density = gaussian_kde(along, 0.5 * len(along) ** -0.2)
+    ends = np.array([np.median(along[~second]), np.median(along[second])])
+    low, high = ends
+    between = density(np.linspace(low, high, 60))
+    return second, float(min(between.min() / max(density(ends).min(), 1e-12), 1.0))
