@@ -51,6 +51,16 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "motion_correction": ("auto", "True, False, or 'auto': where the probe and the recording allow it and it moves."),
     "motion_folder": (None, "Folder of a SpikeInterface Motion that is already known, used in place of an estimate."),
+    "known_units": (
+        None,
+        "Folder of a finished sort of this sorter, of the same probe: its units are looked for where the probe is now, "
+        "and keep their ids. New units get ids after the largest.",
+    ),
+    "find_new_units": (
+        True,
+        "False: only the units of known_units are looked for, as in the chunks of a long recording of which one was "
+        "sorted.",
+    ),
     "min_cluster_size": (
         None,
         "Least number of peaks of a cluster; None: one in a thousand of the peaks, from 10 to 20.",
@@ -106,7 +116,7 @@ _NOT_NEGATIVE = ("censored_period_ms", "min_confidence", "min_firing_rate", "max
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
 _OPTIONAL = ("min_cluster_size",)
 MAX_ADAPTATION_STEPS = 2000
-_BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "save_intermediate")
+_BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "find_new_units", "save_intermediate")
 _CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}
 
 
@@ -188,6 +198,10 @@ def _check_files(params):
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise ValueError(f"model cannot be used: {error}.") from error
     _check_device(params["device"])
+    if not isinstance(params["known_units"], (str, Path, type(None))):
+        raise ValueError(f"known_units must be None or the folder of a sort, not {params['known_units']!r}.")
+    if params["known_units"] is None and not params["find_new_units"]:
+        raise ValueError("find_new_units=False needs known_units: there would be no unit to look for.")
     folder = params["motion_folder"]
     if folder is not None and not (Path(folder) / "spikeinterface_info.json").is_file():
         raise ValueError(f"motion_folder {str(folder)!r} is not a folder in which a SpikeInterface Motion was saved.")

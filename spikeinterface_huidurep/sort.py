@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
 from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, unit_criteria
+from .known_units import read_known_units
 from .record import Record
 from .shanks import split_shanks
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
 from .stages.motion.clock import given_motion
-from .stages.motion.estimation import displacement_at, estimate_motion, register
+from .stages.motion.estimation import estimate_motion, register
 from .stages.peaks.clustering import cluster_peaks
 from .stages.peaks.detection import detect_peaks
 from .stages.peaks.embedding import embed_peaks, load_for_sorting
@@ -26,6 +29,8 @@ from .stages.peaks.selection import select_peaks
 from .stages.result.cleaning import clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks, unscaled
 from .stages.shank import Shank
+from .stages.spike_features import SpikeFeatures
+from .stages.templates.drifting import DriftingUnitTemplates
 from .stages.templates.whitened import whiten_templates
 from .stages.traces.caching import cached_traces, is_computed
 from .stages.traces.noise import estimate_noise
@@ -33,9 +38,21 @@ from .stages.traces.preprocessing import preprocess
 from .stages.traces.rescaling import rescale
 from .stages.traces.segments import duration_of
 from .stages.units.group import group_templates
-from .stages.units.loop import make_units, refine_units
+from .stages.units.known import (
+    NONE_KNOWN,
+    Followed,
+    KnownUnits,
+    follow_units,
+    name_units,
+    remember_units,
+    with_new_units,
+)
+from .stages.units.loop import make_units, refine_units, refit_units
 
 logger = logging.getLogger("spikeinterface_huidurep")
+
+# seconds of the recording in which units are refined that start from known templates: these need fewer spikes
+KNOWN_REFINED_S = 40.0
 
 
 def sort_recording(
@@ -62,18 +79,24 @@ def sort_recording(
     """
     record = record or Record()
     shanks = split_shanks(recording, params["sort_by_group"])
+    known = read_known_units(params["known_units"]) if params["known_units"] else [NONE_KNOWN] * len(shanks)
     if len(shanks) == 1:
         (shank,) = shanks.values()
-        return sort_shank(shank, params, job_kwargs, record)
+        return sort_shank(shank, params, job_kwargs, record, known[0])
     sortings = []
     for index, (group, shank) in enumerate(shanks.items()):
         logger.info("group %s: %d channels", group, shank.get_num_channels())
-        sortings.append(sort_shank(shank, params, job_kwargs, record.part(index, f"group_{group}")))
-    return join_shanks(sortings, list(shanks))
+        part = record.part(index, f"group_{group}")
+        sortings.append(sort_shank(shank, params, job_kwargs, part, known[index]))
+    return join_shanks(sortings, list(shanks), known[0].next_id)
 
 
 def sort_shank(
-    recording: BaseRecording, params: dict[str, Any], job_kwargs: dict[str, Any], record: Record
+    recording: BaseRecording,
+    params: dict[str, Any],
+    job_kwargs: dict[str, Any],
+    record: Record,
+    known: KnownUnits,
 ) -> BaseSorting:
     """Sort one shank: preprocess it, keep the traces on disk for as long as they are read, find the units."""
     with record.stage("preprocess"):
@@ -86,7 +109,7 @@ def sort_shank(
             seed=params["seed"],
         )
     if traces is None:
-        return _nothing(recording, "every channel is silent")
+        return _nothing(recording, "every channel is silent", known)
     filtered, distance_scale = params["apply_preprocessing"], params["distance_scale"]
     freq_max = params["freq_max"] if filtered else None
     # the method knows a neuron's spikes: slower and wider potentials are brought to their size
@@ -99,7 +122,8 @@ def sort_shank(
             with record.stage("cache traces"):
                 # what was preprocessed before is kept as it is
                 traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
-        sorting = find_units(traces, params, job_kwargs, record, given_motion(params["motion_folder"], recording))
+        given = given_motion(params["motion_folder"], recording)
+        sorting = find_units(traces, params, job_kwargs, record, known, given)
     return unscaled(sorting, recording.sampling_frequency, step=step, distance_scale=distance_scale)
 
 
@@ -108,9 +132,10 @@ def find_units(
     params: dict[str, Any],
     job_kwargs: dict[str, Any],
     record: Record,
+    known: KnownUnits = NONE_KNOWN,
     motion_given: Motion | None = None,
 ) -> BaseSorting:
-    """The method, from the preprocessed traces of one shank to its units; the motion, where it is known already."""
+    """The method, from the preprocessed traces of one shank to its units; what is known before, it starts from."""
     seed, rate = params["seed"], traces.sampling_frequency
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
@@ -119,7 +144,9 @@ def find_units(
         margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs,
     )  # fmt: skip
     if len(peaks) == 0:
-        return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise")
+        return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise", known)
+    if not params["find_new_units"] and known.n_templates == 0:
+        return _nothing(traces, "none is known, and new ones are not looked for", known)
     peaks = peaks[
         select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=params["max_peaks_per_channel"], seed=seed)
     ]
@@ -131,42 +158,76 @@ def find_units(
         "estimate motion", estimate_motion, traces, peaks, features,
         correct=params["motion_correction"], given=motion_given, seed=seed,
     )  # fmt: skip
-    displacement = displacement_at(motion, traces, peaks, features.location[:, 1])
-    registered = register(features.location, displacement, traces.get_channel_locations())
-    clusters = record.run(
-        "cluster", cluster_peaks, features.embedding, registered,
-        min_cluster_size=cluster_size(params, len(peaks)), seed=seed,
-    )  # fmt: skip
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs), motion is not None
-    criteria = unit_criteria(params, n_peaks=len(peaks), moving=moving)
-    units = record.run(
-        "make units", make_units, shank, peaks, clusters, features.embedding, registered, displacement, criteria
-    )
-    record.save(
-        peaks=units.spikes, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
-        motion=motion, clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
-    )  # fmt: skip
-    templates = record.run("refine units", refine_units, shank, units.templates, criteria)
+    templates, followed = find_templates(shank, peaks, features, params, record, known)
     space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     sure = spikes[spikes["confidence"] >= params["min_confidence"]]
-    grouping = record.run("group templates", group_templates, shank, space, templates.counts, sure)
+    group = group_templates if params["find_new_units"] else known.grouping
+    grouping = record.run("group templates", group, shank, space, templates.counts, sure)
     duration_s = duration_of(traces) * params["time_scale"]
     kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=duration_s)
-    spikes = grouping.of(spikes)
+    spikes = clean_spikes(grouping.of(spikes), space.energy, kept)
+    names = name_units(shank, templates, spikes, known, followed) if params["known_units"] else None
+    if names is not None and not params["find_new_units"]:
+        spikes = spikes[names[spikes["unit_index"]] >= 0]
     sorting = finish(
-        traces, clean_spikes(spikes, space.energy, kept), templates, grouping.piece_probability(spikes),
+        traces, spikes, templates, grouping.piece_probability(spikes), names=names, first_new=known.next_id,
         censored_period_ms=params["censored_period_ms"],
     )  # fmt: skip
     if len(sorting.unit_ids) == 0:
-        return _nothing(traces, "no cluster of peaks made a unit")
+        return _nothing(traces, "no cluster of peaks made a unit", known)
+    sorting.known_units = [remember_units(traces, templates, grouping, sorting, known, followed)]
     return sorting
 
 
-def _nothing(recording, why):
+def find_templates(
+    shank: Shank,
+    peaks: np.ndarray,
+    features: SpikeFeatures,
+    params: dict[str, Any],
+    record: Record,
+    known: KnownUnits,
+) -> tuple[DriftingUnitTemplates, Followed | None]:
+    """Templates of the units: known ones where the probe has them now, and those of the peaks that they leave over."""
+    moving, followed = shank.motion is not None, None
+    displacement = shank.displacement_of(peaks, features.location[:, 1])
+    registered = register(features.location, displacement, shank.recording.get_channel_locations())
+    criteria, new = unit_criteria(params, n_peaks=len(peaks), moving=moving), np.ones(len(peaks), dtype=bool)
+    if known.n_templates:
+        followed = record.run(
+            "follow known units", follow_units, shank, known, peaks, registered, features.amplitude, displacement,
+            criteria,
+        )  # fmt: skip
+        new = followed.labels < 0
+        criteria = replace(criteria, duration_s=KNOWN_REFINED_S)
+        if not params["find_new_units"]:
+            return record.run("refit units", refit_units, shank, followed.templates, criteria), followed
+    clusters = record.run(
+        "cluster", cluster_peaks, features.embedding[new], registered[new],
+        min_cluster_size=cluster_size(params, len(peaks)), seed=shank.seed,
+    )  # fmt: skip
+    units = record.run(
+        "make units", make_units, shank, peaks[new], clusters, features.embedding[new], registered[new],
+        displacement[new], criteria,
+    )  # fmt: skip
+    record.save(
+        peaks=units.spikes, embedding=features.embedding[new], locations=features.location[new],
+        amplitudes=features.amplitude[new], motion=shank.motion, clusters=clusters, labels=units.labels,
+        templates=units.templates.waveforms,
+    )  # fmt: skip
+    templates = units.templates
+    if followed is not None:
+        templates = with_new_units(shank, followed, units, criteria.join_peaks)
+    return record.run("refine units", refine_units, shank, templates, criteria), followed
+
+
+def _nothing(recording, why, known):
     # Python shows a repeated warning once: the log has it each time
     logger.info("no units: %s", why)
     warnings.warn(f"huidurep found no units: {why}.", stacklevel=2)
-    return empty_sorting(recording.sampling_frequency, recording.get_num_segments())
+    sorting = empty_sorting(recording.sampling_frequency, recording.get_num_segments())
+    sorting.known_units = [known]
+    return sorting

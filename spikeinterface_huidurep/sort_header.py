@@ -37,13 +37,15 @@ def open_stages(sorter_output_folder: Path, params: dict[str, Any]) -> StageFile
 
 
 def describe_sort(sorter_output_folder: Path, params: dict[str, Any]) -> dict[str, Any]:
-    """All that the stages' results depend on: version, parameters, recording, weights; for JSON."""
+    """All that the stages' results depend on: version, parameters, recording, weights, known units; for JSON."""
     import spikeinterface
 
     from .encoder.weights import find_weights
+    from .known_units import find_known_units
     from .version import __version__
 
     recording = sorter_output_folder.parent / RECORDING_FILE
+    known = params["known_units"]
     fixed = {name: value for name, value in params.items() if name not in FREE_PARAMS}
     return {
         "version": __version__,
@@ -51,6 +53,7 @@ def describe_sort(sorter_output_folder: Path, params: dict[str, Any]) -> dict[st
         "parameters": json.loads(json.dumps(fixed, default=str)),
         "recording": _digest(recording) if recording.is_file() else None,
         "weights": _digest(find_weights(params["model"])),
+        "known units": _digest(find_known_units(known)) if known else None,
     }
 
 

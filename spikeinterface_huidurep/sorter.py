@@ -108,12 +108,18 @@ class HuiduRepSorter(BaseSorter):
     @classmethod
     def _check_params(cls, recording, output_folder, params):
         from .checks import check_fit
+        from .known_units import check_known_units
         from .stages.motion.clock import given_motion
 
         check_params(params)
+        if params["known_units"] is not None:
+            # a job may run, or be resumed, in another folder
+            params["known_units"] = str(Path(params["known_units"]).expanduser().absolute())
         if recording is not None:
             check_fit(recording, params)
             given_motion(params["motion_folder"], recording)
+            if params["known_units"] is not None:
+                check_known_units(params["known_units"], recording, params)
         return params
 
     @classmethod
@@ -143,6 +149,7 @@ class HuiduRepSorter(BaseSorter):
     @classmethod
     def _sort(cls, output: Path, params: dict[str, Any], verbose: bool, log: SortLog) -> None:
         """Sort the recording of a folder, and save what is found there."""
+        from .known_units import FILE, describe_session, write_known_units
         from .record import Record
         from .sort import sort_recording
         from .sort_header import open_stages
@@ -155,6 +162,7 @@ class HuiduRepSorter(BaseSorter):
         sorting = sort_recording(recording, params, job_kwargs, record)
         log.note_result(sorting)
         np.save(output / "spike_confidence.npy", sorting.spike_confidence)
+        write_known_units(output / FILE, sorting.known_units, describe_session(recording, params))
         # the name of a result is given to what is whole
         partial = output / "sorting.partial"
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 STAGES = (
-    "preprocess", "cache traces", "detect peaks", "embed spikes", "estimate motion", "cluster", "measure noise",
+    "preprocess", "cache traces", "detect peaks", "embed spikes", "estimate motion", "measure noise", "cluster",
     "make units", "refine units", "assign spikes",
 )  # fmt: skip
 

@@ -55,6 +55,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="KEY=VALUE",
         help="parameter of the sorter; may be repeated",
     )
+    parser.add_argument(
+        "--known-units",
+        type=Path,
+        metavar="FOLDER",
+        help="output folder of an earlier sort of the same probe: its units are found again, and keep their ids",
+    )
     parser.add_argument("--list-params", action="store_true", help="print the sorter's parameters and stop")
     parser.add_argument(
         "--report",
@@ -106,6 +112,8 @@ def sort(arguments: argparse.Namespace) -> None:
     if arguments.n_jobs < 1:
         raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")
     params = sorter_params(parse_assignments(arguments.param, "--param"))
+    if arguments.known_units is not None:
+        params["known_units"] = _known_units(arguments.known_units, arguments.output)
     recording = read_as_typed(arguments.recording, arguments.reader, arguments.reader_option, arguments.probe)
 
     output = arguments.output.expanduser()
@@ -128,6 +136,16 @@ def sort(arguments: argparse.Namespace) -> None:
         report_sort(output, sorting, recording, params, arguments.recording.name, arguments.n_jobs)
 
 
+def _known_units(folder, output):
+    """The folder, refused while the output of an earlier sort, which may be this one, is still there."""
+    from ..known_units import find_known_units
+
+    path = find_known_units(folder)
+    if path.resolve().is_relative_to(output.expanduser().resolve()):
+        raise ValueError(f"--known-units lies in {output}, which would be replaced: choose another --output.")
+    return folder
+
+
 def resume_sort(arguments: argparse.Namespace) -> None:
     """Continue an interrupted sort, and save its result in the same output folder."""
     from spikeinterface.core import set_global_job_kwargs
@@ -135,7 +153,8 @@ def resume_sort(arguments: argparse.Namespace) -> None:
     from ..jobs import bars_shown
     from ..resuming import read_params, resume
 
-    if arguments.recording is not None or arguments.param or arguments.reader or arguments.probe:
+    given = (arguments.recording, arguments.param, arguments.reader, arguments.probe, arguments.known_units)
+    if any(given):
         raise ValueError("--resume takes the recording and the parameters from the folder: give neither.")
     if arguments.n_jobs < 1:
         raise ValueError(f"--n-jobs takes a number of 1 or more, not {arguments.n_jobs}.")

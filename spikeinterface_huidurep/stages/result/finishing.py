@@ -18,6 +18,8 @@ def finish(
     templates: DriftingUnitTemplates,
     piece_probability: np.ndarray,
     *,
+    names: np.ndarray | None = None,
+    first_new: int = 0,
     censored_period_ms: float = 0.5,
 ) -> NumpySorting:
     """
@@ -32,6 +34,10 @@ def finish(
     templates : DriftingUnitTemplates
     piece_probability : (n_units,) float
         Probability that each unit is a piece of a larger one.
+    names : (n_units,) int, optional
+        Id of each unit that is known from another session, -1 for others.
+    first_new : int
+        Id of the first unit without a name; those of the others follow.
     censored_period_ms : float
         No unit has two spikes nearer than this.
 
@@ -41,8 +47,9 @@ def finish(
         Units by depth, without empty ones, with the properties `main_channel_id`, `x`, `y` (um), `snr` and
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
         `confidence` (mean over the spikes), `piece_probability` and `quality` ("good", "mua" or "noise", see
-        `label_units`). Its attribute `spike_confidence`, (n_spikes,) float32, has each spike's, in the order of
-        `to_spike_vector()`.
+        `label_units`); where names are given also `known`, whether a unit has one. Its attribute `spike_confidence`,
+        (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`, and `unit_templates`, (n_units,)
+        int, which template each unit has.
     """
     spikes = spikes[away_from_ends(recording, spikes, 0, 0)]
     used = np.unique(spikes["unit_index"])
@@ -54,13 +61,17 @@ def finish(
     vector["sample_index"], vector["segment_index"] = spikes["sample_index"], spikes["segment_index"]
     vector["unit_index"] = spikes["unit_index"] = rank[spikes["unit_index"]]
     order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
+    named = np.full(len(used), -1) if names is None else names[used]
     sorting = _sorting(
         vector[order],
         recording.sampling_frequency,
-        len(used),
+        _unit_ids(named, first_new),
         recording.get_num_segments(),
         spikes["confidence"][order],
     )
+    sorting.unit_templates = used
+    if names is not None:
+        sorting.set_property("known", named >= 0)
     if len(used):
         _set_properties(sorting, recording, spikes, templates.select(used))
         sorting.set_property("piece_probability", piece_probability[used])
@@ -92,9 +103,14 @@ def _set_properties(sorting, recording, spikes, templates):
     sorting.set_property("confidence", confidence)
 
 
-def _sorting(vector, sampling_frequency, n_units, n_segments, confidence):
+def _unit_ids(named, first_new):
+    """Ids of units: their names, and for those without one (-1) the numbers from `first_new` on."""
+    new = named < 0
+    return np.where(new, first_new + np.cumsum(new) - 1, named)
+
+
+def _sorting(vector, sampling_frequency, unit_ids, n_segments, confidence):
     """A NumpySorting with the recording's number of segments, those without a spike included."""
-    unit_ids = np.arange(n_units)
     sorting = NumpySorting(vector, sampling_frequency, unit_ids)
     for segment_index in range(sorting.get_num_segments(), n_segments):
         sorting.add_sorting_segment(SpikeVectorSortingSegment(vector, segment_index, unit_ids))
@@ -104,7 +120,8 @@ def _sorting(vector, sampling_frequency, n_units, n_segments, confidence):
 
 def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
     """A Sorting without units, for a recording in which there is nothing to find."""
-    return _sorting(np.zeros(0, dtype=minimum_spike_dtype), sampling_frequency, 0, n_segments, np.zeros(0))
+    no_spike, no_unit = np.zeros(0, dtype=minimum_spike_dtype), np.arange(0)
+    return _sorting(no_spike, sampling_frequency, no_unit, n_segments, np.zeros(0))
 
 
 def unscaled(sorting: NumpySorting, sampling_frequency: float, *, step: int, distance_scale: float) -> NumpySorting:
@@ -132,26 +149,41 @@ def unscaled(sorting: NumpySorting, sampling_frequency: float, *, step: int, dis
     vector = sorting.to_spike_vector().copy()
     vector["sample_index"] *= step
     n_segments = sorting.get_num_segments()
-    back = _sorting(vector, sampling_frequency, len(sorting.unit_ids), n_segments, sorting.spike_confidence)
+    back = _sorting(vector, sampling_frequency, sorting.unit_ids, n_segments, sorting.spike_confidence)
+    back.known_units = sorting.known_units
     for name in sorting.get_property_keys():
         values = sorting.get_property(name)
         back.set_property(name, values * distance_scale if name in ("x", "y") else values)
     return back
 
 
-def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
+def _renamed(sortings, ids):
+    """What each shank's sort has left, with the ids (n_units,) that the units of all shanks have together."""
+    renamed, first = [], 0
+    for sorting in sortings:
+        mine = ids[first : first + len(sorting.unit_ids)]
+        first += len(mine)
+        names = dict(zip(sorting.unit_ids.tolist(), mine.tolist(), strict=True))
+        renamed += [one.renamed(names, int(ids.max()) + 1) for one in sorting.known_units]
+    return renamed
+
+
+def join_shanks(sortings: list[NumpySorting], groups: list, first_new: int = 0) -> NumpySorting:
     """
     One Sorting of the units of all shanks, which get the property "group".
 
     Parameters
     ----------
     sortings : list of NumpySorting
-        One a shank, from `finish`.
+        One a shank, from `finish`, each with the attribute `known_units`, a list of one `KnownUnits`.
     groups : list
         Value of the recording's "group" property of each.
+    first_new : int
+        Units of this id and beyond are new, and are numbered from it on.
     """
     kept = [(sorting, group) for sorting, group in zip(sortings, groups, strict=True) if len(sorting.unit_ids)]
     if not kept:
+        sortings[0].known_units = [one for sorting in sortings for one in sorting.known_units]
         return sortings[0]
     vectors, first = [], 0
     for sorting, _ in kept:
@@ -163,8 +195,11 @@ def join_shanks(sortings: list[NumpySorting], groups: list) -> NumpySorting:
     order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
     confidence = np.concatenate([sorting.spike_confidence for sorting, _ in kept])[order]
     n_segments = kept[0][0].get_num_segments()
-    joined = _sorting(vector[order], kept[0][0].sampling_frequency, first, n_segments, confidence)
+    ids = np.concatenate([sorting.unit_ids for sorting, _ in kept])
+    ids = _unit_ids(np.where(ids < first_new, ids, -1), first_new)
+    joined = _sorting(vector[order], kept[0][0].sampling_frequency, ids, n_segments, confidence)
     for name in kept[0][0].get_property_keys():
         joined.set_property(name, np.concatenate([sorting.get_property(name) for sorting, _ in kept]))
+    joined.known_units = _renamed(sortings, ids)
     joined.set_property("group", np.concatenate([[group] * len(sorting.unit_ids) for sorting, group in kept]))
     return joined

@@ -77,6 +77,13 @@ class DriftingUnitTemplates:
         return dense
 
 
+def concatenated(first: DriftingUnitTemplates, second: DriftingUnitTemplates) -> DriftingUnitTemplates:
+    """Templates of two sets of units of one shank at the same displacements, one after the other."""
+    names = ("waveforms", "channels", "locations", "counts")
+    both: dict[str, Any] = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
+    return replace(first, **both)
+
+
 def estimate_templates(
     shank: Shank,
     spikes: np.ndarray,
@@ -119,7 +126,7 @@ def estimate_templates(
     # aligning spikes within a unit may have changed their order by a few samples
     labelled = labelled[np.lexsort((spikes["sample_index"][labelled], spikes["segment_index"][labelled]))]
     probe = shank.recording.get_channel_locations()[:, :2]
-    channels = _local_channels(probe, unit_locations, displacements, n_local)
+    channels = local_channels(probe, unit_locations, displacements, n_local)
     nearest = np.abs(displacement[:, None] - displacements).argmin(axis=1)
 
     ordered = np.zeros(len(labelled), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("group", "int64")])
@@ -139,7 +146,10 @@ def estimate_templates(
     return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
 
 
-def _local_channels(probe, unit_locations, displacements, n_local):
+def local_channels(
+    probe: np.ndarray, unit_locations: np.ndarray, displacements: np.ndarray, n_local: int
+) -> np.ndarray:
+    """Channels nearest to each unit at any displacement, (n_units, n_local) int, ascending; at most all there are."""
     channels = np.zeros((len(unit_locations), min(n_local, len(probe))), dtype=int)
     for unit, (x, y) in enumerate(unit_locations):
         path = np.array(
@@ -173,15 +183,16 @@ def _interpolate_field(sums, counts, places, displacements, noise_variance=1.0):
         relative = places[None] - np.array([[0.0, d] for d in displacements])[:, None]
         data, length_um = means.transpose(0, 2, 1).reshape(-1, n_samples), FIELD_UM
         at, where_seen, noise = relative.reshape(-1, 2), relative[seen].reshape(-1, 2), np.repeat(noise, n_channels)
-    kernel = _squared_exponential(where_seen, where_seen, length_um)
+    kernel = squared_exponential(where_seen, where_seen, length_um)
     kernel[np.diag_indices_from(kernel)] += noise
-    field = _squared_exponential(at, where_seen, length_um) @ np.linalg.solve(kernel, data)
+    field = squared_exponential(at, where_seen, length_um) @ np.linalg.solve(kernel, data)
     if places is None:
         return field.reshape(sums.shape)
     return field.reshape(n_displacements, n_channels, n_samples).transpose(0, 2, 1)
 
 
-def _squared_exponential(a, b, length_um):
+def squared_exponential(a: np.ndarray, b: np.ndarray, length_um: float) -> np.ndarray:
+    """Kernel of a smooth field between positions (n, 2) and (m, 2), um: (n, m)."""
     return np.exp(-((a[:, None] - b[None]) ** 2).sum(axis=2) / (2 * length_um**2))
 
 

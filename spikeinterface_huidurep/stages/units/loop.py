@@ -202,6 +202,27 @@ def refine_units(shank: Shank, templates: DriftingUnitTemplates, criteria: UnitC
     return templates
 
 
+def refit_units(shank: Shank, templates: DriftingUnitTemplates, criteria: UnitCriteria) -> DriftingUnitTemplates:
+    """
+    Match the spikes of a part of the recording, and make the templates anew of what was found. Every unit stays.
+
+    Parameters
+    ----------
+    shank : Shank
+    templates : DriftingUnitTemplates
+    criteria : UnitCriteria
+
+    Returns
+    -------
+    DriftingUnitTemplates
+    """
+    space, matching = whiten_templates(templates, shank.noise), criteria.matching
+    spikes = assign_spikes(shank, space, matching, slices=stretches_all_over(shank.recording, criteria.duration_s))
+    confidence = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values, least_share=criteria.fit)
+    sure = (confidence >= criteria.sure) & away_from_ends(shank.recording, spikes, shank.nbefore, shank.nafter)
+    return UnitSet(spikes[sure], spikes["unit_index"][sure], templates).refitted(shank).templates
+
+
 def _one_round(shank, templates, criteria, slices):
     """The templates after one round, and how many neurons were found that had none."""
     units, alone, doubtful = _matched(shank, templates, criteria, slices)
