@@ -139,3 +139,10 @@ def test_where_no_waveform_changes_only_the_same_waveform_is_one_neurons():
     assert (one_neuron(difference, nothing, nothing, CHANGES) > 0).all()
     constant = Variability(width=0.01, electrode=0.0)
     assert (one_neuron(difference, nothing, nothing, constant) > 0).tolist() == [True, False]
+
+
+def test_two_that_are_nothing_alike_are_two_even_if_by_chance_they_never_meet():
+    """Of some pairs in a recording one has no coincidence where seven are expected."""
+    difference, observed, expected = np.array([0.7, 0.9, 1.1]), np.array([6.0, 8.0, 0.0]), np.array([6.2, 7.9, 7.4])
+    for varies in (CHANGES, Variability(0.07, 0.0, 0.0)):
+        assert (one_neuron(difference, observed, expected, varies) < 0).all()

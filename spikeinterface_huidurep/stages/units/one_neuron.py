@@ -19,8 +19,9 @@ MAX_LAG_MS = 0.6
 LEAST_COSINE = 0.5
 # templates of which one is larger by more than this factor are two neurons': within a neuron there are steps between
 LARGEST_RATIO = 2.2
-# the log odds fall by so much from the same template to one that differs by its whole norm, and go so far
-STEEPNESS, MOST = 16.0, 6.0
+# the log odds fall by so much from the same template to one that differs by its whole norm, and go so far up and down:
+# templates of which nothing is alike are two neurons', even if by chance they never meet
+STEEPNESS, MOST, LEAST = 16.0, 6.0, -12.0
 # difference of two templates, as a share of their norm, at which they are as likely one neuron's as two's: what it is
 # where shapes change by `CHANGING` and more (less in proportion where they change less, since then one neuron has no
 # second template), how much it differs between recordings, and its limits
@@ -72,7 +73,7 @@ def one_neuron(
 
 def waveforms_log_odds(difference: np.ndarray, even: float) -> np.ndarray:
     """The part of the waveforms, (n_pairs,) float64, given the difference at which the odds are even."""
-    return np.clip(STEEPNESS * (even - difference), -MOST, MOST)
+    return np.clip(STEEPNESS * (even - difference), LEAST, MOST)
 
 
 def even_difference(
