@@ -28,9 +28,9 @@ MIN_RANGE_UM = 4.0
 # least correlation of the motions that two halves of the peaks show, medians over so many bins of time
 MIN_AGREEMENT = 0.6
 MEDIAN_BINS = 5
-# least share of the spikes there whose units follow what the others show: none do on tetrodes at rest, 0.33 to 1 of
-# those on tetrodes and stereotrodes that move
-MIN_FOLLOWED = 0.25
+# least share of the spikes there whose units follow what the others show: 0 to 0.06 of those on tetrodes, stereotrodes
+# at rest; 0.33 to 1 where they move, 0.25 to 0.5 where the waveforms of all units age
+MIN_FOLLOWED = 0.15
 # depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
 # a second are too sparse (median error 1.7 um against 0.6 um on a simulated zigzag of 64 channels)
 DEPTH_SMOOTH_UM = 3.0
