@@ -271,7 +271,8 @@ def test_names_and_folders_that_do_not_exist_are_named(tmp_path, monkeypatch):
 
 def test_every_suite_names_recordings_that_exist():
     from spikeinterface_huidurep.benchmark import RECORDINGS, SUITES
+    from spikeinterface_huidurep.benchmark.days_recordings import DAYS
 
-    assert set(SUITES) == {"quick", "static", "drift", "short", "waveforms", "mearec", "full"}
-    for names in SUITES.values():
-        assert set(names) <= set(RECORDINGS)
+    assert set(SUITES) == {"quick", "static", "drift", "short", "days", "waveforms", "mearec", "full"}
+    for suite, names in SUITES.items():
+        assert set(names) <= set(DAYS if suite == "days" else RECORDINGS)

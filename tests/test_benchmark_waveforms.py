@@ -215,11 +215,11 @@ def test_the_digest_changes_with_the_change_and_not_for_recordings_without(truth
     assert len({truth.folder.name.rsplit("-", 1)[1] for truth in truths.values()}) == len(CHANGES)
     old = dataclasses.replace(CONSTANT, waveforms=None)
     assert recording_key(old, libraries) != recording_key(CONSTANT, libraries)
-    # as it was computed before `waveforms` was a setting
+    # as it was computed before `waveforms` and `contacts` were settings
     parts = {
         "format": FORMAT,
         "kind": "LibrarySettings",
-        "settings": {name: value for name, value in dataclasses.asdict(old).items() if name != "waveforms"},
+        "settings": {k: v for k, v in dataclasses.asdict(old).items() if k not in ("waveforms", "contacts")},
         "spikeinterface": spikeinterface.__version__,
         "library": hashlib.sha256((libraries / old.library).read_bytes()).hexdigest(),
     }

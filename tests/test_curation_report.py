@@ -223,7 +223,7 @@ def test_sorting_with_a_report(tetrode_recording, _quick_similarity, tmp_path, c
     assert "freq_min=400" in page and "not corrected" in page and "Spike sorting of recording" in page
     # what the log says is told in sentences, and nothing as it is in the log
     decisions = re.search(r'id="decisions">.*?</ul>', page, re.DOTALL).group()
-    assert "Template matching found" in decisions and "Motion was not corrected: 4 channels" in decisions
+    assert "Template matching found" in decisions and "Motion was not corrected: " in decisions
     for item in re.findall(r"<li.*?</li>", decisions):
         assert item.endswith((".</li>", ":</li>")), item
     assert main(arguments) == 2  # what is there stays

@@ -25,7 +25,7 @@ def on_a_clock(recording, start_s=1000.0, pause_s=12 * 3600.0):
     times = start_s + np.arange(recording.get_num_samples()) / recording.sampling_frequency
     times[len(times) // 2 :] += pause_s
     recording = recording.clone()
-    recording.set_times(times, with_warning=False)
+    recording.set_times(times)
     return recording
 
 

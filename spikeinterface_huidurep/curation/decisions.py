@@ -27,6 +27,7 @@ _SENTENCES = tuple(
         ),
         (r"the filtered traces are not cached: (.*)", r"The filtered traces were not kept on disk: \1."),
         (r"detect peaks: (\d+) found", r"\1 peaks were detected."),
+        (r"known units: (.*)", r"Known units: \1."),
         (r"motion: the given one is used", r"The given motion was used."),
         (r"motion: not corrected, (.*)", r"Motion was not corrected: \1."),
         (r"motion: corrected, (.*)", r"Motion was corrected: \1."),
