@@ -30,6 +30,7 @@ from spikeinterface_huidurep.stages.peaks.selection import select_peaks
 from spikeinterface_huidurep.stages.result.cleaning import CleaningCriteria, clean_spikes
 from spikeinterface_huidurep.stages.result.quality import QualityCriteria, label_units
 from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
+from spikeinterface_huidurep.stages.templates.drifting import channels_of_a_unit
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 from spikeinterface_huidurep.stages.units.drop import DropCriteria, at_threshold, not_centred
 from spikeinterface_huidurep.stages.units.join import JoinCriteria, join_units
@@ -412,3 +413,30 @@ def test_motion_is_believed_where_two_halves_of_the_peaks_show_it(monkeypatch, m
     found = motion_stage.estimate_motion(recording, peaks, features)
     assert (found is not None) == moves
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("pitch_um", "n_channels"), [(6.0, 64), (15.0, 49), (17.5, 37), (50.0, 24)], ids=["ultra", "15", "17.5", "50"]
+)
+def test_a_template_has_the_channels_that_see_the_spike(pitch_um, n_channels):
+    """A square grid of 144 contacts: as many as lie within 60 um of one, but no fewer than 24 and no more than 64."""
+    row, column = np.divmod(np.arange(144), 12)
+    assert channels_of_a_unit(pitch_um * np.column_stack([column, row])) == n_channels
+
+
+def test_a_template_on_a_dense_grid_has_nearly_all_of_the_spike():
+    """24 channels of a grid of 15 um would hold four fifths of the energy of this spike at its edge."""
+    row, column = np.divmod(np.arange(100), 10)
+    places = 15.0 * np.column_stack([column, row])
+    footprint = np.exp(-np.linalg.norm(places - [0.0, 67.0], axis=1) / 40.0)
+    spike = (-20 * np.exp(-(((np.arange(72) - 24) / 4.0) ** 2))[:, None] * footprint).astype("float32")
+    traces = np.random.default_rng(0).normal(0, 0.1, (60_000, 100)).astype("float32")
+    samples = np.arange(1000, 59_000, 500)
+    for sample in samples:
+        traces[sample - 24 : sample + 48] += spike
+    recording = sc.NumpyRecording([traces], 30_000.0)
+    recording.set_dummy_probe_from_locations(places)
+    templates = templates_for(recording, samples, np.zeros(len(samples), int), [67.0])
+    channels = templates.channels[0]
+    assert (spike[:, channels] ** 2).sum() > 0.9 * (spike**2).sum()
+    np.testing.assert_allclose(templates.waveforms[0, 0], spike[:, channels], atol=0.1)

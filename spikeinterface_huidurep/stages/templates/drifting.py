@@ -11,6 +11,9 @@ from ..motion.from_waveforms import has_depth
 from ..shank import Shank
 from ..traces.chunks import run_in_chunks, spikes_in_chunk
 
+# a spike is seen this far from its neuron, um; a template has no fewer channels than the first number, and no more than
+# the second, which bounds memory and time
+SEEN_UM, LEAST_CHANNELS, MOST_CHANNELS = 60.0, 24, 64
 # a unit's waveform is much the same over this distance on the tissue, and where each channel is a field of its own over
 # this displacement, um
 FIELD_UM, ALONG_UM = 25.0, 40.0
@@ -84,14 +87,19 @@ def concatenated(first: DriftingUnitTemplates, second: DriftingUnitTemplates) ->
     return replace(first, **both)
 
 
+def channels_of_a_unit(channel_locations: np.ndarray) -> int:
+    """How many channels a template has on a probe with contacts at (n_channels, 2) um: those that see its spikes."""
+    distance = np.linalg.norm(channel_locations[:, None] - channel_locations[None], axis=2)
+    around = int((distance <= SEEN_UM).sum(axis=1).max(initial=0))
+    return min(max(around, LEAST_CHANNELS), MOST_CHANNELS)
+
+
 def estimate_templates(
     shank: Shank,
     spikes: np.ndarray,
     labels: np.ndarray,
     unit_locations: np.ndarray,
     displacement: np.ndarray,
-    *,
-    n_local: int = 24,
 ) -> DriftingUnitTemplates:
     """
     Average each unit's spikes at each displacement, and fill what was seen too rarely from its neighbours.
@@ -112,12 +120,11 @@ def estimate_templates(
         Registered location of each unit, um.
     displacement : (n_spikes,) float
         Displacement of the probe at each spike, um; added to a registered depth it gives the depth on the probe.
-    n_local : int
-        Channels a unit has at most, those nearest to it at any displacement.
 
     Returns
     -------
     DriftingUnitTemplates
+        On the channels nearest to each unit at any displacement, `channels_of_a_unit` of them.
     """
     displacements, nbefore, nafter = shank.displacements, shank.nbefore, shank.nafter
     unit_locations = np.reshape(unit_locations, (-1, 2))
@@ -126,7 +133,7 @@ def estimate_templates(
     # aligning spikes within a unit may have changed their order by a few samples
     labelled = labelled[np.lexsort((spikes["sample_index"][labelled], spikes["segment_index"][labelled]))]
     probe = shank.recording.get_channel_locations()[:, :2]
-    channels = local_channels(probe, unit_locations, displacements, n_local)
+    channels = local_channels(probe, unit_locations, displacements)
     nearest = np.abs(displacement[:, None] - displacements).argmin(axis=1)
 
     ordered = np.zeros(len(labelled), dtype=[("sample_index", "int64"), ("segment_index", "int64"), ("group", "int64")])
@@ -146,11 +153,9 @@ def estimate_templates(
     return DriftingUnitTemplates(waveforms, channels, np.asarray(displacements, float), unit_locations, counts, nbefore)
 
 
-def local_channels(
-    probe: np.ndarray, unit_locations: np.ndarray, displacements: np.ndarray, n_local: int
-) -> np.ndarray:
-    """Channels nearest to each unit at any displacement, (n_units, n_local) int, ascending; at most all there are."""
-    channels = np.zeros((len(unit_locations), min(n_local, len(probe))), dtype=int)
+def local_channels(probe: np.ndarray, unit_locations: np.ndarray, displacements: np.ndarray) -> np.ndarray:
+    """Channels nearest to each unit at any displacement, (n_units, `channels_of_a_unit`) int, ascending."""
+    channels = np.zeros((len(unit_locations), min(channels_of_a_unit(probe), len(probe))), dtype=int)
     for unit, (x, y) in enumerate(unit_locations):
         path = np.array(
             [[x, y + d] for d in (displacements[0], 0.5 * (displacements[0] + displacements[-1]), displacements[-1])]

@@ -41,9 +41,7 @@ class SessionTemplates:
         return SessionTemplates(self.templates.select(units), self.channel_locations, self.noise_level)
 
 
-def place_templates(
-    session: SessionTemplates, shank: Shank, moved: np.ndarray, *, n_local: int = 24
-) -> DriftingUnitTemplates:
+def place_templates(session: SessionTemplates, shank: Shank, moved: np.ndarray) -> DriftingUnitTemplates:
     """
     Move templates of another session to where the probe has them now.
 
@@ -59,8 +57,6 @@ def place_templates(
         Of this session.
     moved : (n_units,) float
         How far each unit has moved along the probe since, um, in registered coordinates.
-    n_local : int
-        Channels a unit has at most.
 
     Returns
     -------
@@ -71,7 +67,7 @@ def place_templates(
     locations = before.locations + np.column_stack([np.zeros(len(moved)), moved])
     probe = shank.recording.get_channel_locations()[:, :2]
     noise = np.asarray(shank.recording.get_property("noise_level"), dtype="float64")
-    channels = local_channels(probe, locations, displacements, n_local)
+    channels = local_channels(probe, locations, displacements)
     n_samples = before.waveforms.shape[2]
     waveforms = np.zeros((before.n_units, len(displacements), n_samples, channels.shape[1]), dtype="float32")
     for unit in range(before.n_units):
