@@ -50,6 +50,8 @@ def appended_and_chosen(recording, folder):
 
 
 def split_and_aggregated(recording, folder):
+    if "split_by_property" in recording.get_annotation_keys():
+        return recording  # SpikeInterface itself splits a recording only once
     return si.aggregate_channels(list(recording.split_by("group").values()))
 
 
