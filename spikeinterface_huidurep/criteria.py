@@ -10,8 +10,6 @@ from .stages.peaks.detection import DetectionCriteria
 from .stages.result.cleaning import CleaningCriteria
 from .stages.units.loop import UnitCriteria
 
-# templates that follow an estimated motion are less certain: they have to be further apart, by this factor
-MOVING = 1.0
 # part of a spike's objective that its template may leave behind, at whose place nothing smaller is then a spike; more
 # where the template follows an estimated motion
 UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
@@ -32,10 +30,10 @@ def cluster_size(params: dict[str, Any], n_peaks: int) -> int:
     return params["min_cluster_size"] or least_cluster_size(n_peaks)
 
 
-def unit_criteria(params: dict[str, Any], *, n_peaks: int, moving: bool) -> UnitCriteria:
-    """What makes a unit; `moving` where the templates follow a motion."""
+def unit_criteria(params: dict[str, Any], *, n_peaks: int) -> UnitCriteria:
+    """What makes a unit."""
     return UnitCriteria(
-        distance=params["merge_threshold"] * (MOVING if moving else 1.0),
+        distance=params["merge_threshold"],
         min_size=cluster_size(params, n_peaks),
         amplitude_std=params["amplitude_std"],
         detect_threshold=params["detect_threshold"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 
 from .shanks import shank_locations
+from .stage_files import save_arrays
 from .stages.templates.drifting import DriftingUnitTemplates
 from .stages.templates.placing import SessionTemplates
 from .stages.units.known import KnownUnits
@@ -79,15 +79,7 @@ def write_known_units(path: Path, shanks: list[KnownUnits], session: Mapping[str
     next_id = max(known.next_id for known in shanks)
     described = {**session, "format": FORMAT, "version": __version__, "next_id": next_id}
     arrays["header"] = np.array(json.dumps(described))
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_arrays(path, arrays, compressed=True)
 
 
 def find_known_units(folder: str | Path) -> Path:

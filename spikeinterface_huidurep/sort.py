@@ -192,10 +192,9 @@ def find_templates(
     known: KnownUnits,
 ) -> tuple[DriftingUnitTemplates, Followed | None]:
     """Templates of the units: known ones where the probe has them now, and those of the peaks that they leave over."""
-    moving, followed = shank.motion is not None, None
     displacement = shank.displacement_of(peaks, features.location[:, 1])
     registered = register(features.location, displacement, shank.recording.get_channel_locations())
-    criteria, new = unit_criteria(params, n_peaks=len(peaks), moving=moving), np.ones(len(peaks), dtype=bool)
+    criteria, new, followed = unit_criteria(params, n_peaks=len(peaks)), np.ones(len(peaks), dtype=bool), None
     if known.n_templates:
         followed = record.run(
             "follow known units", follow_units, shank, known, peaks, registered, features.amplitude, displacement,

@@ -98,10 +98,16 @@ def write_result(path: Path, result: Any) -> None:
     """
     arrays: dict[str, Any] = {}
     arrays[STRUCTURE] = np.array(json.dumps(_pack(result, arrays)))
+    save_arrays(path, arrays)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any], *, compressed: bool = False) -> None:
+    """Write arrays into a file of numpy's npz form, whole or not at all."""
     partial = path.with_suffix(".partial")
+    save = np.savez_compressed if compressed else np.savez
     try:
         with partial.open("wb") as file:
-            np.savez(file, **arrays)
+            save(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -78,7 +78,6 @@ OF_MOTION = {
     "units/evidence.py: SMOOTH_UM",
     "units/join.py: JoinCriteria.apart_factor",
     "units/join.py: JoinCriteria.max_shared",
-    "criteria.py: MOVING",
     "criteria.py: UNEXPLAINED_MOVING",
 }
 # fields that sorts take from a parameter: it is changed with them

@@ -123,12 +123,17 @@ def _states(counts, kinds, seed):
     low, high = np.percentile(order, [1, 99])
     states = np.clip(np.round((order - low) / max(high - low, 1e-9) * (STATES - 1)), 0, STATES - 1).astype(int)
     for _ in range(ROUNDS):
-        at_state = np.zeros((STATES, counts.shape[1]))
-        np.add.at(at_state, states, counts)
-        at_state = gaussian_filter1d(at_state, SMOOTH_STATES, axis=0, mode="nearest")
-        at_state += ANY_STATE * counts.mean(axis=0) + 1e-6
-        states = likeliest_path(counts @ np.log(_shares_of_kind(at_state, kinds)).T, COST_OF_STEP, COST_OF_JUMP)
+        _, smooth = _at_states(states, counts, SMOOTH_STATES)
+        states = likeliest_path(counts @ np.log(_shares_of_kind(smooth, kinds)).T, COST_OF_STEP, COST_OF_JUMP)
     return states
+
+
+def _at_states(states, counts, smoothing):
+    """Counts of the words at each state, (STATES, n_words), and the same smoothed over the states."""
+    at_state = np.zeros((STATES, counts.shape[1]))
+    np.add.at(at_state, states, counts)
+    smooth = gaussian_filter1d(at_state, smoothing, axis=0, mode="nearest")
+    return at_state, smooth + (ANY_STATE * counts.mean(axis=0) + 1e-6)
 
 
 def _shares_of_kind(counts, kinds):
@@ -160,10 +165,7 @@ def _followed(counts, kinds, groups, seed):
 
 def _told(states, counts, kinds):
     """How much likelier the words are, given the states, than without (natural logarithm)."""
-    at_state = np.zeros((STATES, counts.shape[1]))
-    np.add.at(at_state, states, counts)
-    smooth = gaussian_filter1d(at_state, SMOOTH_STATES_OF_GROUP, axis=0, mode="nearest")
-    smooth += ANY_STATE * counts.mean(axis=0) + 1e-6
+    at_state, smooth = _at_states(states, counts, SMOOTH_STATES_OF_GROUP)
     gain = np.log(_shares_of_kind(smooth, kinds) / _shares_of_kind(counts.sum(axis=0, keepdims=True) + 1e-6, kinds))
     return float((at_state * gain).sum())
 
