@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .stages.matching.assignment import MatchingCriteria
 from .stages.peaks.clustering import least_cluster_size
 from .stages.peaks.detection import DetectionCriteria
@@ -13,6 +15,9 @@ from .stages.units.loop import UnitCriteria
 # part of a spike's objective that its template may leave behind, at whose place nothing smaller is then a spike; more
 # where the template follows an estimated motion
 UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
+# peaks of a channel that are encoded: of five minutes 600 show as many units as all; the longer the recording, the
+# rarer are spikes of one neuron among those that are drawn
+PEAKS_PER_SECOND, FEWEST_PEAKS, MOST_PEAKS = 0.5, 600, 1500
 
 
 def detection_criteria(params: dict[str, Any]) -> DetectionCriteria:
@@ -23,6 +28,11 @@ def detection_criteria(params: dict[str, Any]) -> DetectionCriteria:
         exclude_sweep_ms=params["exclude_sweep_ms"],
         radius_um=params["detection_radius_um"],
     )
+
+
+def most_peaks(params: dict[str, Any], duration_s: float) -> int:
+    """Most peaks of a channel that are encoded."""
+    return params["max_peaks_per_channel"] or int(np.clip(PEAKS_PER_SECOND * duration_s, FEWEST_PEAKS, MOST_PEAKS))
 
 
 def cluster_size(params: dict[str, Any], n_peaks: int) -> int:

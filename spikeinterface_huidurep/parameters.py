@@ -46,8 +46,9 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         "encodes them; it is kept as it is where that does not tell units apart better. 0: no adaptation.",
     ),
     "max_peaks_per_channel": (
-        1500,
-        "Peaks that are encoded and clustered, a channel; the rest is found by assignment.",
+        None,
+        "Peaks that are encoded and clustered, a channel; the rest is found by assignment. None: one for every two "
+        "seconds, from 600 to 1500.",
     ),
     "motion_correction": ("auto", "True, False, or 'auto': where the probe and the recording allow it and it moves."),
     "motion_folder": (None, "Folder of a SpikeInterface Motion that is already known, used in place of an estimate."),
@@ -114,7 +115,7 @@ _POSITIVE = (
 ).split()
 _NOT_NEGATIVE = ("censored_period_ms", "min_confidence", "min_firing_rate", "max_cache_gb")
 _POSITIVE_INTEGER = ("max_peaks_per_channel", "min_cluster_size", "min_spikes")
-_OPTIONAL = ("min_cluster_size",)
+_OPTIONAL = ("max_peaks_per_channel", "min_cluster_size")
 MAX_ADAPTATION_STEPS = 2000
 _BOOLEAN = ("apply_preprocessing", "common_reference", "sort_by_group", "find_new_units", "save_intermediate")
 _CHOICES = {"peak_sign": ("neg", "pos", "both"), "motion_correction": ("auto", True, False)}

@@ -14,7 +14,7 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
-from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, unit_criteria
+from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, most_peaks, unit_criteria
 from .known_units import read_known_units
 from .record import Record
 from .shanks import split_shanks
@@ -112,7 +112,7 @@ def sort_shank(
         return _nothing(recording, "every channel is silent", known)
     filtered, distance_scale = params["apply_preprocessing"], params["distance_scale"]
     freq_max = params["freq_max"] if filtered else None
-    # the method knows a neuron's spikes: slower and wider potentials are brought to their size
+    # no more samples than the frequencies need; slower and wider potentials come to the size of a neuron's spikes
     traces, step = rescale(traces, params["time_scale"], distance_scale, freq_max=freq_max)
     with ExitStack() as stack:
         # the jobs are the parallelism: threads of BLAS and OpenMP within them would multiply them
@@ -124,7 +124,7 @@ def sort_shank(
                 traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
         given = given_motion(params["motion_folder"], recording)
         sorting = find_units(traces, params, job_kwargs, record, known, given)
-    return unscaled(sorting, recording.sampling_frequency, step=step, distance_scale=distance_scale)
+    return unscaled(sorting, recording, step=step, distance_scale=distance_scale)
 
 
 def find_units(
@@ -147,9 +147,8 @@ def find_units(
         return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise", known)
     if not params["find_new_units"] and known.n_templates == 0:
         return _nothing(traces, "none is known, and new ones are not looked for", known)
-    peaks = peaks[
-        select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=params["max_peaks_per_channel"], seed=seed)
-    ]
+    most = most_peaks(params, duration_of(traces))
+    peaks = peaks[select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=most, seed=seed)]
     features = record.run(
         "embed spikes", embed_peaks, traces, peaks, load_for_sorting(params["model"], params["device"]),
         adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,

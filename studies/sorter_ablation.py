@@ -35,7 +35,7 @@ from spikeinterface.sortingcomponents.motion import interpolate_motion
 from spikeinterface.sortingcomponents.peak_localization import localize_peaks
 
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measure
-from spikeinterface_huidurep.criteria import detection_criteria
+from spikeinterface_huidurep.criteria import detection_criteria, most_peaks
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.sort import sort_recording
 from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion, register
@@ -45,6 +45,7 @@ from spikeinterface_huidurep.stages.peaks.embedding import embed_peaks, load_for
 from spikeinterface_huidurep.stages.peaks.selection import select_peaks
 from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
+from spikeinterface_huidurep.stages.traces.segments import duration_of
 
 STILL = ("two_column_static", "two_column_hard", "si_static", "linear32", "tetrode")
 MOVING = ("two_column_zigzag", "two_column_ramp", "linear32_zigzag", "si_drift")
@@ -79,7 +80,7 @@ def preprocessed_peaks(truth: GroundTruth) -> tuple[BaseRecording, np.ndarray]:
     params, rate = DEFAULT_PARAMS, traces.sampling_frequency
     window = max(ms_to_samples(params[name], rate) for name in ("ms_before", "ms_after"))
     peaks = detect_peaks(traces, detection_criteria(params), margin_samples=window + 2, seed=0, job_kwargs=JOBS)
-    most = params["max_peaks_per_channel"]
+    most = most_peaks(params, duration_of(traces))
     return traces, peaks[select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=most, seed=0)]
 
 

@@ -84,10 +84,13 @@ def test_rescaled_traces_are_those_of_the_recording():
 
 def test_nothing_is_left_out_or_rescaled_without_need():
     recording, _ = muscle(1, 1, 3)
-    assert rescale(recording, 1.0, 1.0, freq_max=6000.0) == (recording, 1)
+    assert rescale(recording, 1.0, 1.0, freq_max=12000.0) == (recording, 1)
+    assert rescale(recording, 1.0, 1.0, freq_max=6000.0)[1] == 2
     # traces that were filtered before may have any frequency
+    assert rescale(recording, 1.0, 1.0, freq_max=None) == (recording, 1)
     assert rescale(recording, 4.0, 1.0, freq_max=None)[1] == 1
-    assert rescale(recording, 4.0, 1.0, freq_max=6000.0)[1] == 1
+    assert rescale(recording, 4.0, 1.0, freq_max=6000.0)[1] == 2
+    assert rescale(recording, 4.0, 1.0, freq_max=1500.0)[1] == 4
 
 
 @pytest.mark.filterwarnings("ignore:huidurep found no units")

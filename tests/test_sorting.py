@@ -77,6 +77,26 @@ def test_each_spike_has_a_confidence_and_each_unit_a_quality(sorted_small, tmp_p
     assert set(sorted_small.get_property("quality")) <= {"good", "mua", "noise"}
 
 
+def test_spike_times_are_exact(small, sorted_small):
+    # the sort looks at every other sample only; a unit's centre may lie beside its trough, always by as much
+    _, truth = small
+    comparison = si.compare_sorter_to_ground_truth(truth, sorted_small, exhaustive_gt=True)
+    errors = []
+    for unit, match in comparison.hungarian_match_12.items():
+        if match == -1:
+            continue
+        true, found = truth.get_unit_spike_train(unit), sorted_small.get_unit_spike_train(match)
+        nearest = true[np.abs(found[:, None] - true[None]).argmin(axis=1)]
+        late = found - nearest
+        late = late[np.abs(late) <= 12]
+        errors.append(late - np.median(late))
+    errors = np.concatenate(errors)
+    assert len(errors) > 300
+    assert np.mean(np.abs(errors) <= 1) > 0.95
+    # all of them even, or all of them odd, would be the coarse clock's
+    assert 0.3 < np.mean(sorted_small.to_spike_vector()["sample_index"] % 2) < 0.7
+
+
 @pytest.mark.parametrize("job_kwargs", [dict(n_jobs=2, pool_engine="thread"), dict(n_jobs=2, pool_engine="process")])
 def test_same_result_whatever_the_workers(small, sorted_small, job_kwargs, tmp_path):
     state = np.random.get_state()[1].copy()  # noqa: NPY002 (it must not be touched)

@@ -12,11 +12,11 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
 from ..motion.jumps import jump_times
 from ..shank import Shank
-from ..templates.whitened import WhitenedTemplates
+from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
 from ..traces.banded import BandedMatrix
-from .amplitudes import AmplitudePrior
 from .misfit import FittedTemplates, misfits
 from .pursuit import Neighbours, pursue, sum_of_products
+from .rules import pursuit_rules
 
 spike_dtype = np.dtype(
     [
@@ -27,6 +27,7 @@ spike_dtype = np.dtype(
         ("gain", "float32"),
         ("confidence", "float32"),
         ("misfit", "float32"),
+        ("shift", "float32"),
     ]
 )
 
@@ -101,7 +102,8 @@ def assign_spikes(
     spikes : (n_spikes,) structured array of `spike_dtype`, sorted by segment and sample
         `amplitude` is relative to the template; `gain` is the objective; `confidence` in (0, 1] is the probability of
         this unit against the others, given the templates; for that against noise see `estimate_confidence`. `misfit` is
-        the mean square of what is left on the unit's channels, 1 for noise alone (see `misfit.misfits`).
+        the mean square of what is left on the unit's channels, 1 for noise alone (see `misfit.misfits`); `shift` is by
+        what part of a sample, -1/2 to 1/2, the spike is late.
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
@@ -132,9 +134,8 @@ class MatchTemplates(PeakDetector):
     def __init__(self, recording: BaseRecording, templates: WhitenedTemplates, motion: Any, criteria: MatchingCriteria):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion, self.criteria = recording, templates, motion, criteria
-        self.prior = AmplitudePrior(criteria.amplitude_std**-2, *criteria.amplitude_limits)
         self.sampling_frequency = recording.sampling_frequency
-        self.refractory = int(criteria.refractory_ms * self.sampling_frequency / 1000)
+        self.rules = pursuit_rules(criteria, self.sampling_frequency)
         self.neighbour_start, self.neighbours, self.local_maps = _overlapping_units(templates.channels)
         n_samples = templates.filters.shape[1]
         n_channels = recording.get_num_channels()
@@ -142,6 +143,7 @@ class MatchTemplates(PeakDetector):
         self.depth_rank = np.empty(n_channels, dtype=int)
         self.depth_rank[by_depth] = np.arange(n_channels)
         self.by_depth, self.whitening = by_depth, BandedMatrix(templates.whitening, by_depth)
+        self.in_order = np.array_equal(by_depth, np.arange(n_channels))
         self.groups = _depth_groups(templates, self.depth_rank)
         self.margin = 3 * n_samples
         self.block = max(BLOCK_VALUES // max(n_channels, templates.n_units), LEAST_BLOCK * n_samples)
@@ -157,7 +159,7 @@ class MatchTemplates(PeakDetector):
         return spike_dtype
 
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
-        whitened = np.ascontiguousarray(self.whitening.of(np.take(traces, self.by_depth, axis=1)).T)
+        whitened = self.whitening.transposed_of(traces if self.in_order else traces[:, self.by_depth])
         n_chunk = traces.shape[0] - 2 * self.margin
         found = []
         # blocks of like length, in which the probe does not jump
@@ -240,16 +242,14 @@ class MatchTemplates(PeakDetector):
             (placed.coefficients**2).sum(axis=(1, 2)),
             placed.neighbours,
             templates.response,
-            self.criteria.threshold,
-            self.prior,
-            self.refractory,
-            self.criteria.unexplained,
+            self.rules,
         )
         spikes = np.zeros(len(samples), dtype=spike_dtype)
         # the filters start `nbefore` samples before the spike
         spikes["sample_index"] = samples + templates.nbefore
         spikes["unit_index"], spikes["amplitude"], spikes["gain"] = units, amplitudes, gains
         spikes["confidence"] = 1 / (1 + rivals)
+        spikes["shift"] = shifts / N_SUBSAMPLE - 0.5
         spikes["misfit"] = misfits(
             whitened,
             self.depth_rank,

@@ -14,6 +14,8 @@ AMPLITUDE_MEAN, AMPLITUDE_MEAN_STD, AMPLITUDE_STD = 0.95, 0.05, 0.1
 # the evidence of what is no spike of the unit falls by a factor e within so much
 NOISE_SCALE_START, NOISE_SCALE_MIN, NOISE_SCALE_MAX = 6.0, 2.0, 7.0
 N_ITERATIONS = 50
+# ... or until weight, mean and scale change by no more than this
+SETTLED = 1e-4
 # part of what lies where a spike was found that the template has to explain
 LEAST_SHARE = 0.5
 # the misfit of a unit's better spikes, of which this quantile is taken, is what its noise leaves, within these limits
@@ -101,14 +103,13 @@ class _Evidence:
     """The two components of one unit's spikes, as densities over the gain."""
 
     def __init__(self, energy, criteria):
-        from .amplitudes import AmplitudePrior, objective
-
         limits, stiffness = criteria.amplitude_limits, criteria.amplitude_std**-2
         self.energy, self.threshold, self.stiffness, self.limits = energy, criteria.threshold, stiffness, limits
         # match of the smallest spike beyond the threshold, in parts of the template's own
         match = np.linspace(0.0, limits[1] + 0.5, 2000)
-        prior = AmplitudePrior(float(stiffness), *limits)
-        gain = np.array([objective(value, energy, prior) for value in match * energy])
+        # `amplitudes.objective` at the best amplitude
+        amplitude = np.clip((match * energy + stiffness) / (energy + stiffness), *limits)
+        gain = (2 * match - amplitude) * amplitude * energy - stiffness * (amplitude - 1) ** 2
         self.least = float(match[np.argmax(gain > self.threshold)])
         self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
 
@@ -122,6 +123,7 @@ class _Evidence:
         mean, weight, scale = AMPLITUDE_MEAN, 0.8, NOISE_SCALE_START
         surplus = gain - self.threshold
         for _ in range(N_ITERATIONS):
+            before = weight, mean, scale
             start = (self.least - mean) / self.spread
             seen = max(float(ndtr(-start)), 0.05)
             near = (1 - ANY_AMPLITUDE) * _normal((match - mean) / self.spread) / self.spread / seen
@@ -134,6 +136,8 @@ class _Evidence:
             rest = 1 - share
             scale = ((rest * surplus).sum() + 3 * NOISE_SCALE_START) / (rest.sum() + 3)
             scale = float(np.clip(scale, NOISE_SCALE_MIN, NOISE_SCALE_MAX))
+            if np.allclose(before, (weight, mean, scale), rtol=0, atol=SETTLED):
+                break
         return share
 
     def _mean(self, match, weights, mean, start):

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from .amplitudes import AmplitudePrior, best_amplitude, objective, objective_at
+from .amplitudes import best_amplitude, objective, objective_at
+from .rules import PursuitRules
 from .simultaneous import NOTHING, best_pair, leaves_a_pattern, most_after
 
-# samples around a spike at which another unit explains it as well
-SAME_SPIKE = 6
 # by how much two spikes together must explain more than one after the other
 PAIR_MARGIN = 10.0
 
@@ -62,28 +61,27 @@ class Search(NamedTuple):
     What the pursuit looks for spikes in.
 
     match (n_units, n_samples) float32, output of each unit's matched filter, that of the residual as spikes are taken;
-    energy (n_units,) float32, squared norm of each template; threshold, the least objective; prior of the amplitudes;
+    energy (n_units,) float32, squared norm of each template; rules;
     blocked (n_units, n_samples) bool, where a unit is not looked for; penalty (n_units, n_samples) float32, the
     objective that other spikes may have left behind.
     """
 
     match: np.ndarray
     energy: np.ndarray
-    threshold: float
-    prior: AmplitudePrior
+    rules: PursuitRules
     blocked: np.ndarray
     penalty: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _push_maxima(heap, search, unit, start, stop):
-    row, energy = search.match[unit], search.energy[unit]
+    row, energy, threshold = search.match[unit], search.energy[unit], search.rules.threshold
     # no amplitude explains more than match**2 / energy
-    least = np.float32(np.sqrt(search.threshold * energy))
+    least = np.float32(np.sqrt(threshold * energy))
     for t in range(max(start, 1), min(stop, len(row) - 1)):
         if row[t] >= least and row[t] > row[t - 1] and row[t] >= row[t + 1] and not search.blocked[unit, t]:
-            surplus = objective(row[t], energy, search.prior) - search.penalty[unit, t]
-            if surplus > search.threshold:
+            surplus = objective(row[t], energy, search.rules.prior) - search.penalty[unit, t]
+            if surplus > threshold:
                 heapq.heappush(heap, (-surplus, unit, t))
 
 
@@ -93,10 +91,7 @@ def pursue(
     energy: np.ndarray,
     neighbours: Neighbours,
     response: np.ndarray,
-    threshold: float,
-    prior: AmplitudePrior,
-    refractory: int,
-    unexplained: float,
+    rules: PursuitRules,
 ) -> tuple[np.ndarray, ...]:
     """
     Take the spike that explains most, subtract it, and so on until nothing explains more than the threshold.
@@ -106,15 +101,12 @@ def pursue(
 
     Parameters
     ----------
-    match, energy, threshold, prior
+    match, energy
         See `Search`; `match` is changed in place.
     neighbours : Neighbours
     response : (n_subsample, n_filters, n_filters, n_lags) float32
         See `WhitenedTemplates`.
-    refractory : int
-        Samples around a spike in which its unit is not looked for again.
-    unexplained : float
-        Fraction of a spike's objective that its template may leave behind: no spike at its place is made of less.
+    rules : PursuitRules
 
     Returns
     -------
@@ -125,7 +117,7 @@ def pursue(
         Sub-sample shift of each spike, as an index into `response`.
     """
     n_subsample, n_filters, _, n_lags = response.shape
-    search = Search(match, energy, threshold, prior, np.zeros(match.shape, np.bool_), np.zeros(match.shape, np.float32))
+    search = Search(match, energy, rules, np.zeros(match.shape, np.bool_), np.zeros(match.shape, np.float32))
     heap, found = [(0.0, 0, 0)], [(0, 0, np.float32(0), np.float32(0), np.float32(0), 0)]
     heap.pop()
     found.pop()
@@ -137,13 +129,13 @@ def pursue(
         key, unit, t = heapq.heappop(heap)
         if search.blocked[unit, t]:
             continue
-        gain = objective(match[unit, t], energy[unit], prior)
+        gain = objective(match[unit, t], energy[unit], rules.prior)
         if gain - search.penalty[unit, t] < -key - 1e-3:
             # something was subtracted here since: what is left is pushed again where it is a maximum
             _push_maxima(heap, search, unit, t - 1, t + 2)
             continue
-        spike = _spike_of(search, neighbours, answers, unit, t, unexplained, explained, together)
-        _take(heap, search, neighbours, answers, spike, refractory, unexplained)
+        spike, echo = _spike_of(search, neighbours, answers, unit, t, explained, together)
+        _take(heap, search, neighbours, echo, spike)
         found.append((spike[0], spike[1], np.float32(spike[2]), np.float32(spike[3]), spike[4], spike[5]))
     return _columns(found)
 
@@ -161,48 +153,52 @@ def _columns(found):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _spike_of(search, neighbours, answers, unit, t, unexplained, explained, together):
-    """The spike at a maximum, or the larger of two that explain more together; `explained` and `together` are room."""
-    match, energy, prior = search.match, search.energy, search.prior
+def _spike_of(search, neighbours, answers, unit, t, explained, together):
+    """
+    The spike at a maximum, or the larger of two that explain more together, and what each neighbour's matched filter
+    makes of it; `explained` and `together` are room.
+    """
+    match, energy, rules = search.match, search.energy, search.rules
+    prior = rules.prior
     n_subsample = len(answers)
     gain = objective(match[unit, t], energy[unit], prior)
     amplitude = best_amplitude(match[unit, t], energy[unit], prior)
     shift = _subsample_index(match[unit, t - 1], match[unit, t], match[unit, t + 1], n_subsample)
     pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
     others = neighbours.units[pairs]
-    # what each neighbour's matched filter makes of this spike
     echo = np.dot(neighbours.products[pairs], answers[shift])
-    _explain_alone(match, energy, others, t, prior, explained)
+    _explain_alone(search, others, t, explained)
     explained[unit] = gain
-    if leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
+    if leaves_a_pattern(search, others, echo, amplitude, gain, t):
         larger, s, a, before, at, after = best_pair(
             search, neighbours, answers[n_subsample // 2], unit, t, explained, together
         )
-        left_behind = search.threshold + unexplained * gain * neighbours.closeness[pairs]
+        left_behind = rules.threshold + rules.unexplained * gain * neighbours.closeness[pairs]
         next_gain = most_after(search, others, echo, amplitude, left_behind, unit, t)
         one_by_one = gain + max(next_gain, 0.0)
         own = objective_at(a, at, energy[larger], prior) - search.penalty[larger, s]
-        if together[larger] - search.threshold > one_by_one + PAIR_MARGIN and own > search.threshold:
+        if together[larger] - rules.threshold > one_by_one + PAIR_MARGIN and own > rules.threshold:
             unit, t, amplitude = larger, s, a
             gain = objective_at(amplitude, at, energy[unit], prior)
             explained[:] = together
             shift = _subsample_index(before, at, after, n_subsample)
-            others = neighbours.units[neighbours.start[unit] : neighbours.start[unit + 1]]
-    return t, unit, amplitude, gain, _rivals(explained, others, unit), shift
+            pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
+            others, echo = neighbours.units[pairs], np.dot(neighbours.products[pairs], answers[shift])
+    return (t, unit, amplitude, gain, _rivals(explained, others, unit), shift), echo
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _take(heap, search, neighbours, answers, spike, refractory, unexplained):
+def _take(heap, search, neighbours, echo, spike):
     """Subtract a spike from the output of all filters that hear it, and push what is left there."""
-    t, unit, amplitude, gain, shift = spike[0], spike[1], spike[2], spike[3], spike[5]
-    n_samples, half = search.match.shape[1], answers.shape[2] // 2
+    t, unit, amplitude, gain = spike[0], spike[1], spike[2], spike[3]
+    n_samples, half = search.match.shape[1], echo.shape[1] // 2
     pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
-    others, echo = neighbours.units[pairs], np.dot(neighbours.products[pairs], answers[shift])
+    others, refractory = neighbours.units[pairs], search.rules.refractory
     search.blocked[unit, max(0, t - refractory) : t + refractory + 1] = True
     start, stop = max(0, t - half), min(n_samples, t + half + 1)
     for row in range(len(others)):
         other = others[row]
-        left_behind = unexplained * neighbours.closeness[pairs][row] * gain
+        left_behind = search.rules.unexplained * neighbours.closeness[pairs][row] * gain
         _subtract(search.match[other], search.penalty[other], echo[row], amplitude, left_behind, start, stop, t)
         _push_maxima(heap, search, other, start, stop)
 
@@ -217,12 +213,13 @@ def _subtract(match, penalty, echo, amplitude, left_behind, start, stop, t):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _explain_alone(match, energy, others, t, prior, explained):
+def _explain_alone(search, others, t, explained):
     """The most that each of the units explains near a sample; `NOTHING` for units that are not asked for."""
+    match, energy, rules = search.match, search.energy, search.rules
     explained[:] = NOTHING
     for other in others:
-        for s in range(max(t - SAME_SPIKE, 0), min(t + SAME_SPIKE + 1, match.shape[1])):
-            explained[other] = max(explained[other], objective(match[other, s], energy[other], prior))
+        for s in range(max(t - rules.same_spike, 0), min(t + rules.same_spike + 1, match.shape[1])):
+            explained[other] = max(explained[other], objective(match[other, s], energy[other], rules.prior))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)

@@ -10,10 +10,6 @@ from .amplitudes import fit_two, objective
 # what a spike leaves behind looks like another one from so many standard deviations of the noise at the output of a
 # matched filter, but at least this share of the spike's own
 PATTERN_SD, PATTERN_SHARE = 4.5, 0.15
-# samples around the spike that explains most within which the first and the second of a pair are looked for
-FIRST_REACH, SECOND_REACH = 8, 16
-# samples around its own maximum at which the first of a pair is tried: the second has moved it
-NUDGE = 2
 # units tried as the first of a pair: those that explain most alone, and at least this share of the best one's
 MOST_FIRST, LEAST_SHARE = 4, 0.25
 # what is explained where nothing is: finite, since the compiled code takes for granted that all numbers are
@@ -21,16 +17,13 @@ NOTHING = np.float32(-1e30)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
+def leaves_a_pattern(search, others, echo, amplitude, gain, t):
     """
     Whether what is left of a spike looks like another one, upright or upside down, to any neighbour's matched filter.
 
     Parameters
     ----------
-    match : (n_units, n_samples) float32
-        Output of the matched filters.
-    energy : (n_units,) float32
-        Squared norm of the templates.
+    search : pursuit.Search
     others : (n_others,) int
         The units whose templates overlap with the spike's.
     echo : (n_others, n_lags) float32
@@ -44,8 +37,9 @@ def leaves_a_pattern(match, energy, others, echo, amplitude, gain, t):
     -------
     bool
     """
+    match, energy = search.match, search.energy
     half = echo.shape[1] // 2
-    reach = min(FIRST_REACH, half)
+    reach = min(search.rules.first_reach, half)
     least = max(PATTERN_SD, PATTERN_SHARE * np.sqrt(gain))
     for row in range(len(others)):
         bound = least * np.sqrt(energy[others[row]])
@@ -74,9 +68,9 @@ def most_after(search, others, echo, amplitude, left_behind, unit, t):
     -------
     objective : float
     """
-    match, energy, prior, blocked = search.match, search.energy, search.prior, search.blocked
+    match, energy, prior, blocked = search.match, search.energy, search.rules.prior, search.blocked
     half = echo.shape[1] // 2
-    reach = min(SECOND_REACH, half)
+    reach = min(search.rules.second_reach, half)
     most = NOTHING
     for row in range(len(others)):
         other = others[row]
@@ -115,7 +109,7 @@ def best_pair(search, neighbours, answer, unit, t, alone, together):
     before, at, after : float
         Its matched filter around its sample, the other spike taken off.
     """
-    match, energy, prior, blocked = search.match, search.energy, search.prior, search.blocked
+    match, energy, blocked, rules = search.match, search.energy, search.blocked, search.rules
     n_samples, half = match.shape[1], answer.shape[1] // 2
     together[:] = NOTHING
     most = NOTHING
@@ -126,21 +120,21 @@ def best_pair(search, neighbours, answer, unit, t, alone, together):
             break
         rows = slice(neighbours.start[first], neighbours.start[first + 1])
         others, echo = neighbours.units[rows], np.dot(neighbours.products[rows], answer)
-        begin, end = max(t - FIRST_REACH, 1), min(t + FIRST_REACH + 1, n_samples - 1)
+        begin, end = max(t - rules.first_reach, 1), min(t + rules.first_reach + 1, n_samples - 1)
         peak = begin + np.argmax(match[first, begin:end])
-        for s in range(max(peak - NUDGE, begin), min(peak + NUDGE + 1, end)):
+        for s in range(max(peak - rules.nudge, begin), min(peak + rules.nudge + 1, end)):
             if blocked[first, s]:
                 continue
             for row in range(len(others)):
                 second = others[row]
                 if second == first:
                     continue
-                for u in range(max(t - SECOND_REACH, 1), min(t + SECOND_REACH + 1, n_samples - 1)):
+                for u in range(max(t - rules.second_reach, 1), min(t + rules.second_reach + 1, n_samples - 1)):
                     lag = u - s + half
                     if blocked[second, u] or lag < 1 or lag > 2 * half - 1:
                         continue
                     a, b, both = fit_two(
-                        match[first, s], match[second, u], energy[first], energy[second], echo[row, lag], prior
+                        match[first, s], match[second, u], energy[first], energy[second], echo[row, lag], rules.prior
                     )
                     larger = first if a * a * energy[first] >= b * b * energy[second] else second
                     together[larger] = max(together[larger], both)

@@ -30,7 +30,8 @@ def finish(
     recording : BaseRecording
         Preprocessed traces, with the property "noise_level" in uV (in its own unit where the recording has no gains).
     spikes : (n_spikes,) structured array
-        `sample_index`, `segment_index`, `unit_index` (into `templates`) and `confidence`.
+        `sample_index`, `segment_index`, `unit_index` (into `templates`), `confidence`, and `shift`, by what part of a
+        sample each spike is late.
     templates : DriftingUnitTemplates
     piece_probability : (n_units,) float
         Probability that each unit is a piece of a larger one.
@@ -48,8 +49,8 @@ def finish(
         `amplitude` (of the template's extremum: over the noise, and in the unit of "noise_level"), `num_spikes`,
         `confidence` (mean over the spikes), `piece_probability` and `quality` ("good", "mua" or "noise", see
         `label_units`); where names are given also `known`, whether a unit has one. Its attribute `spike_confidence`,
-        (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`, and `unit_templates`, (n_units,)
-        int, which template each unit has.
+        (n_spikes,) float32, has each spike's, in the order of `to_spike_vector()`, and `spike_shift` each
+        spike's shift; `unit_templates`, (n_units,) int, which template each unit has.
     """
     spikes = spikes[away_from_ends(recording, spikes, 0, 0)]
     used = np.unique(spikes["unit_index"])
@@ -69,6 +70,7 @@ def finish(
         recording.get_num_segments(),
         spikes["confidence"][order],
     )
+    sorting.spike_shift = spikes["shift"][order]
     sorting.unit_templates = used
     if names is not None:
         sorting.set_property("known", named >= 0)
@@ -124,16 +126,16 @@ def empty_sorting(sampling_frequency: float, n_segments: int) -> NumpySorting:
     return _sorting(no_spike, sampling_frequency, no_unit, n_segments, np.zeros(0))
 
 
-def unscaled(sorting: NumpySorting, sampling_frequency: float, *, step: int, distance_scale: float) -> NumpySorting:
+def unscaled(sorting: NumpySorting, recording: BaseRecording, *, step: int, distance_scale: float) -> NumpySorting:
     """
     Bring a Sorting of rescaled traces back to the recording's clock and yardstick.
 
     Parameters
     ----------
     sorting : NumpySorting
-        From `find_units`, of the traces that `rescale` gives.
-    sampling_frequency : float
-        Of the recording, Hz.
+        From `finish`, of the traces that `rescale` gives, or without units.
+    recording : BaseRecording
+        Before it was rescaled.
     step : int
         Of how many of its samples one was kept.
     distance_scale : float
@@ -144,12 +146,19 @@ def unscaled(sorting: NumpySorting, sampling_frequency: float, *, step: int, dis
     NumpySorting
         The same where nothing was rescaled.
     """
-    if sorting.sampling_frequency == sampling_frequency and step == 1 and distance_scale == 1:
+    rate = recording.sampling_frequency
+    if sorting.sampling_frequency == rate and step == 1 and distance_scale == 1:
         return sorting
-    vector = sorting.to_spike_vector().copy()
+    vector, confidence = sorting.to_spike_vector().copy(), sorting.spike_confidence
     vector["sample_index"] *= step
-    n_segments = sorting.get_num_segments()
-    back = _sorting(vector, sampling_frequency, sorting.unit_ids, n_segments, sorting.spike_confidence)
+    if step > 1 and len(vector):
+        last = np.array([recording.get_num_samples(i) - 1 for i in range(recording.get_num_segments())])
+        # halves always up: to the next even one, spikes of one unit would be late by other amounts
+        exact = vector["sample_index"] + np.floor(step * sorting.spike_shift + 0.5).astype("int64")
+        vector["sample_index"] = np.clip(exact, 0, last[vector["segment_index"]])
+        order = np.lexsort((vector["unit_index"], vector["sample_index"], vector["segment_index"]))
+        vector, confidence = vector[order], confidence[order]
+    back = _sorting(vector, rate, sorting.unit_ids, sorting.get_num_segments(), confidence)
     back.known_units = sorting.known_units
     for name in sorting.get_property_keys():
         values = sorting.get_property(name)

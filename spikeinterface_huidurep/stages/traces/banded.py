@@ -36,3 +36,10 @@ class BandedMatrix:
         for outputs, inputs, block in self.blocks:
             np.matmul(traces[..., inputs], block, out=product[..., outputs])
         return product
+
+    def transposed_of(self, traces: np.ndarray) -> np.ndarray:
+        """`(traces @ matrix).T` of traces (n_samples, n_channels) float32: a row a channel."""
+        product = np.empty(traces.shape[::-1], dtype="float32")
+        for outputs, inputs, block in self.blocks:
+            np.matmul(block.T, traces[:, inputs].T, out=product[outputs])
+        return product

@@ -85,7 +85,7 @@ class UnitCriteria:
     least_fit: float = 0.2
     min_source: int = 10
     alone_ms: float = 1.2
-    duration_s: float = 100.0
+    duration_s: float = 60.0
 
     @property
     def evidence(self) -> EvidenceCriteria:
