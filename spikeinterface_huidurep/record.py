@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .progress import USUAL, TimeLeft, in_words
 from .stage_files import StageFiles, write_result
 
 Result = TypeVar("Result")
@@ -30,12 +31,21 @@ class Record:
         Where arrays are saved (`<name>.npy`) and the times (`timings.json`); None saves nothing.
     files : StageFiles or None
         Where the stages' results are kept, so that a sort that is killed can go on; None keeps none.
+
+    Attributes
+    ----------
+    time_left : TimeLeft or None
+        From which the log says how long the sort still takes; of all shanks together.
+    n_channels : int
+        Of the shank that is sorted.
     """
 
     def __init__(self, folder: Path | None = None, files: StageFiles | None = None):
         self.folder = folder
         self.files = files
         self.timings: dict[str, float] = {}
+        self.time_left: TimeLeft | None = None
+        self.n_channels = 0
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -55,8 +65,15 @@ class Record:
         elapsed = perf_counter() - start
         self.timings[name] = self.timings.get(name, 0.0) + elapsed
         logger.info("%s: %.1f s", name, elapsed)
+        self._say_what_is_left(name, elapsed)
         if self.folder is not None:
             (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
+
+    def _say_what_is_left(self, name, elapsed):
+        if self.time_left is not None and name in USUAL:
+            left = self.time_left.finished(name, self.n_channels, elapsed)
+            if left is not None and elapsed is not None:
+                logger.info("about %s left", in_words(left))
 
     def run(self, name: str, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run one stage, `function(*args, **kwargs)`, and keep its time and what it returns.
@@ -69,6 +86,7 @@ class Record:
             done, kept = self.files.read(path)
             if done:
                 logger.info("%s: done before", name)
+                self._say_what_is_left(name, None)
                 return kept
         with self.stage(name):
             result = function(*args, **kwargs)
@@ -102,4 +120,6 @@ class Record:
             Names the folder, but for characters that are not safe in a path.
         """
         folder = None if self.folder is None else self.folder / re.sub(r"[^\w\-]+", "_", name)
-        return Record(folder, None if self.files is None else self.files.part(index))
+        part = Record(folder, None if self.files is None else self.files.part(index))
+        part.time_left = self.time_left
+        return part

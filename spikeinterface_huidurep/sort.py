@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, most_peaks, unit_criteria
 from .known_units import read_known_units
+from .progress import TimeLeft
 from .record import Record
 from .shanks import split_shanks
 from .stages.matching.assignment import assign_spikes
@@ -79,6 +80,7 @@ def sort_recording(
     """
     record = record or Record()
     shanks = split_shanks(recording, params["sort_by_group"])
+    record.time_left = TimeLeft([one.get_num_channels() for one in shanks.values()], duration_of(recording))
     known = read_known_units(params["known_units"]) if params["known_units"] else [NONE_KNOWN] * len(shanks)
     if len(shanks) == 1:
         (shank,) = shanks.values()
@@ -99,6 +101,7 @@ def sort_shank(
     known: KnownUnits,
 ) -> BaseSorting:
     """Sort one shank: preprocess it, keep the traces on disk for as long as they are read, find the units."""
+    record.n_channels = recording.get_num_channels()
     with record.stage("preprocess"):
         traces = preprocess(
             recording,

@@ -100,6 +100,21 @@ def test_gaps_of_zeros(clean, undisturbed, tmp_path):
     assert accuracy(outside(truth), sorting).mean() > before.mean() - 0.05
 
 
+def blank(traces, starts, value, n_samples):
+    """Blank traces (n, n_channels), in place, where pulses start: with zeros, another constant, what was, or a line."""
+    own = 1000 * np.random.default_rng(3).normal(size=traces.shape[1])
+    for start in starts:
+        before, after = traces[start - 1].copy(), traces[start + n_samples].copy()
+        share = np.arange(1, n_samples + 1)[:, None] / (n_samples + 1)
+        filling = {"zeros": 0.0, "own": own, "last": before, "line": before + share * (after - before)}[value]
+        traces[start : start + n_samples] = filling
+
+
+def with_offsets_and_a_wave(traces):
+    wave = 300 * np.sin(2 * np.pi * 50 * np.arange(len(traces)) / RATE)[:, None]
+    return traces + wave + 500 + 100 * np.random.default_rng(4).normal(size=traces.shape[1])
+
+
 @pytest.mark.parametrize(
     ("value", "n_samples", "dtype"),
     [("zeros", 1, "float32"), ("zeros", 24, "int16"), ("zeros", 60, "float32"), ("own", 6, "int16"),
@@ -108,16 +123,9 @@ def test_gaps_of_zeros(clean, undisturbed, tmp_path):
 def test_blanks_of_any_length(value, n_samples, dtype, clean, undisturbed, tmp_path):
     """Pulses are blanked ten times a second, on traces with offsets and a slow wave: no unit is made of them."""
     traces, recording, truth = clean
-    rng = np.random.default_rng(3)
-    wave = 300 * np.sin(2 * np.pi * 50 * np.arange(len(traces)) / RATE)[:, None]
-    blanked = traces + wave + 500 + 100 * rng.normal(size=traces.shape[1])
-    own = 1000 * rng.normal(size=traces.shape[1])
+    blanked = with_offsets_and_a_wave(traces)
     starts = np.arange(2500, len(traces) - 200, 3000)
-    for start in starts:
-        before, after = blanked[start - 1], blanked[start + n_samples]
-        share = np.arange(1, n_samples + 1)[:, None] / (n_samples + 1)
-        filling = {"zeros": 0.0, "own": own, "last": before, "line": before + share * (after - before)}[value]
-        blanked[start : start + n_samples] = filling
+    blank(blanked, starts, value, n_samples)
     sorting = sort((np.rint(blanked) if dtype == "int16" else blanked).astype(dtype), recording, tmp_path)
     vector = sorting.to_spike_vector()
     near = (vector["sample_index"] - 2500 + 30) % 3000 < n_samples + 60
@@ -125,6 +133,51 @@ def test_blanks_of_any_length(value, n_samples, dtype, clean, undisturbed, tmp_p
     for index in range(len(sorting.unit_ids)):
         assert np.sum(near & (vector["unit_index"] == index)) < 0.2 * len(starts)
     assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.05
+
+
+@pytest.mark.parametrize(
+    ("which", "value", "n_samples", "dtype"),
+    [("one", "zeros", 24, "int16"), ("one", "zeros", 1, "float32"), ("half", "zeros", 3, "uint16"),
+     ("half", "own", 12, "int16"), ("half", "last", 400, "float32"), ("half", "line", 24, "int16"),
+     ("staggered", "zeros", 60, "float32"), ("staggered", "own", 15, "int16"), ("all but one", "zeros", 24, "int16")],
+)  # fmt: skip
+def test_blanks_on_some_channels(which, value, n_samples, dtype, clean, undisturbed, tmp_path):
+    """An amplifier that is blanked by itself, or channel after channel: no unit is made of that either."""
+    traces, recording, truth = clean
+    n_channels = traces.shape[1]
+    blanked = with_offsets_and_a_wave(traces)
+    starts = np.arange(2500, len(traces) - 1000, 3000)
+    channels = {"one": [5], "half": range(n_channels // 2), "all but one": range(1, n_channels)}
+    for channel in channels.get(which, range(n_channels)):
+        later = 40 * channel if which == "staggered" else 0
+        blank(blanked[:, channel : channel + 1], starts + later, value, n_samples)
+    if dtype == "uint16":
+        blanked = np.where(blanked == 0, 0, blanked + 2000)
+    sorting = sort((blanked if dtype == "float32" else np.rint(blanked)).astype(dtype), recording, tmp_path)
+    true = np.sort(truth.to_spike_vector()["sample_index"])
+    # a few doubtful spikes may be left over, which are labelled as what they are
+    real = sorting.unit_ids[sorting.get_property("quality") != "noise"]
+    for unit in real:
+        train = sorting.get_unit_spike_train(unit)
+        later = true[np.clip(np.searchsorted(true, train), 0, len(true) - 1)]
+        earlier = true[np.clip(np.searchsorted(true, train) - 1, 0, None)]
+        assert np.mean(np.minimum(np.abs(later - train), np.abs(train - earlier)) < 15) > 0.5, f"unit {unit}"
+    # where channels are away for long, neurons are seen without them, and lose what they fire there
+    blank_share = n_samples * len(starts) / len(traces)
+    if blank_share < 0.05:
+        assert len(real) <= len(undisturbed.unit_ids)
+    assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.05 - blank_share
+
+
+@pytest.mark.parametrize("value", ["zeros", "last"])
+def test_channels_that_die_in_the_middle(value, clean, undisturbed, tmp_path):
+    """Two channels give one value from there on: their noise is that of the time before, and there is no step."""
+    traces, recording, truth = clean
+    broken, half = np.rint(with_offsets_and_a_wave(traces)), len(traces) // 2
+    broken[half:, [3, 10]] = 0 if value == "zeros" else broken[half, [3, 10]]
+    sorting = sort(broken.astype("int16"), recording, tmp_path)
+    assert len(sorting.unit_ids) <= len(undisturbed.unit_ids) + 1
+    assert accuracy(truth, sorting).mean() > accuracy(truth, undisturbed).mean() - 0.1
 
 
 def test_stimulation_artefacts(clean, undisturbed, tmp_path):

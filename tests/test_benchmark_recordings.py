@@ -273,6 +273,6 @@ def test_every_suite_names_recordings_that_exist():
     from spikeinterface_huidurep.benchmark import RECORDINGS, SUITES
     from spikeinterface_huidurep.benchmark.days_recordings import DAYS
 
-    assert set(SUITES) == {"quick", "static", "drift", "short", "days", "waveforms", "mearec", "full"}
+    assert set(SUITES) == {"quick", "static", "drift", "short", "days", "waveforms", "mearec", "scale", "full"}
     for suite, names in SUITES.items():
         assert set(names) <= set(DAYS if suite == "days" else RECORDINGS)

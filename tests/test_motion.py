@@ -216,3 +216,23 @@ def test_a_motion_in_the_times_of_the_recording(tmp_path):
     np.testing.assert_allclose(displacement_at(motion, recording, peaks, np.zeros(2)), [0, 20])
     back = on_sample_clock(on_recording_clock(motion, recording), recording)
     np.testing.assert_allclose(back.temporal_bins_s[0], motion.temporal_bins_s[0], atol=1 / RATE)
+
+
+def test_a_long_recording_is_estimated_piece_by_piece(monkeypatch):
+    """No estimate has more bins than are allowed, in which time and memory grow with the square; bins stay a second."""
+    from spikeinterface_huidurep.stages.motion import dredge
+
+    estimate, n_bins = dredge.si_estimate_motion, []
+
+    def counted(*args, **options):
+        motion = estimate(*args, **options)
+        n_bins.append(len(motion.temporal_bins_s[0]))
+        return motion
+
+    monkeypatch.setattr(dredge, "si_estimate_motion", counted)
+    monkeypatch.setattr(dredge, "MOST_BINS", 30)
+    monkeypatch.setattr(dredge, "PIECE_S", 30.0)
+    motion = estimated(rigid, duration_s=120.0, correct=True)
+    assert max(n_bins) <= 31 and len(n_bins) == 5
+    assert len(motion.temporal_bins_s[0]) == 120
+    assert np.abs(errors_of(motion, rigid, 240.0, 120.0)).max() < 2.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 import pytest
 import spikeinterface.core as sc
 from spikeinterface.core.job_tools import fix_job_kwargs
@@ -12,9 +13,11 @@ from spikeinterface.sorters import run_sorter
 from spikeinterface_huidurep.checks import check_recording
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
+from spikeinterface_huidurep.stages.traces.blanks import blank_stretches, choose_blanking
+from spikeinterface_huidurep.stages.traces.caching import cached_traces
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
 from spikeinterface_huidurep.stages.traces.scaling import common_part, median_of_rows
-from spikeinterface_huidurep.stages.traces.segments import random_stretches
+from spikeinterface_huidurep.stages.traces.segments import random_stretches, stretches_all_over
 
 RATE = 30000.0
 
@@ -168,3 +171,59 @@ def test_many_segments_are_read_no_more_than_one(n_segments, duration_s, monkeyp
     for segment, start, stretch in stretches[:: max(1, len(stretches) // 5)]:
         same = traces.get_traces(segment_index=segment, start_frame=start, end_frame=start + len(stretch))
         np.testing.assert_array_equal(stretch, same)
+
+
+@pytest.mark.parametrize("lengths", [[600.0], [0.6] * 1000, [0.1] * 500 + [275.0, 275.0], [1.5, 598.5]])
+def test_units_are_refined_on_as_much_of_many_segments_as_of_one(lengths):
+    """A thousand trials have no stretch each, which would be all of them."""
+    recording = sc.generate_recording(num_channels=2, durations=lengths, sampling_frequency=1000.0)
+    stretches = stretches_all_over(recording, 100.0)
+    assert stretches is not None
+    starts = np.concatenate([[0], np.cumsum(np.array(lengths) * 1000)]).round().astype(int)
+    n_read = 0
+    for segment, first, last in stretches:
+        assert 0 <= first < last <= recording.get_num_samples(segment)
+        n_read += last - first
+    assert n_read == pytest.approx(100_000, rel=0.02)
+    at = np.array([starts[segment] + first for segment, first, _ in stretches])
+    assert (np.diff(at) > 0).all() and np.diff(at).max() <= 12_000 and at[-1] >= 586_000
+
+
+def test_the_traces_of_many_segments_are_in_one_open_file(tmp_path):
+    """A system allows a process a thousand open files or fewer."""
+    process = psutil.Process()
+    recording = sc.generate_recording(num_channels=3, durations=[0.2] * 300 + [0.7], sampling_frequency=10000.0)
+    before = len(process.open_files())
+    with cached_traces(recording, tmp_path, exact=True, job_kwargs=dict(n_jobs=1, chunk_duration="0.1s")) as traces:
+        assert len(process.open_files()) <= before + 1
+        assert [traces.get_num_samples(i) for i in (0, 299, 300)] == [2000, 2000, 7000]
+        for segment in (0, 1, 150, 300):
+            given = recording.get_traces(segment_index=segment).astype("float32")
+            np.testing.assert_array_equal(traces.get_traces(segment_index=segment), given)
+            part = traces.get_traces(segment_index=segment, start_frame=500, end_frame=700, channel_ids=["1"])
+            np.testing.assert_array_equal(part, given[500:700, 1:2])
+
+
+@pytest.mark.parametrize("step", [0.2, 2.0, 8.0, 25.0])
+def test_noise_is_no_blank_however_coarse_the_converter(step):
+    """Of 10 uV of noise a converter with steps of 25 uV gives one value for long, and none of it is a blank."""
+    noise = np.rint(np.random.default_rng(0).normal(0, 10, (300_000, 6)) / step).astype("int16")
+    blanking = choose_blanking(noise[:150_000], [0] * 6, RATE)
+    assert blank_stretches(noise, blanking) == {}
+    noise[1000:1400, 4] = 30
+    assert list(blank_stretches(noise, blanking)) == [4]
+
+
+def test_a_blank_is_filled_alike_whatever_the_chunks():
+    rng = np.random.default_rng(1)
+    traces = np.rint(300 * np.sin(np.arange(60_000) / 500)[:, None] + rng.normal(500, 50, (60_000, 4))).astype("int16")
+    for channel, start, length in ((0, 10_000, 40), (1, 19_990, 30), (2, 15_000, 9_000), (3, 40_000, 1)):
+        traces[start : start + length, channel] = 0
+    recording = sc.NumpyRecording([traces], RATE)
+    recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(4), 25.0 * np.arange(4)]))
+    filtered = preprocess(recording)
+    whole = filtered.get_traces()
+    pieces = [filtered.get_traces(start_frame=at, end_frame=at + 4_000) for at in range(0, 60_000, 4_000)]
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=0.01)
+    # there is no step at their ends, which would be tens of times the noise
+    assert np.abs(whole).max() < 6

@@ -404,7 +404,7 @@ def test_motion_is_believed_where_two_halves_of_the_peaks_show_it(monkeypatch, m
             found[rng.choice(60, 6, replace=False)] += rng.choice([-25, 25], 6)
         return Motion([found[:, None]], [times], depths)
 
-    monkeypatch.setattr(motion_stage, "si_estimate_motion", estimate)
+    monkeypatch.setattr("spikeinterface_huidurep.stages.motion.dredge.si_estimate_motion", estimate)
     recording = sc.NumpyRecording([np.zeros((60 * 1000, 20), dtype="float32")], 1000.0)
     recording.set_dummy_probe_from_locations(np.column_stack([np.zeros(20), 20.0 * np.arange(20)]))
     peaks = np.zeros(1200, dtype=base_peak_dtype)

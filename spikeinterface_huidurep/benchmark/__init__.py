@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .days_recordings import DAYS, get_days
     from .generator import GeneratorSettings
     from .hybrid import make_hybrid
+    from .lazy_recording import LazyRecording, LazySettings
     from .library_recording import LibrarySettings
     from .mearec_recording import MearecSettings
     from .measures import Measures, measure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .recordings import RECORDINGS, GroundTruth, get_recording, load_ground_truth
     from .report import write_report
     from .runner import BenchmarkResults, run_benchmark
+    from .scale import kill_and_resume, scale_table, write_scale
     from .suites import SUITES
     from .waveform_changes import WaveformChanges
 
@@ -37,6 +39,8 @@ __all__ = [
     "DaysSettings",
     "GeneratorSettings",
     "GroundTruth",
+    "LazyRecording",
+    "LazySettings",
     "LibrarySettings",
     "MearecSettings",
     "Measures",
@@ -45,15 +49,18 @@ __all__ = [
     "compare_sorters",
     "get_days",
     "get_recording",
+    "kill_and_resume",
     "load_ground_truth",
     "make_days",
     "make_hybrid",
     "measure",
     "run_benchmark",
     "run_days",
+    "scale_table",
     "write_agreement_report",
     "write_days",
     "write_report",
+    "write_scale",
 ]
 
 _HOMES = {
@@ -64,6 +71,7 @@ _HOMES = {
     "days_recordings": ("DAYS", "get_days"),
     "generator": ("GeneratorSettings",),
     "hybrid": ("make_hybrid",),
+    "lazy_recording": ("LazyRecording", "LazySettings"),
     "library_recording": ("LibrarySettings",),
     "mearec_recording": ("MearecSettings",),
     "measures": ("Measures", "measure"),
@@ -71,6 +79,7 @@ _HOMES = {
     "recordings": ("RECORDINGS", "GroundTruth", "get_recording", "load_ground_truth"),
     "report": ("write_report",),
     "runner": ("BenchmarkResults", "run_benchmark"),
+    "scale": ("kill_and_resume", "scale_table", "write_scale"),
     "suites": ("SUITES",),
     "waveform_changes": ("WaveformChanges",),
 }

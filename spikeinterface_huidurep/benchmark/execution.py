@@ -42,6 +42,8 @@ class SorterRun:
         Of the process and its children together (proportional set size on Linux, else resident set size).
     folder : str
         Where the sorting and the log are.
+    cpu_time_s : float or None
+        Processor time of ``run_sorter``, which another program on the machine hardly changes.
     """
 
     sorter: str
@@ -54,6 +56,7 @@ class SorterRun:
     peak_memory_gb: float | None = None
     n_jobs: int = 1
     folder: str = ""
+    cpu_time_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def run_job(job: Job, root: str | Path, time_limit_s: float, keep_sorter_folder:
     elif worker_file.is_file():
         said = json.loads(worker_file.read_text())
         run.status, run.message, run.run_time_s = said["status"], said["message"], said["run_time_s"]
+        run.cpu_time_s = said.get("cpu_time_s")
     else:
         run.message = _death(return_code)
     if not keep_sorter_folder:
@@ -152,7 +156,7 @@ def _run_worker(job_file: Path, n_jobs: int, time_limit_s: float) -> tuple[int |
         try:
             peak_bytes, timed_out = _watch(process, time_limit_s)
         finally:
-            _end(process)
+            end_with_children(process)
     return process.returncode, peak_bytes, timed_out
 
 
@@ -192,7 +196,7 @@ def _memory_bytes(pid: int) -> int:
     return total
 
 
-def _end(process: subprocess.Popen) -> None:
+def end_with_children(process: subprocess.Popen) -> None:
     """End a process and its children, if any still run."""
     if process.poll() is not None:
         return

@@ -23,7 +23,8 @@ from spikeinterface.core import BaseRecording, BaseSorting, load
 from spikeinterface.core.motion import Motion
 
 from .generator import GeneratorSettings, make_generator_recording
-from .library_recording import LibrarySettings, make_library_recording
+from .lazy_recording import LazyRecording, LazySettings
+from .library_recording import LibrarySettings, Made, make_library_recording
 from .library_units import library_folder as find_library_folder
 from .mearec_recording import MearecSettings, make_mearec_recording, mearec_version
 from .short_probes import SHORT_PROBE_RECORDINGS
@@ -31,8 +32,9 @@ from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = "recording.json"
 FORMAT = 3  # of the cached folders and of the code that makes them: another number invalidates every cached recording
-Settings = LibrarySettings | GeneratorSettings | MearecSettings
+Settings = LibrarySettings | GeneratorSettings | MearecSettings | LazySettings
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,21 @@ class GroundTruth:
     folder: Path
     info: dict
 
+    @property
+    def recording_path(self) -> Path:
+        """What SpikeInterface's `load` finds the recording in: a folder, or the description of a lazy one."""
+        description = self.folder / DESCRIPTION
+        return description if description.is_file() else self.folder / "recording"
+
 
 def _named(*settings: Settings) -> dict[str, Settings]:
     return {one.name: one for one in settings}
 
+
+#: Parts of growing length of one probe's recording, which is made while it is read.
+SCALE_RECORDINGS: dict[str, Settings] = _named(
+    *(LazySettings(name=f"scale_{minutes}min", duration_s=60.0 * minutes) for minutes in (1, 2, 5, 15, 60))
+)
 
 _TWO_COLUMN = LibrarySettings(name="two_column_static", library="neuropixels2-64.npz", n_units=45, duration_s=300)
 _TWO_COLUMN_DRIFT = dataclasses.replace(_TWO_COLUMN, library="neuropixels2-64_zdrift.npz", seed=1)
@@ -129,6 +142,7 @@ RECORDINGS: dict[str, Settings] = _named(
     *SHORT_PROBE_RECORDINGS.values(),
     *WAVEFORM_RECORDINGS.values(),
     *MEAREC_RECORDINGS.values(),
+    *SCALE_RECORDINGS.values(),
 )
 
 
@@ -175,7 +189,7 @@ def get_recording(
 
     Parameters
     ----------
-    recording : str or LibrarySettings or GeneratorSettings or MearecSettings
+    recording : str or LibrarySettings or GeneratorSettings or MearecSettings or LazySettings
         A name of :data:`RECORDINGS`, or your own settings.
     cache_folder : str or Path, optional
         Where recordings are kept, by default :func:`default_cache_folder`.
@@ -224,6 +238,8 @@ def _make(settings: Settings, library_folder: str | Path | None, folder: Path) -
             made = make_library_recording(settings, _library_file(settings, library_folder))
         elif isinstance(settings, MearecSettings):
             made = make_mearec_recording(settings, _library_file(settings, library_folder))
+        elif isinstance(settings, LazySettings):
+            made = _described(settings)
         else:
             made = make_generator_recording(settings)
         save_ground_truth(unfinished, made.recording, made.sorting, made.motion, settings, made.figures)
@@ -236,6 +252,14 @@ def _make(settings: Settings, library_folder: str | Path | None, folder: Path) -
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _described(settings: LazySettings) -> Made:
+    """A recording that is made while it is read, with its truth."""
+    recording = LazyRecording.of(settings)
+    sorting = recording.true_sorting()
+    figures = {"n_spikes": int(sorting.to_spike_vector().size)}
+    return Made(recording, sorting, None, figures)
+
+
 def save_ground_truth(
     folder: Path,
     recording: BaseRecording,
@@ -245,7 +269,10 @@ def save_ground_truth(
     figures: dict,
 ) -> None:
     """Write the parts of a :class:`GroundTruth` into an existing folder; the settings are a dataclass with a name."""
-    recording.save(folder=folder / "recording", n_jobs=1, chunk_duration="5s", progress_bar=False, verbose=False)
+    if isinstance(recording, LazyRecording):
+        recording.dump_to_json(folder / DESCRIPTION)
+    else:
+        recording.save(folder=folder / "recording", n_jobs=1, chunk_duration="5s", progress_bar=False, verbose=False)
     sorting.save(folder=folder / "sorting", format="numpy_folder")
     if motion is not None:
         motion.save(folder / "motion")
@@ -258,9 +285,10 @@ def load_ground_truth(folder: str | Path) -> GroundTruth:
     folder = Path(folder)
     info = json.loads((folder / "info.json").read_text())
     motion = Motion.load(folder / "motion") if (folder / "motion").is_dir() else None
+    description = folder / DESCRIPTION
     return GroundTruth(
         name=info["name"],
-        recording=load(folder / "recording"),
+        recording=load(description if description.is_file() else folder / "recording"),
         sorting=load(folder / "sorting"),
         motion=motion,
         folder=folder,

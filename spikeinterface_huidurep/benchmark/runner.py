@@ -157,7 +157,7 @@ def _job(task: Task) -> Job:
     return Job(
         sorter=task.peer.name,
         recording=task.truth.name,
-        recording_folder=str((task.truth.folder / "recording").absolute()),
+        recording_folder=str(task.truth.recording_path.absolute()),
         recording_key=task.truth.folder.name,
         version=task.peer.version(),
         parameters=task.peer.parameters(task.facts),
@@ -219,6 +219,8 @@ def _gather_results(runs: list[tuple[Task, SorterRun]]) -> BenchmarkResults:
             if run.status == "done" and run.run_time_s
             else None,
             "peak_memory_gb": run.peak_memory_gb,
+            "cpu_time_s": run.cpu_time_s,
+            "folder": run.folder,
         }
         if run.status == "done":
             started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .days_recordings import DAYS
-from .recordings import RECORDINGS
+from .recordings import RECORDINGS, SCALE_RECORDINGS
 from .short_probes import SHORT_PROBE_RECORDINGS
 from .waveform_recordings import MEAREC_RECORDINGS, WAVEFORM_RECORDINGS
 
@@ -38,5 +38,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "mearec": tuple(MEAREC_RECORDINGS),
     # sessions of several days, whose units are matched
     "days": tuple(DAYS),
-    "full": tuple(RECORDINGS),
+    # parts of growing length, up to an hour of 384 channels
+    "scale": tuple(SCALE_RECORDINGS),
+    "full": tuple(name for name in RECORDINGS if name not in SCALE_RECORDINGS),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -50,7 +51,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     if job["sorter"] == "herdingspikes":
         _give_channels_a_location_property()
     result: dict[str, Any] = {"status": "done", "message": ""}
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), sum(os.times()[:4])
     try:
         sorting = run_sorter(
             job["sorter"],
@@ -61,11 +62,17 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             **job["parameters"],
         )
         result["run_time_s"] = time.perf_counter() - started
+        # of this process and of those that it has started and waited for
+        result["cpu_time_s"] = sum(os.times()[:4]) - cpu_before
         si.NumpySorting.from_sorting(sorting).save(folder=output / "sorting", format="numpy_folder", overwrite=True)
     except Exception as error:  # any exception of a sorter is reported in its row
         text = "".join(traceback.format_exception(error))
         sys.stderr.write(text)
         result.update(status="failed", message=last_error_line(text), run_time_s=time.perf_counter() - started)
+    log = output / "sorter" / "sorter_output" / "huidurep.log"
+    if log.is_file():
+        # the sorter's folder goes
+        shutil.copy(log, output / log.name)
     try:
         result["sorter_version"] = str(sorter_dict[job["sorter"]].get_sorter_version())
     except Exception:  # a sorter that cannot be imported has no version

@@ -8,6 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
+# of a run, by suite
+TIME_LIMITS_S = {"quick": 300.0, "scale": 36000.0}
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommand ``benchmark`` to the command line."""
@@ -20,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--suite", help="named set of recordings (default: quick); see --list")
     parser.add_argument("--recordings", nargs="+", default=[], metavar="NAME", help="recordings by name; see --list")
-    parser.add_argument("--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and all known peers)")
+    parser.add_argument(
+        "--sorters", nargs="+", metavar="NAME", help="sorters (default: HuiduRep and all known peers; scale: HuiduRep)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -35,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--duration", type=float, metavar="S", help="length of the recordings in s, instead of their own"
     )
     parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="for each run, s (default: 3600, suite quick 300)"
+        "--time-limit", type=float, metavar="S", help="for each run, s (default: 3600, suite quick 300, scale 36000)"
     )
     parser.add_argument("--n-jobs", type=int, help="processes or threads for each sorter (default: all CPUs)")
     parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or reached the time limit")
@@ -73,22 +78,34 @@ def run(arguments: argparse.Namespace) -> int:
         recordings.append(_hybrid_folder(arguments))
     suite = arguments.suite or (None if recordings else "quick")
     recordings = [*(benchmark.SUITES[suite] if suite else ()), *recordings]
+    scale = suite == "scale"
     results = benchmark.run_benchmark(
         recordings,
-        arguments.sorters,
+        arguments.sorters or (["huidurep"] if scale else None),
         arguments.output,
         arguments.cache,
         arguments.templates,
         duration_s=arguments.duration,
-        time_limit_s=arguments.time_limit or (300.0 if suite == "quick" else 3600.0),
+        time_limit_s=arguments.time_limit or TIME_LIMITS_S.get(suite or "", 3600.0),
         n_jobs=arguments.n_jobs,
         retry_failed=arguments.retry_failed,
         run_missing=not arguments.report_only,
     )
     files = benchmark.write_report(results, arguments.output, command_line())
     print(files.markdown.read_text(encoding="utf-8"))
+    if scale:
+        print(_scale(benchmark, results, arguments).read_text(encoding="utf-8"))
     print(f"Report: {files.html.absolute()}")
     return 0
+
+
+def _scale(benchmark, results, arguments: argparse.Namespace) -> Path:
+    """How the cost grows with the length, with the shortest part sorted once more, killed and resumed."""
+    own = benchmark.scale_table(results).query("sorter == 'huidurep'")
+    resumed = None
+    if len(own) and not arguments.report_only:
+        resumed = benchmark.kill_and_resume(Path(own.iloc[0]["folder"]), own.iloc[0]["recording"])
+    return benchmark.write_scale(results, arguments.output, command_line(), resumed)
 
 
 def _run_days(arguments: argparse.Namespace, chosen: list[str]) -> int:
@@ -125,6 +142,8 @@ def _print_names(benchmark) -> None:
         print(f"suite {suite}: {', '.join(names)}")
     for name, settings in benchmark.RECORDINGS.items():
         source = getattr(settings, "library", "SpikeInterface's generator")
+        if isinstance(settings, benchmark.LazySettings):
+            source += ", made while it is read"
         if isinstance(settings, benchmark.MearecSettings):
             source += " by MEArec"
         print(f"recording {name}: {settings.n_units} units, {settings.duration_s:g} s, from {source}")

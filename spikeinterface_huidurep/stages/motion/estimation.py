@@ -8,11 +8,11 @@ import numpy as np
 from scipy.ndimage import median_filter
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
-from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
 
 from ..spike_features import SpikeFeatures
 from ..traces.segments import duration_of
 from .alignment import align_motion
+from .dredge import dredge
 from .from_waveforms import has_depth, motion_from_waveforms
 from .jumps import sharpen_jumps
 
@@ -31,9 +31,6 @@ MEDIAN_BINS = 5
 # least share of the spikes there whose units follow what the others show: 0 to 0.06 of those on tetrodes, stereotrodes
 # at rest; 0.33 to 1 where they move, 0.25 to 0.5 where the waveforms of all units age
 MIN_FOLLOWED = 0.15
-# depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
-# a second are too sparse (median error 1.7 um against 0.6 um on a simulated zigzag of 64 channels)
-DEPTH_SMOOTH_UM = 3.0
 # windows of depth, their width and step, and how far from the probe's ends their centres stay: there spikes come and go
 WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
 # a probe with so many windows gets the motion that they agree on
@@ -214,10 +211,10 @@ def _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um):
     depths = recording.get_channel_locations()[:, 1]
     span = np.ptp(depths)
     if span > non_rigid_span_um:
-        return _dredge(recording, peaks, locations, amplitudes, win_step_um=300.0, win_scale_um=350.0)
+        return dredge(recording, peaks, locations, amplitudes, win_step_um=300.0, win_scale_um=350.0)
     if span < 2 * WINDOW_MARGIN_UM + (MIN_WINDOWS - 1) * WINDOW_STEP_UM:
-        return _dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
-    windows = _dredge(
+        return dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
+    windows = dredge(
         recording, peaks, locations, amplitudes,
         win_step_um=WINDOW_STEP_UM, win_scale_um=WINDOW_UM, win_margin_um=-WINDOW_MARGIN_UM,
     )  # fmt: skip
@@ -248,28 +245,6 @@ def _slope(values, places):
     """Median slope of all pairs, (n,), of values (n, n_places)."""
     one, other = np.triu_indices(len(places), 1)
     return np.median((values[:, other] - values[:, one]) / (places[other] - places[one]), axis=1)
-
-
-def _dredge(recording, peaks, locations, amplitudes, rigid=False, **windows):
-    from spikeinterface.core import concatenate_recordings
-
-    recording = concatenate_recordings([recording])  # one segment, which starts at zero
-    signed = peaks.copy()
-    signed["amplitude"] = -np.abs(amplitudes)
-    where = np.zeros(len(peaks), dtype=[("x", "float64"), ("y", "float64")])
-    where["x"], where["y"] = locations[:, 0], locations[:, 1]
-    return si_estimate_motion(
-        recording,
-        signed,
-        where,
-        method="dredge_ap",
-        rigid=rigid,
-        histogram_depth_smooth_um=DEPTH_SMOOTH_UM,
-        progress_bar=False,
-        verbose=False,
-        device="cpu",
-        **windows,
-    )
 
 
 def _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):

@@ -13,7 +13,7 @@ from spikeinterface.postprocessing.localization_tools import get_convolution_wei
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
 from ..traces.banded import BandedMatrix
-from ..traces.gaps import silent_samples
+from ..traces.blanks import silent_values
 from ..traces.noise import autocorrelation, some_channels
 from ..traces.scaling import MAD_TO_STD, median_of_rows
 from ..traces.segments import random_stretches
@@ -76,18 +76,21 @@ def make_filter_bank(
     stretches = [traces for _, _, traces in random_stretches(recording, duration_s=duration_s, seed=seed)]
     time_courses, nbefore = _time_courses(stretches, recording, peak_sign, n_time_courses, seed)
     # nothing is known of the noise where the recording has gaps
-    known = [(traces, silent_samples(traces, recording.sampling_frequency)) for traces in stretches]
+    silent = [silent_values(traces, recording.sampling_frequency) for traces in stretches]
     distances = get_channel_distances(recording)
     shapes, _ = get_convolution_weights(distances, z_list_um=np.array(SOURCE_DISTANCES_UM), sparsity_threshold=0.05)
     shapes = shapes.astype("float32")
     footprints = np.zeros((len(time_courses), *shapes.shape), dtype="float32")
     for index, time_course in enumerate(time_courses):
-        parts = [_filtered(traces, silent, time_course, nbefore).T for traces, silent in known]
-        filtered = np.ascontiguousarray(np.concatenate(parts, axis=1))
+        parts = [_filtered(*part, time_course, nbefore) for part in zip(stretches, silent, strict=True)]
+        filtered, unknown = (np.ascontiguousarray(np.concatenate(part).T) for part in zip(*parts, strict=True))
         for shape, footprint in zip(shapes, footprints[index], strict=True):
             output = shape.T @ filtered
             output -= median_of_rows(output)[:, None]
             noise = MAD_TO_STD * median_of_rows(np.abs(output))
+            for channel in np.flatnonzero(unknown.any(axis=1)):
+                own = output[channel, ~unknown[channel]]
+                noise[channel] = MAD_TO_STD * np.median(np.abs(own)) if len(own) else noise[channel]
             footprint[:] = shape / np.maximum(noise, 1e-6)
     return FilterBank(time_courses, footprints, nbefore)
 
@@ -132,12 +135,17 @@ def _textbook_spike(time_ms):
 
 
 def _filtered(traces, silent, time_course, nbefore):
-    """Output of a time course on every channel, at one sample in STRIDE of those that are not silent."""
+    """
+    Output of a time course on every channel, (n, n_channels), and where the channel is silent: at one sample in STRIDE
+    of those that are not silent on all.
+    """
     n = max(len(traces) - len(time_course) + 1, 0)
     filtered = np.zeros((len(range(0, n, STRIDE)), traces.shape[1]), dtype="float32")
     for place, value in enumerate(time_course):
         filtered += value * traces[place : place + n : STRIDE]
-    return filtered[~silent[nbefore : nbefore + n : STRIDE]]
+    silent = silent[nbefore : nbefore + n : STRIDE]
+    heard = ~silent.all(axis=1)
+    return filtered[heard], silent[heard]
 
 
 class BestOutput:

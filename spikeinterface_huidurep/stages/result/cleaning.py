@@ -10,6 +10,7 @@ import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
 from ..units.drop import taken_by_rules
+from .quality import spikes_of_each
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -101,8 +102,7 @@ def clean_spikes(spikes: np.ndarray, energy: np.ndarray, criteria: CleaningCrite
 def _doubtful(spikes, energy, criteria):
     """Units whose spikes are much smaller than their template, and not sure either."""
     doubtful = np.zeros(len(energy), dtype=bool)
-    for unit in range(len(energy)):
-        mine = spikes[spikes["unit_index"] == unit]
+    for unit, mine in enumerate(spikes_of_each(spikes, len(energy))):
         if len(mine):
             smaller = np.median(mine["gain"]) < criteria.min_explained * energy[unit]
             doubtful[unit] = smaller and mine["confidence"].mean() < criteria.sure

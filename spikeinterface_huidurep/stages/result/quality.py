@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,7 @@ def label_units(
     labels = np.full(len(snr), "good", dtype="<U5")
     censored = criteria.censored_period_ms * sampling_frequency / 1000
     refractory = criteria.refractory_ms * sampling_frequency / 1000
-    for unit in range(len(snr)):
-        mine = spikes[spikes["unit_index"] == unit]
+    for unit, mine in enumerate(spikes_of_each(spikes, len(snr))):
         mean_confidence = float(mine["confidence"].mean()) if len(mine) else 0.0
         interval = np.diff(mine["sample_index"])[np.diff(mine["segment_index"]) == 0]
         violations = int(((interval > censored) & (interval <= refractory)).sum())
@@ -89,6 +89,26 @@ def label_units(
         ):
             labels[unit] = "mua"
     return labels
+
+
+def spikes_of_each(spikes: np.ndarray, n_units: int) -> Iterator[np.ndarray]:
+    """
+    The spikes of one unit after the other, in their order, without a look at all spikes for each unit.
+
+    Parameters
+    ----------
+    spikes : (n_spikes,) structured array
+        With `unit_index`.
+    n_units : int
+
+    Yields
+    ------
+    (n,) structured array
+    """
+    order = np.argsort(spikes["unit_index"], kind="stable")
+    bounds = np.searchsorted(spikes["unit_index"][order], np.arange(n_units + 1))
+    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        yield spikes[order[first:last]]
 
 
 def contamination(n_violations: int, n_spikes: int, duration_s: float, dead_time_s: float) -> float:

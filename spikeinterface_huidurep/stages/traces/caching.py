@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from spikeinterface.core import BaseRecording, read_binary
+from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from .chunks import run_in_chunks
 from .scaling import NoiseUnitsRecording
@@ -91,18 +92,22 @@ def cached_traces(
 
 
 def _on_disk(recording, folder, dtype, job_kwargs):
-    """Write the traces, one file a segment, and open them."""
-    paths = [folder / f"segment_{index}.raw" for index in range(recording.get_num_segments())]
-    for path in paths:
-        path.touch()
+    """Write the traces into one file, segment after segment, and open it."""
+    path, lengths = folder / "traces.raw", _lengths(recording)
+    path.touch()
+    context = dict(recording=recording, path=path, dtype=dtype, starts=np.cumsum([0, *lengths]).tolist())
     # written with seek and write: on a full disk that is an error, where a memory map would kill the process
-    context = dict(recording=recording, paths=paths, dtype=dtype)
     run_in_chunks(recording, _write_chunk, context, job_name="cache traces", job_kwargs=job_kwargs)
-    traces = read_binary(
-        paths, recording.sampling_frequency, dtype, recording.get_num_channels(), channel_ids=recording.channel_ids
-    )
+    rate, ids = recording.sampling_frequency, recording.channel_ids
+    traces: BaseRecording = read_binary(path, rate, dtype, len(ids), channel_ids=ids)
+    if len(lengths) > 1:
+        traces = CutRecording(traces, lengths)
     recording.copy_metadata(traces, only_main=False)
     return traces if dtype == EXACT else NoiseUnitsRecording(traces, 1 / STEPS_PER_NOISE)
+
+
+def _lengths(recording):
+    return [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]
 
 
 def _write_chunk(segment_index, start_frame, end_frame, context):
@@ -113,6 +118,43 @@ def _write_chunk(segment_index, start_frame, end_frame, context):
         np.rint(steps, out=steps)
         limits = np.iinfo(dtype)
         traces = np.clip(steps, limits.min, limits.max, out=steps)
-    with context["paths"][segment_index].open("r+b") as file:
-        file.seek(start_frame * traces.shape[1] * dtype.itemsize)
+    with context["path"].open("r+b") as file:
+        file.seek((context["starts"][segment_index] + start_frame) * traces.shape[1] * dtype.itemsize)
         file.write(np.ascontiguousarray(traces, dtype=dtype))
+
+
+class CutRecording(BasePreprocessor):
+    """
+    A recording of one segment as several.
+
+    A file a segment would be open for each, and a system allows a process a thousand or fewer.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        Of one segment.
+    lengths : list of int
+        Samples of each segment, one after the other.
+    """
+
+    name = "cut"
+
+    def __init__(self, recording: BaseRecording, lengths: list[int]):
+        BasePreprocessor.__init__(self, recording)
+        for length, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True):
+            self.add_recording_segment(_CutSegment(recording.segments[0], end - length, length))
+        self._kwargs = dict(recording=recording, lengths=[int(length) for length in lengths])
+
+
+class _CutSegment(BasePreprocessorSegment):
+    def __init__(self, parent, start, length):
+        BasePreprocessorSegment.__init__(self, parent)
+        self.start, self.length = start, length
+
+    def get_num_samples(self) -> int:
+        return self.length
+
+    def get_traces(self, start_frame, end_frame, channel_indices):
+        return self.parent_recording_segment.get_traces(
+            self.start + start_frame, self.start + end_frame, channel_indices
+        )

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from spikeinterface.core import BaseRecording, get_chunk_with_margin
 from spikeinterface.core.core_tools import ms_to_samples
-from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 # noise that stands still for so long on all channels is none
 LEAST_GAP_MS = 1.0
@@ -19,6 +17,8 @@ LONGEST_RECORDING, BY_CHANCE = 1e9, 0.01
 INDEPENDENT = 0.75
 # so long the traces take from what is before a gap to the baseline, and from there to what is after it, ms
 RAMP_MS = 10.0
+# slopes are taken from so long before and after a gap, ms, and from no fewer samples than this
+SLOPE_MS, FEW_FOR_A_SLOPE = 1.0, 8
 
 
 @dataclass(frozen=True)
@@ -123,64 +123,9 @@ def still_samples(traces: np.ndarray, stillness: Stillness) -> np.ndarray:
     return still
 
 
-def silent_samples(traces: np.ndarray, sampling_frequency: float) -> np.ndarray:
-    """Find the samples of gaps in filtered traces, in units of noise: (n_samples,) bool."""
-    silent = np.all(np.abs(traces) < SILENCE, axis=1)
-    return long_runs(silent, ms_to_samples(LEAST_GAP_MS, sampling_frequency))
-
-
-class FilledRecording(BasePreprocessor):
+def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp: int, n_slope: int) -> None:
     """
-    The recording with its gaps filled, short ones by a line, long ones by the baseline, reached and left on ramps.
-
-    A gap of zeros in traces with an offset has a step at both ends, and a filter makes a burst of spikes of each. So
-    does the baseline where traces are far from it, as in a slow wave.
-
-    Parameters
-    ----------
-    recording : BaseRecording
-    baseline : list of float
-        The value that each channel has in long gaps.
-    least : int
-    level : bool
-        See `Stillness`.
-    """
-
-    name = "filled"
-
-    def __init__(self, recording: BaseRecording, baseline: list[float], least: int, level: bool = False):
-        BasePreprocessor.__init__(self, recording)
-        values, stillness = np.asarray(baseline, dtype="float64"), Stillness(least, level)
-        ramp = ms_to_samples(RAMP_MS, recording.sampling_frequency)
-        for segment in recording.segments:
-            self.add_recording_segment(_FilledSegment(segment, values, stillness, ramp))
-        self._kwargs = dict(
-            recording=recording, baseline=[float(value) for value in baseline], least=least, level=level
-        )
-
-
-class _FilledSegment(BasePreprocessorSegment):
-    def __init__(self, parent, baseline, stillness, ramp):
-        BasePreprocessorSegment.__init__(self, parent)
-        self.baseline, self.stillness, self.ramp = baseline, stillness, ramp
-
-    def get_traces(self, start_frame, end_frame, channel_indices):
-        # whether a sample lies in a gap is asked of all channels, and a gap may begin and end outside of the chunk
-        margin = self.ramp + self.stillness.least + 1
-        traces, before, after = get_chunk_with_margin(
-            self.parent_recording_segment, start_frame, end_frame, None, margin
-        )
-        still = still_samples(traces, self.stillness)
-        if still.any():
-            traces = traces.copy()
-            fill_gaps(traces, still, self.baseline, self.ramp)
-        traces = traces[before : len(traces) - after]
-        return traces if channel_indices is None else traces[:, channel_indices]
-
-
-def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp: int) -> None:
-    """
-    Fill gaps in place.
+    Fill gaps in place, with cubic curves that leave the traces with their slope: a kink in a slow wave is a spike, too.
 
     Parameters
     ----------
@@ -189,18 +134,35 @@ def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp:
         The samples of gaps.
     baseline : (n_channels,) float64
     ramp : int
-        A gap that is shorter than this is filled with a line from the sample before to the one after; in a longer one
-        the line reaches the baseline, and leaves it, within so many samples.
+        A gap that is shorter than this is filled with one curve from the sample before to the one after; in a longer
+        one a curve reaches the baseline, and another leaves it, within so many samples.
+    n_slope : int
+        Samples before and after a gap from which the slopes are taken.
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype("int8"))).reshape(-1, 2)
     for start, end in edges:
         if start == 0 and end == len(traces):
             traces[:] = baseline
             continue
-        left = traces[end if start == 0 else start - 1] - baseline
-        right = traces[start - 1 if end == len(traces) else end] - baseline
-        length = min(end - start + 1, ramp)
-        distance = np.arange(1, end - start + 1)[:, None]
-        falling = np.maximum(1 - distance / length, 0.0)
-        filling = baseline + falling * left + falling[::-1] * right
+        # one that goes on beyond the end has no other side to reach
+        length = ramp if start == 0 or end == len(traces) else min(end - start + 1, ramp)
+        part = np.minimum(np.arange(1, end - start + 1)[:, None] / length, 1.0)
+        # Hermite's polynomials: from the value to zero, and from the slope to zero
+        value, slope = (1 + 2 * part) * (1 - part) ** 2, part * (1 - part) ** 2 * length
+        filling = np.repeat(baseline[None], end - start, axis=0)
+        if start > 0:
+            before = traces[max(start - n_slope, 0) : start][::-1]
+            filling += value * (before[0] - baseline) - slope * _slope(before)
+        if end < len(traces):
+            after = traces[end : end + n_slope]
+            filling += (value * (after[0] - baseline) - slope * _slope(after))[::-1]
         traces[start:end] = np.rint(filling) if traces.dtype.kind == "i" else filling
+
+
+def _slope(values):
+    """Change from a sample to the next, (n_channels,), of (n, n_channels): least squares; zero where there are few."""
+    n = len(values)
+    if n < FEW_FOR_A_SLOPE:
+        return np.zeros(values.shape[1])
+    time = np.arange(n) - 0.5 * (n - 1)
+    return time @ values.astype("float64") / (time @ time)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 from spikeinterface.core import BaseRecording, get_channel_distances
 
-from .gaps import silent_samples
+from .blanks import silent_values
 from .segments import random_stretches
 
 # of the samples one in so many is looked at for the covariance: neighbours in time tell little more
@@ -93,8 +93,8 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
         if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
             quiet[:] = np.abs(traces) < 5
-        # nothing is known of the noise where the recording has gaps
-        quiet[silent_samples(traces, recording.sampling_frequency)] = False
+        # nothing is known of the noise where the recording has gaps, or one channel has
+        quiet[silent_values(traces, recording.sampling_frequency)] = False
         yield traces, quiet
 
 

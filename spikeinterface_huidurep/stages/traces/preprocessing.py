@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 
 import numpy as np
 from scipy.ndimage import binary_dilation
@@ -13,8 +14,10 @@ from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, Base
 
 from ...checks import check_finite
 from .bandpass import BandpassRecording
+from .blanks import blank_stretches, choose_blanking
 from .centring import centred
-from .gaps import FilledRecording, choose_stillness, still_samples
+from .filling import FilledRecording
+from .gaps import choose_stillness, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 from .segments import some_segments
 
@@ -35,6 +38,10 @@ SHARED_NOISE = 0.3
 SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
 # what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
 LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
+# a median hardly changes where so small a share of the samples is blank
+FEW_BLANKS = 0.005
+# a channel that is blank for so much more of the time than others is left out
+MOST_BLANK = 0.2
 
 
 def preprocess(
@@ -72,31 +79,34 @@ def preprocess(
         float32 traces, in units of noise (scaled median absolute deviation), of the channels that are alive, with the
         channel property "noise_level" (uV; the recording's unit without gains); None when no channel is alive.
     """
-    traces, moving = _without_gaps(recording, seed)
+    traces, known = _without_gaps(recording, seed)
+    moving = known.any(axis=1)
     if not moving.any():
         return None
+    known = known[moving]
     traces, gains = _comparable(traces)
-    if apply_filter:
-        traces = BandpassRecording(traces, freq_min, min(freq_max, 0.95 * traces.sampling_frequency / 2))
-    else:
-        traces = traces.astype("float32")
+    traces = _filtered(traces, freq_min, freq_max) if apply_filter else traces.astype("float32")
     sample = _random_traces(traces, seed)[moving]
-    alive = _living_channels(traces, _noise(sample), dead_channel_fraction)
+    alive = _living_channels(traces, _noise(sample, known), dead_channel_fraction) & _mostly_there(traces, known)
     if not alive.any():
         return None
     if not alive.all():
-        traces, sample = traces.select_channels(traces.channel_ids[alive]), sample[:, alive]
+        traces, sample, known = traces.select_channels(traces.channel_ids[alive]), sample[:, alive], known[:, alive]
     referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
-    spared = _spared(traces, sample) if referenced else None
+    spared = _spared(traces, sample, known) if referenced else None
     if spared is not None:
         sample = sample - common_part(sample, spared, 0)[:, None]
-    noise = _noise(sample)
+    noise = _noise(sample, known)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
     offset = np.zeros(len(noise)) if apply_filter else -np.median(sample, axis=0) / noise
     scaled = NoiseUnitsRecording(traces, (1 / noise).tolist(), offset.tolist(), spared)
     scaled.set_property("noise_level", noise * gains[recording.ids_to_indices(scaled.channel_ids)])
     return scaled
+
+
+def _filtered(recording, freq_min, freq_max):
+    return BandpassRecording(recording, freq_min, min(freq_max, 0.95 * recording.sampling_frequency / 2))
 
 
 def _comparable(recording):
@@ -111,21 +121,43 @@ def _comparable(recording):
 
 
 def _without_gaps(recording, seed):
-    """Signed, finite traces with the baseline in the gaps; which samples of `_random_traces` are in no gap."""
+    """
+    Signed, finite traces without gaps and blanks; which values of `_random_traces` are the recording's own, bool.
+    """
     traces = recording
     if traces.get_dtype().kind == "f":
         traces = FiniteRecording(traces)
-    raw = _random_traces(traces, seed)
+    raw = given = _random_traces(traces, seed)
     near = centred(traces, raw)
     if near is not traces:
         traces, raw = near, _random_traces(near, seed)
     stillness = choose_stillness(raw, traces.sampling_frequency)
     moving = ~still_samples(raw, stillness)
+    known = np.repeat(moving[:, None], raw.shape[1], axis=1)
     if not moving.any():
         logger.warning("the recording stands still on all channels")
-        return traces, moving
-    baseline = median_of_rows(raw[moving][::STRIDE].T).tolist()
-    return FilledRecording(traces, baseline, stillness.least, stillness.level), moving
+        return traces, known
+    baseline = median_of_rows(raw[moving][::STRIDE].T)
+    # differences are exact, and so zero is, too
+    zero = [
+        int(now) - int(then) if raw.dtype.kind == "i" else float(now - then)
+        for now, then in zip(raw[0], given[0], strict=True)
+    ]
+    blanking = choose_blanking(raw[moving], zero, traces.sampling_frequency)
+    blanks = blank_stretches(raw, blanking)
+    for channel, blank in blanks.items():
+        known[blank, channel] = False
+        own = raw[known[:, channel], channel]
+        if len(own):
+            baseline[channel] = np.median(own)
+    lost = {channel: 1 - known[moving, channel].mean() for channel in blanks}
+    if lost:
+        worst = max(lost, key=lost.__getitem__)
+        logger.info(
+            "blanks on %d channel(s) are filled, up to %.1f %% of the time (channel %s)",
+            len(lost), 100 * lost[worst], recording.channel_ids[worst],
+        )  # fmt: skip
+    return FilledRecording(traces, baseline.tolist(), asdict(stillness), asdict(blanking)), known
 
 
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
@@ -140,14 +172,19 @@ def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
     )
 
 
-def _noise(sample: np.ndarray) -> np.ndarray:
-    """Scaled median absolute deviation of each channel, (n_channels,)."""
+def _noise(sample: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Scaled median absolute deviation of each channel, (n_channels,), of the values (n_samples, n_channels) known."""
     if len(sample) < 100 * STRIDE:
         return np.zeros(sample.shape[1])
     # a row a channel: several times as fast as medians down the columns
-    rows = np.ascontiguousarray(sample[::STRIDE].T)
+    rows, known = np.ascontiguousarray(sample[::STRIDE].T), known[::STRIDE].T
     rows -= median_of_rows(rows)[:, None]
-    return MAD_TO_STD * median_of_rows(np.abs(rows, out=rows))
+    noise = MAD_TO_STD * median_of_rows(np.abs(rows))
+    # a channel that is blank for half of the time has a median deviation of nothing
+    for channel in np.flatnonzero(known.mean(axis=1) < 1 - FEW_BLANKS):
+        own = sample[::STRIDE, channel][known[channel]]
+        noise[channel] = MAD_TO_STD * np.median(np.abs(own - np.median(own))) if len(own) >= 100 else 0.0
+    return noise
 
 
 def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: float) -> np.ndarray:
@@ -161,17 +198,32 @@ def _living_channels(recording: BaseRecording, noise: np.ndarray, fraction: floa
     return alive
 
 
-def _spared(recording: BaseRecording, sample: np.ndarray) -> float:
+def _mostly_there(recording: BaseRecording, known: np.ndarray) -> np.ndarray:
+    """
+    Channels that are not blank for much longer than others, as those are that die in the middle.
+
+    A neuron would have one waveform with them and another without them.
+    """
+    blank = 1 - known.mean(axis=0)
+    there = blank <= np.median(blank) + MOST_BLANK
+    if not there.all():
+        lost = ", ".join(f"{recording.channel_ids[c]} ({100 * blank[c]:.0f} %)" for c in np.flatnonzero(~there))
+        logger.warning("%d channel(s) that stand still for a part of the time left out: %s", (~there).sum(), lost)
+    return there
+
+
+def _spared(recording: BaseRecording, sample: np.ndarray, known: np.ndarray) -> float:
     """What `NoiseUnitsRecording` takes under this name."""
-    if _noise_is_shared(recording, sample):
+    noise = _noise(sample, known)
+    if _noise_is_shared(recording, sample, noise):
         return 0.0
     short = np.ptp(recording.get_channel_locations(), axis=0).max() < SHORT_UM
-    return (SPARED_ON_SHORT if short else SPARED) * float(np.median(_noise(sample)))
+    return (SPARED_ON_SHORT if short else SPARED) * float(np.median(noise))
 
 
-def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
+def _noise_is_shared(recording: BaseRecording, sample: np.ndarray, noise: np.ndarray) -> bool:
     """Whether channels that are far from each other have noise in common; `sample` is (n_samples, n_channels)."""
-    loud = (np.abs(sample) > LOUD * _noise(sample)).any(axis=1)
+    loud = (np.abs(sample) > LOUD * noise).any(axis=1)
     quiet = sample[~binary_dilation(loud, iterations=ms_to_samples(LOUD_MS, recording.sampling_frequency))]
     if len(quiet) < FEW_SAMPLES:
         return True

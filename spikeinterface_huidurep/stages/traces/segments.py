@@ -103,7 +103,7 @@ def stretches_all_over(
     recording: BaseRecording, duration_s: float, length_s: float = 2.0
 ) -> list[tuple[int, int, int]] | None:
     """
-    Stretches spread evenly over the recording.
+    Stretches spread evenly over the recording, however many segments it has.
 
     Parameters
     ----------
@@ -111,23 +111,29 @@ def stretches_all_over(
     duration_s : float
         How much is wanted in all, s.
     length_s : float
-        Of each stretch, s.
+        Of each stretch, s; one that goes over the end of a segment goes on in the next.
 
     Returns
     -------
     list of (segment_index, start_frame, end_frame), or None
         None for all of it, where it is hardly longer than what is wanted.
     """
-    total = duration_of(recording)
-    if total <= 1.5 * duration_s:
+    if duration_of(recording) <= 1.5 * duration_s:
         return None
-    every = int(length_s * recording.sampling_frequency * total / duration_s)
+    # segments lie on one line, one after the other: each by itself would have a stretch, and all trials would be read
+    n_samples = [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]
+    ends = np.cumsum(n_samples)
     length = int(length_s * recording.sampling_frequency)
-    return [
-        (segment, start, min(start + length, recording.get_num_samples(segment)))
-        for segment in range(recording.get_num_segments())
-        for start in range(0, recording.get_num_samples(segment), every)
-    ]
+    every = int(length_s * ends[-1] / duration_s)
+    stretches = []
+    for start in range(0, int(ends[-1]), every):
+        stop = min(start + length, int(ends[-1]))
+        while start < stop:
+            segment = int(np.searchsorted(ends, start, side="right"))
+            first, last = start - int(ends[segment]) + n_samples[segment], min(stop, int(ends[segment]))
+            stretches.append((segment, first, first + last - start))
+            start = last
+    return stretches
 
 
 def stretches_around(recording: BaseRecording, spikes: np.ndarray, margin: int) -> list[tuple[int, int, int]]:

@@ -1,0 +1,183 @@
+"""Blanks: stretches in which one channel stands still, as an amplifier that is blanked by itself, or a broken wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from spikeinterface.core.core_tools import ms_to_samples
+
+from .gaps import RAMP_MS, SILENCE, long_runs
+from .scaling import MAD_TO_STD
+
+# a channel that has one value for so long is blank, however coarse its converter is
+LONGEST_NOISE_MS = RAMP_MS
+# noise looks like a blank at so small a share of the samples: a curve in place of a little noise does no harm
+BY_CHANCE = 1e-9
+# least share of the steps, after one that changes nothing, that change nothing again: of values that hardly ever repeat
+# it cannot be measured
+LEAST_REPEATED, FEW_REPEATED, SHORT_RUNS = 1e-3, 100, 6
+# zeros are a blank, however short, where the traces come from so far and go back there: in standard deviations of the
+# noise's steps
+JUMP = 8.0
+# every so many samples one is looked at for silence of `SILENT_MS` on a channel
+SILENT_MS, LOOKS = 1.0, 3
+
+
+@dataclass(frozen=True)
+class Blanking:
+    """
+    What is a blank on each channel.
+
+    Attributes
+    ----------
+    least : list of int
+        A blank has so many steps, from a sample to the next, that change nothing.
+    zero : list of int or float
+        The value that stands for zero in the traces.
+    jump : list of float
+        Shorter stretches of zeros are blanks, too, where the traces before and after are farther away than this, on
+        the same side.
+    """
+
+    least: list[int]
+    zero: list
+    jump: list[float]
+
+
+def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -> Blanking:
+    """
+    Choose for each channel the shortest blank that noise cannot be taken for.
+
+    How often noise repeats a value is told by how many runs of like values there are of each short length, beside those
+    that are one shorter: blanks make few of them.
+
+    Parameters
+    ----------
+    sample : (n_samples, n_channels) array
+        Some of the traces.
+    zero : list of int or float
+        See `Blanking`.
+    sampling_frequency : float
+        Hz.
+
+    Returns
+    -------
+    Blanking
+    """
+    n_channels, longest = sample.shape[1], ms_to_samples(LONGEST_NOISE_MS, sampling_frequency)
+    rare = np.log(BY_CHANCE)
+    least, jump = [], []
+    for channel in range(n_channels):
+        steps = np.diff(sample[:, channel].astype("float64"))
+        lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], steps == 0, [False]]).astype("int8"))))[::2]
+        n_runs = np.bincount(lengths, minlength=SHORT_RUNS + 2)[1 : SHORT_RUNS + 2]
+        # of a value that is taken most of the time runs are longer than of others: the largest of the shares counts
+        shares = n_runs[1:][n_runs[:-1] >= FEW_REPEATED] / n_runs[:-1][n_runs[:-1] >= FEW_REPEATED]
+        again = np.clip(shares.max(initial=0.0), LEAST_REPEATED, 0.999)
+        first = np.log(max(int(n_runs[0]), 1) / max(len(steps), 1))
+        least.append(int(np.clip(1 + np.ceil((rare - first) / np.log(again)), 3, longest)))
+        moving = np.abs(steps[steps != 0])
+        jump.append(JUMP * MAD_TO_STD * float(np.median(moving)) if len(moving) else 0.0)
+    return Blanking(least, zero, jump)
+
+
+def blank_stretches(traces: np.ndarray, blanking: Blanking) -> dict[int, np.ndarray]:
+    """
+    Find the blanks of each channel.
+
+    Parameters
+    ----------
+    traces : (n_samples, n_channels) array
+    blanking : Blanking
+
+    Returns
+    -------
+    dict of (n_samples,) bool
+        By channel, for those that have one: the samples of its blanks.
+    """
+    least = np.asarray(blanking.least)
+    found = {}
+    for channel in np.union1d(_that_stand_still(traces, least), _that_jump_to_zero(traces, blanking)).tolist():
+        values = traces[:, channel]
+        steps = long_runs(values[1:] == values[:-1], blanking.least[channel])
+        blank = _short_zeros(values, blanking.zero[channel], blanking.jump[channel])
+        blank[1:] |= steps
+        blank[:-1] |= steps
+        if blank.any():
+            found[channel] = blank
+    return found
+
+
+def _that_stand_still(traces, least):
+    """Channels with a run of like values that is long enough."""
+    every = int(least.min())
+    rows = np.arange(0, len(traces) - 1, every)
+    # such a run has one of these steps, and one beside it
+    at, channels = np.nonzero(traces[rows] == traces[rows + 1])
+    at = rows[at]
+    value = traces[at, channels]
+    beside = (traces[np.maximum(at - 1, 0), channels] == value) & (at > 0)
+    beside |= (traces[np.minimum(at + 2, len(traces) - 1), channels] == value) & (at + 2 < len(traces))
+    at, channels, value = at[beside], channels[beside], value[beside]
+    n_steps = np.ones(len(at), dtype=int)
+    for direction, edge in ((-1, at), (1, at + 1)):
+        here, going = edge.copy(), np.arange(len(at))
+        for _ in range(int(least.max())):
+            here[going] += direction
+            going = going[(here[going] >= 0) & (here[going] < len(traces))]
+            going = going[traces[here[going], channels[going]] == value[going]]
+            if len(going) == 0:
+                break
+            n_steps[going] += 1
+            # what is long enough need not be followed further
+            going = going[n_steps[going] < least[channels[going]]]
+    return np.unique(channels[n_steps >= least[channels]])
+
+
+def _that_jump_to_zero(traces, blanking):
+    """Channels that jump to zero somewhere."""
+    zeros = traces == np.asarray(blanking.zero).astype(traces.dtype)
+    # flat, which is several times as fast
+    at, channels = np.divmod(np.flatnonzero(zeros[1:] & ~zeros[:-1]), traces.shape[1])
+    before = traces[at, channels].astype("float64")
+    zero, jump = np.asarray(blanking.zero), np.asarray(blanking.jump)
+    return np.unique(channels[np.abs(before - zero[channels]) > jump[channels]])
+
+
+def _short_zeros(values, zero, jump):
+    """The zeros of one channel that are far from what is before and after them, (n_samples,) bool."""
+    zeros = values == values.dtype.type(zero)
+    starts, ends = np.flatnonzero(np.diff(np.concatenate([[False], zeros, [False]]).astype("int8"))).reshape(-1, 2).T
+    inside = (starts > 0) & (ends < len(values))
+    before = values[np.maximum(starts - 1, 0)].astype("float64") - zero
+    after = values[np.minimum(ends, len(values) - 1)].astype("float64") - zero
+    far = inside & (np.minimum(np.abs(before), np.abs(after)) > jump) & (before * after > 0)
+    blank = np.zeros(len(values), dtype=bool)
+    for start, end in zip(starts[far].tolist(), ends[far].tolist(), strict=True):
+        blank[start:end] = True
+    return blank
+
+
+def silent_values(traces: np.ndarray, sampling_frequency: float) -> np.ndarray:
+    """
+    Find where nothing is known of a channel's noise: the blanks in filtered traces.
+
+    Parameters
+    ----------
+    traces : (n_samples, n_channels) float32
+        In units of noise.
+    sampling_frequency : float
+        Hz.
+
+    Returns
+    -------
+    (n_samples, n_channels) bool
+    """
+    least = ms_to_samples(SILENT_MS, sampling_frequency)
+    silent = np.zeros(traces.shape, dtype=bool)
+    looks = np.abs(traces[:: max(least // LOOKS, 1)]) < SILENCE
+    together = looks[2:] & looks[1:-1] & looks[:-2]
+    for channel in np.flatnonzero(together.any(axis=0)):
+        silent[:, channel] = long_runs(np.abs(traces[:, channel]) < SILENCE, least)
+    return silent
