@@ -137,17 +137,26 @@ def _that_stand_still(traces, least):
 
 def _that_jump_to_zero(traces, blanking):
     """Channels that jump to zero somewhere."""
-    zeros = traces == np.asarray(blanking.zero).astype(traces.dtype)
+    zeros = _are_zero(traces, blanking.zero)
     # flat, which is several times as fast
     at, channels = np.divmod(np.flatnonzero(zeros[1:] & ~zeros[:-1]), traces.shape[1])
     before = traces[at, channels].astype("float64")
-    zero, jump = np.asarray(blanking.zero), np.asarray(blanking.jump)
+    zero, jump = np.asarray(blanking.zero, dtype="float64"), np.asarray(blanking.jump)
     return np.unique(channels[np.abs(before - zero[channels]) > jump[channels]])
+
+
+def _are_zero(values, zero):
+    """Where values (..., n_channels) are what stands for zero: nowhere, where their type does not hold that."""
+    if values.dtype.kind == "f":
+        return values == np.asarray(zero).astype(values.dtype)
+    limits, zero = np.iinfo(values.dtype), np.asarray(zero, dtype=object)
+    held = ((zero >= limits.min) & (zero <= limits.max)).astype(bool)
+    return (values == np.where(held, zero, 0).astype(values.dtype)) & held
 
 
 def _short_zeros(values, zero, jump):
     """The zeros of one channel that are far from what is before and after them, (n_samples,) bool."""
-    zeros = values == values.dtype.type(zero)
+    zeros = _are_zero(values, zero)
     starts, ends = np.flatnonzero(np.diff(np.concatenate([[False], zeros, [False]]).astype("int8"))).reshape(-1, 2).T
     inside = (starts > 0) & (ends < len(values))
     before = values[np.maximum(starts - 1, 0)].astype("float64") - zero
