@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.core_tools import ms_to_samples
@@ -13,6 +14,7 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ..traces.blanks import silent_values
 from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
 
@@ -22,6 +24,8 @@ peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 CENTRE_MS, CENTRE_UM = 0.2, 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
+# the part of a waveform, before and after its peak, of which no blank may have any: cut ones made a unit
+WHOLE_MS = 0.5
 # a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
 ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
 
@@ -143,6 +147,7 @@ class MatchedFilterDetector(PeakDetector):
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
         self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)
+        self.whole = ms_to_samples(WHOLE_MS, recording.sampling_frequency)
         distances = get_channel_distances(recording)
         n_near = int((distances <= CENTRE_UM).sum(axis=1).max())
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_near]
@@ -175,4 +180,12 @@ class MatchedFilterDetector(PeakDetector):
         rows = np.arange(len(found))
         peaks["sample_index"], peaks["channel_index"] = samples[rows, sample], channels[rows, channel]
         peaks["amplitude"] = around[rows, sample, channel]
-        return (peaks,)
+        return (peaks[~self._cut(traces, peaks)],)
+
+    def _cut(self, traces, peaks):
+        """Peaks of whose waveform a blank has a part: nobody knows what it was, and such ones are like each other."""
+        silent = silent_values(traces, self.recording.sampling_frequency)
+        if not silent.any():
+            return np.zeros(len(peaks), dtype=bool)
+        near = maximum_filter1d(silent.view("uint8"), 2 * self.whole + 1, axis=0)
+        return near[peaks["sample_index"], peaks["channel_index"]].astype(bool)

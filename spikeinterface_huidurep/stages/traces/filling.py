@@ -52,19 +52,59 @@ class _FilledSegment(BasePreprocessorSegment):
         self.ramp, self.n_slope = ramp, n_slope
 
     def get_traces(self, start_frame, end_frame, channel_indices):
+        traces, _ = self.filled(start_frame, end_frame)
+        return traces if channel_indices is None else traces[:, channel_indices]
+
+    def filled(self, start_frame, end_frame):
+        """Traces of all channels, and which of their values were filled in, (n_samples, n_channels) bool."""
         # whether a sample lies in a gap is asked of all channels, and a gap may begin and end outside of the chunk
         margin = self.ramp + self.n_slope + max(self.stillness.least, *self.blanking.least) + 1
         traces, before, after = get_chunk_with_margin(
             self.parent_recording_segment, start_frame, end_frame, None, margin
         )
         still, blanks = still_samples(traces, self.stillness), blank_stretches(traces, self.blanking)
+        mask = np.repeat(still[:, None], traces.shape[1], axis=1)
         if still.any() or blanks:
             traces = traces.copy()
             fill_gaps(traces, still, self.baseline, self.ramp, self.n_slope)
             for channel, blank in blanks.items():
+                mask[blank, channel] = True
                 # what all channels have in common is filled already
                 if (blank & ~still).any():
                     one = slice(channel, channel + 1)
                     fill_gaps(traces[:, one], blank, self.baseline[one], self.ramp, self.n_slope)
-        traces = traces[before : len(traces) - after]
+        inside = slice(before, len(traces) - after)
+        return traces[inside], mask[inside]
+
+
+class SilencedRecording(BasePreprocessor):
+    """
+    Filtered traces that are zero where the recording was filled in: later stages see where nothing is known.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+        What was made of `filled`, with the same samples and channels.
+    filled : FilledRecording
+    """
+
+    name = "silenced"
+
+    def __init__(self, recording: BaseRecording, filled: FilledRecording):
+        BasePreprocessor.__init__(self, recording)
+        for segment, before in zip(recording.segments, filled.segments, strict=True):
+            self.add_recording_segment(_SilencedSegment(segment, before))
+        self._kwargs = dict(recording=recording, filled=filled)
+
+
+class _SilencedSegment(BasePreprocessorSegment):
+    def __init__(self, parent, filled):
+        BasePreprocessorSegment.__init__(self, parent)
+        self.filled_segment = filled
+
+    def get_traces(self, start_frame, end_frame, channel_indices):
+        traces = self.parent_recording_segment.get_traces(start_frame, end_frame, None)
+        _, mask = self.filled_segment.filled(start_frame, end_frame)
+        if mask.any():
+            traces = np.where(mask, 0, traces)
         return traces if channel_indices is None else traces[:, channel_indices]

@@ -16,7 +16,7 @@ from ...checks import check_finite
 from .bandpass import BandpassRecording
 from .blanks import blank_stretches, choose_blanking
 from .centring import centred
-from .filling import FilledRecording
+from .filling import FilledRecording, SilencedRecording
 from .gaps import choose_stillness, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 from .segments import some_segments
@@ -83,9 +83,14 @@ def preprocess(
     moving = known.any(axis=1)
     if not moving.any():
         return None
+    filled, gaps = traces, not known.all()
     known = known[moving]
     traces, gains = _comparable(traces)
-    traces = _filtered(traces, freq_min, freq_max) if apply_filter else traces.astype("float32")
+    if apply_filter:
+        traces = _filtered(traces, freq_min, freq_max)
+        traces = SilencedRecording(traces, filled) if gaps else traces
+    else:
+        traces = traces.astype("float32")
     sample = _random_traces(traces, seed)[moving]
     alive = _living_channels(traces, _noise(sample, known), dead_channel_fraction) & _mostly_there(traces, known)
     if not alive.any():
