@@ -216,3 +216,14 @@ def test_a_motion_in_the_times_of_the_recording(tmp_path):
     np.testing.assert_allclose(displacement_at(motion, recording, peaks, np.zeros(2)), [0, 20])
     back = on_sample_clock(on_recording_clock(motion, recording), recording)
     np.testing.assert_allclose(back.temporal_bins_s[0], motion.temporal_bins_s[0], atol=1 / RATE)
+
+
+def test_the_motion_of_rescaled_traces_is_brought_back():
+    """Traces with every second sample, on a clock four times as fast, of contacts three times closer."""
+    recording = sc.NumpyRecording([np.zeros((40_000, 4), dtype="float32")], RATE)
+    recording.shift_times(1000.0)
+    motion = Motion([np.array([[0.0, 1.0], [5.0, 6.0]])], [np.array([0.1, 0.4])], np.array([0.0, 10.0]))
+    back = on_recording_clock(motion, recording, rate=2 * RATE, step=2, distance_scale=3.0)
+    np.testing.assert_allclose(back.temporal_bins_s[0], [1000.4, 1001.6], atol=1 / RATE)
+    np.testing.assert_allclose(back.displacement[0], [[0, 3], [15, 18]])
+    np.testing.assert_allclose(back.spatial_bins_um, [0, 30])
