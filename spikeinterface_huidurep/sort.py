@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from .record import Record
 from .shanks import split_shanks
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
-from .stages.motion.clock import given_motion
+from .stages.motion.clock import given_motion, on_recording_clock
 from .stages.motion.estimation import estimate_motion, register
 from .stages.peaks.clustering import cluster_peaks
 from .stages.peaks.detection import detect_peaks
@@ -126,7 +128,11 @@ def sort_shank(
                 # what was preprocessed before is kept as it is
                 traces = stack.enter_context(cached_traces(traces, record.scratch, exact=not filtered, **limits))
         given = given_motion(params["motion_folder"], recording)
-        sorting = find_units(traces, params, job_kwargs, record, known, given)
+        on_clock = partial(
+            on_recording_clock, recording=recording,
+            rate=traces.sampling_frequency, step=step, distance_scale=distance_scale,
+        )  # fmt: skip
+        sorting = find_units(traces, params, job_kwargs, record, known, given, on_clock)
     return unscaled(sorting, recording, step=step, distance_scale=distance_scale)
 
 
@@ -137,8 +143,13 @@ def find_units(
     record: Record,
     known: KnownUnits = NONE_KNOWN,
     motion_given: Motion | None = None,
+    on_clock: Callable[[Motion], Motion] | None = None,
 ) -> BaseSorting:
-    """The method, from the preprocessed traces of one shank to its units; what is known before, it starts from."""
+    """
+    The method, from the preprocessed traces of one shank to its units; what is known before, it starts from.
+
+    `on_clock` brings a motion to the clock of the recording for those who read it later.
+    """
     seed, rate = params["seed"], traces.sampling_frequency
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
@@ -160,6 +171,7 @@ def find_units(
         "estimate motion", estimate_motion, traces, peaks, features,
         correct=params["motion_correction"], given=motion_given, seed=seed,
     )  # fmt: skip
+    record.save(motion=on_clock(motion) if on_clock is not None and motion is not None else motion)
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs), motion is not None
     templates, followed = find_templates(shank, peaks, features, params, record, known)
@@ -216,7 +228,7 @@ def find_templates(
     )  # fmt: skip
     record.save(
         peaks=units.spikes, embedding=features.embedding[new], locations=features.location[new],
-        amplitudes=features.amplitude[new], motion=shank.motion, clusters=clusters, labels=units.labels,
+        amplitudes=features.amplitude[new], clusters=clusters, labels=units.labels,
         templates=units.templates.waveforms,
     )  # fmt: skip
     templates = units.templates

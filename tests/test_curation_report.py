@@ -27,6 +27,26 @@ from spikeinterface_huidurep.curation.report_page import motion_of_output, motio
 from spikeinterface_huidurep.curation.sort_folder import load_sort
 
 
+def test_a_motion_in_the_times_of_the_recording_lies_over_its_spikes(analyzer_folder):
+    """The recording starts at 1,000 s and was paused for an hour; the picture has neither."""
+    plain, clock = load_analyzer(analyzer_folder), load_analyzer(analyzer_folder)
+    recording = clock.recording
+    while recording.get_parent() is not None:  # SpikeInterface asks the first of a chain for the time
+        recording = recording.get_parent()
+    times = np.arange(clock.get_num_samples(0)) / clock.sampling_frequency
+    paused = 1000 + times + np.where(times < 7, 0, 3600)
+    recording.set_times(paused, segment_index=0)
+    bins = np.arange(0, 15.5, 0.5)
+    moved = np.where(bins < 7, 0.0, 30.0)[:, None]
+    rasters = [
+        make_raster(analyzer, {None: Motion([moved], [at], np.array([40.0]))})
+        for analyzer, at in ((plain, bins), (clock, 1000 + bins + np.where(bins < 7, 0, 3600)))
+    ]
+    np.testing.assert_allclose(rasters[1].times, rasters[0].times)
+    np.testing.assert_allclose(rasters[1].registered, rasters[0].registered, atol=0.1)
+    assert np.ptp(rasters[0].depths - rasters[0].registered) > 25
+
+
 def points_of(axes) -> np.ndarray:
     return np.concatenate([np.asarray(collection.get_offsets()) for collection in axes.collections])
 

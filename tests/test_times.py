@@ -64,3 +64,16 @@ def test_a_given_motion_is_read_in_the_times_of_the_recording(plain, tmp_path):
         for name, one in dict(plain=plain, clock=clock).items()
     ]
     np.testing.assert_array_equal(*vectors)
+
+
+def test_the_motion_that_a_sort_keeps_is_in_the_times_of_the_recording(plain, tmp_path):
+    """A sort of the kept motion is the same sort: what was written is what was used."""
+    clock = on_a_clock(plain)
+    bins = np.array([1000.0, 1002.9, 1003.1 + 12 * 3600, 1005.9 + 12 * 3600])
+    Motion([np.array([[0.0], [0.0], [15.0], [15.0]])], [bins], np.zeros(1)).save(tmp_path / "given")
+    params = dict(SORT, save_intermediate=True)
+    first = si.run_sorter("huidurep", clock, folder=tmp_path / "first", motion_folder=tmp_path / "given", **params)
+    kept = tmp_path / "first" / "sorter_output" / "intermediate" / "motion"
+    np.testing.assert_allclose(Motion.load(kept).temporal_bins_s[0], bins, atol=1e-4)
+    again = si.run_sorter("huidurep", clock, folder=tmp_path / "again", motion_folder=kept, **params)
+    np.testing.assert_array_equal(first.to_spike_vector(), again.to_spike_vector())

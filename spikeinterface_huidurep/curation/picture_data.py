@@ -9,6 +9,7 @@ import numpy as np
 from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
+from ..stages.motion.clock import on_sample_clock
 from .extension import EXTENSION_NAME
 from .traces import in_microvolts
 
@@ -61,7 +62,7 @@ def make_raster(
     analyzer : SortingAnalyzer
         With the extensions "spike_locations", "spike_amplitudes" and "unit_locations".
     motions : mapping
-        Motion by shank, under None where there is one for all.
+        Motion by shank, under None where there is one for all, in the times of the recording.
     seed : int
         Chooses the spikes, if there are too many.
     max_points : int
@@ -96,9 +97,7 @@ def make_raster(
 
 def _registered(analyzer, motions, spikes, within, depths):
     registered, groups = depths.copy(), analyzer.sorting.get_property("group")
-    for group, motion in motions.items():
-        if motion is None:
-            continue
+    for group, motion in _on_sample_clock(analyzer, motions).items():
         mine = np.ones(len(spikes), dtype=bool)
         if group is not None and groups is not None:
             mine = np.asarray(groups).astype(str)[spikes["unit_index"]] == str(group)
@@ -113,15 +112,21 @@ def _registered(analyzer, motions, spikes, within, depths):
 def courses(analyzer: SortingAnalyzer, motions: Mapping[Any, Motion | None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Times (s) and depths (um) of the tissue at some depths of the probe, for each shank and segment that moves."""
     starts = segment_starts(analyzer)
-    for motion in motions.values():
-        if motion is None:
-            continue
+    for motion in _on_sample_clock(analyzer, motions).values():
         bins = motion.spatial_bins_um
         rows = np.unique(np.linspace(0, len(bins) - 1, min(len(bins), 5)).astype(int))
         for segment, displacement in enumerate(motion.displacement):
             times = motion.temporal_bins_s[segment] + starts[segment]
             for row in rows:
                 yield times, bins[row] + displacement[:, row]
+
+
+def _on_sample_clock(analyzer, motions):
+    """The motions that there are, on the clock of the samples: pictures have no start times and pauses."""
+    moving = {group: motion for group, motion in motions.items() if motion is not None}
+    if not (analyzer.has_recording() or analyzer.has_temporary_recording()):
+        return moving
+    return {group: on_sample_clock(motion, analyzer.recording) for group, motion in moving.items()}
 
 
 def segment_starts(analyzer: SortingAnalyzer) -> np.ndarray:

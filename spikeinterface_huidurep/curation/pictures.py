@@ -55,8 +55,8 @@ def draw_motion(
     analyzer : SortingAnalyzer
         With the extensions "spike_locations", "spike_amplitudes" and "unit_locations".
     motion : Motion or dict of Motion, optional
-        The probe's motion, or that of each shank by the unit property "group"; it is drawn over the spikes. Without it
-        there is a single raster.
+        The probe's motion, or that of each shank by the unit property "group", in the times of the recording; it is
+        drawn over the spikes. Without it there is a single raster. Pictures have no start times and pauses.
     seed : int
         Chooses the spikes that are drawn if there are too many.
 

@@ -62,13 +62,37 @@ def on_sample_clock(motion: Motion, recording: BaseRecording) -> Motion:
     return Motion(displacement, bins, motion.spatial_bins_um, direction=motion.direction)
 
 
-def on_recording_clock(motion: Motion, recording: BaseRecording) -> Motion:
-    """The way back from `on_sample_clock`: bins in the recording's own times, s."""
+def on_recording_clock(
+    motion: Motion, recording: BaseRecording, *, rate: float | None = None, step: int = 1, distance_scale: float = 1.0
+) -> Motion:
+    """
+    The way back from `on_sample_clock`.
+
+    Parameters
+    ----------
+    motion : Motion
+        On the clock of a sort.
+    recording : BaseRecording
+        That was sorted.
+    rate : float, optional
+        Sampling frequency of the traces on the sort's clock, Hz; the recording's if None.
+    step : int
+        Of how many samples of the recording the traces have one.
+    distance_scale : float
+        How many times closer the contacts were in the sort.
+
+    Returns
+    -------
+    Motion
+        Its bins are in the recording's own times, s.
+    """
     bins = []
     for segment, times in enumerate(motion.temporal_bins_s):
-        samples = np.rint(times * recording.sampling_frequency).astype("int64")
+        samples = step * np.rint(times * (rate or recording.sampling_frequency)).astype("int64")
         last = recording.get_num_samples(segment) - 1
         inside = np.clip(samples, 0, last)
-        clock = np.asarray(recording.sample_index_to_time(inside, segment_index=segment))
+        # one by one: the times of a recording that was loaded from JSON are a list
+        clock = np.array([recording.sample_index_to_time(sample, segment_index=segment) for sample in inside.tolist()])
         bins.append(clock + (samples - inside) / recording.sampling_frequency)
-    return Motion(motion.displacement, bins, motion.spatial_bins_um, direction=motion.direction)
+    displacement = [moved * distance_scale for moved in motion.displacement]
+    return Motion(displacement, bins, motion.spatial_bins_um * distance_scale, direction=motion.direction)

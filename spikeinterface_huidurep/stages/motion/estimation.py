@@ -31,6 +31,9 @@ MEDIAN_BINS = 5
 # least share of the spikes there whose units follow what the others show: 0 to 0.06 of those on tetrodes, stereotrodes
 # at rest; 0.33 to 1 where they move, 0.25 to 0.5 where the waveforms of all units age
 MIN_FOLLOWED = 0.15
+# the same, where the motion's pieces in another order are what it is compared with: that tells motion in one direction,
+# of which the other says little. 0 to 0.16 at rest; 0.46 to 1 in 60 to 90 s of a moving tetrode or stereotrode
+MIN_IN_ORDER = 0.4
 # windows of depth, their width and step, and how far from the probe's ends their centres stay: there spikes come and go
 WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
 # a probe with so many windows gets the motion that they agree on
@@ -109,9 +112,12 @@ def estimate_motion(
 def _of_short_probe(recording, peaks, features, correct, seed):
     """The motion that waveforms show; None where it is not believed."""
     times = peaks["sample_index"] / recording.sampling_frequency
-    motion, followed = motion_from_waveforms(times, features, seed)
-    if correct == "auto" and followed < MIN_FOLLOWED:
-        logger.info("motion: not corrected, the units do not change together (%.0f %% of the spikes)", 100 * followed)
+    motion, followed, in_order = motion_from_waveforms(times, features, seed)
+    if correct == "auto" and followed < MIN_FOLLOWED and in_order < MIN_IN_ORDER:
+        logger.info(
+            "motion: not corrected, the units do not change together (%.0f %% of the spikes, slow changes %.0f %%)",
+            100 * followed, 100 * in_order,
+        )  # fmt: skip
         return None
     if correct == "auto" and _is_small(motion):
         return None

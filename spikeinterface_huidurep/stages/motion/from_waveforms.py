@@ -34,6 +34,9 @@ WORDS_A_KIND = 6
 GROUPS, OTHER_TIMES, BEYOND_STD = 8, 40, 3.0
 # states are coarser there, since a group has few spikes
 SMOOTH_STATES_OF_GROUP = 4.0
+# a motion that goes one way tells as much when it is shifted in time: it is also cut into so many pieces, in another
+# order and direction, and over so many states these are mixed
+PIECES, SMOOTH_STATES_OF_PIECES = 16, 8.0
 # numbers of groups whose change along the motion gives it its scale, and rounds in which they are found
 SLOPE_GROUPS, SLOPE_ROUNDS = (5, 10, 20), 6
 # on a probe whose contacts span less than this, depths do not show how far it moves
@@ -43,10 +46,16 @@ CHANGE_PER_UM = 0.09
 
 
 class WaveformMotion(NamedTuple):
-    """A motion, and the share of the spikes whose units follow it though it was found without them."""
+    """
+    A motion, and the share of the spikes whose units follow it though it was found without them.
+
+    `followed` is said by the motion at other times, `in_order` by the motion with its pieces in another order: that is
+    there in a single stroke, too, but also where many units change slowly by themselves.
+    """
 
     motion: Motion
     followed: float
+    in_order: float
 
 
 def has_depth(channel_locations: np.ndarray) -> bool:
@@ -79,7 +88,7 @@ def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int 
     Returns
     -------
     WaveformMotion
-        The motion, the same at all depths, with a median of zero; and the share of the spikes (0 to 1) whose units
+        The motion, the same at all depths, with a median of zero; and the shares of the spikes (0 to 1) whose units
         follow what the other units show.
     """
     logs = LOG_AMPLITUDE * np.log(np.maximum(spikes.amplitude, 1.0))
@@ -96,7 +105,7 @@ def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int 
     states = _states(counts, kinds, seed)
     moved = states * _um_per_state(features, states[bins].astype(float), seed)
     motion = Motion([(moved - np.median(moved))[:, None]], [(np.arange(len(counts)) + 0.5) * bin_s], np.zeros(1))
-    return WaveformMotion(motion, _followed(counts, kinds, _kinds(centres, GROUPS, seed), seed))
+    return WaveformMotion(motion, *_followed(counts, kinds, _kinds(centres, GROUPS, seed), seed))
 
 
 def _words(features, n_words, seed):
@@ -144,28 +153,43 @@ def _shares_of_kind(counts, kinds):
 
 def _followed(counts, kinds, groups, seed):
     """
-    Share of the spikes in groups of words that follow the states which the other groups show.
+    Shares of the spikes in groups of words that follow the states which the other groups show.
 
-    How much the states tell of a group's words is compared with what they tell at other times, shifted around. One
-    neuron that changes by itself is followed by no other.
+    How much the states tell of a group's words is compared with what they tell at other times, shifted around, and with
+    what they tell with their pieces in another order. One neuron that changes by itself is followed by no other.
     """
-    following = 0.0
+    following = np.zeros(2)
     shifts = np.linspace(0.1, 0.9, OTHER_TIMES) * len(counts)
     for group in np.unique(groups):
         mine = groups == group
         if mine.all():
             continue
         states = _states(counts[:, ~mine], kinds[~mine], seed)
-        told = _told(states, counts[:, mine], kinds[mine])
-        others = [_told(np.roll(states, int(shift)), counts[:, mine], kinds[mine]) for shift in shifts]
-        if told > np.mean(others) + BEYOND_STD * np.std(others):
-            following += counts[:, mine].sum()
-    return float(following / counts.sum())
+        shifted = [np.roll(states, int(shift)) for shift in shifts]
+        generator = np.random.default_rng(seed)
+        mixed = [_in_another_order(states, generator) for _ in range(OTHER_TIMES)]
+        for place, (others, smoothing) in enumerate(
+            ((shifted, SMOOTH_STATES_OF_GROUP), (mixed, SMOOTH_STATES_OF_PIECES))
+        ):
+            told = _told(states, counts[:, mine], kinds[mine], smoothing)
+            less = [_told(other, counts[:, mine], kinds[mine], smoothing) for other in others]
+            if told > np.mean(less) + BEYOND_STD * np.std(less):
+                following[place] += counts[:, mine].sum()
+    return (following / counts.sum()).tolist()
 
 
-def _told(states, counts, kinds):
+def _in_another_order(states, generator):
+    """The states with their pieces in another order, some of them backwards."""
+    pieces = np.array_split(states, PIECES)
+    order, backwards = generator.permutation(PIECES), generator.random(PIECES) < 0.5
+    return np.concatenate(
+        [pieces[place][::-1] if back else pieces[place] for place, back in zip(order, backwards, strict=True)]
+    )
+
+
+def _told(states, counts, kinds, smoothing):
     """How much likelier the words are, given the states, than without (natural logarithm)."""
-    at_state, smooth = _at_states(states, counts, SMOOTH_STATES_OF_GROUP)
+    at_state, smooth = _at_states(states, counts, smoothing)
     gain = np.log(_shares_of_kind(smooth, kinds) / _shares_of_kind(counts.sum(axis=0, keepdims=True) + 1e-6, kinds))
     return float((at_state * gain).sum())
 
