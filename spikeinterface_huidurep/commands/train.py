@@ -59,17 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.recording is not None:
         return adapt_to_recording(arguments)
-    if arguments.libraries is None:
-        raise ValueError("There is nothing to train on: give template libraries with --libraries, or a --recording.")
-
     from ..encoder.averaging import mean_encoder
-    from ..encoder.training import Trainer, build_sampler
+    from ..encoder.sources import build_sampler
+    from ..encoder.training import Trainer
     from ..encoder.weights import choose_device, find_weights, read_network
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = _configuration(arguments)
+    if arguments.libraries is None and not config.generates:
+        raise ValueError(
+            "There is nothing to train on: give template libraries with --libraries, a recording with --recording, or "
+            "settings with layouts around which neurons are generated (--config pretrained/free.yaml)."
+        )
     device = str(choose_device(arguments.device))
     trainer = Trainer(config, build_sampler(config, arguments.libraries, device), arguments.output, device)
     if trainer.checkpoint_path.is_file():

@@ -23,7 +23,8 @@ from .inference import Encoder
 from .network import SpikeEncoder
 from .sampler import Source, ViewSampler
 from .template_filter import BandPass
-from .training import Trainer, TrainingConfig, build_sampler
+from .sources import build_sampler
+from .training import Trainer, TrainingConfig
 
 logger = logging.getLogger(__name__)
 

@@ -209,7 +209,7 @@ def _collisions(
     generator: torch.Generator,
 ) -> Tensor:
     """Spikes of the episode's other units in a share of the windows, up to the unit's own amplitude."""
-    n, total = len(units), bank.templates.shape[-1]
+    n, total = len(units), bank.length
     out = torch.zeros(n, len(bank.locations), total)
     hit = torch.nonzero(torch.rand(n, generator=generator) < config.collision)[:, 0]
     if len(hit) == 0:

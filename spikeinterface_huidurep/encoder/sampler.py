@@ -212,7 +212,13 @@ class ViewSampler:
             moved = (step + move).clamp(0, bank.steps - 1)
             seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= _FAINTEST * reference
             step = torch.where(seen, moved, step)
-        return bank.footprints(scene.units, step), scene.snr / reference
+        prints = bank.footprints(scene.units, step)
+        if bank.forms > 1 and self.views.change > 0:
+            forms = views.choose_forms(n, bank.forms, self.views, g)
+            changed = bank.footprints(scene.units, step, forms)
+            seen = (changed.trough * scene.allowed).amax(dim=1) >= _FAINTEST * reference
+            prints = bank.footprints(scene.units, step, torch.where(seen, forms, 0))
+        return prints, scene.snr / reference
 
     def _view(self, scene: _Scene) -> View:
         g, config = self.device_generator, self.views
@@ -230,6 +236,8 @@ class ViewSampler:
         delay = steps / views.SUBSAMPLE_STEPS + views.trough_time(prints.trough, prints.trough_time, allowed)
         amplitude = factor * views.amplitude_factor(n, config, g)
         gain = scene.gain[channels][..., None]
+        if config.electrode > 0:
+            gain = gain * (1 + config.electrode * views.normal(n, channels.shape[1], 1, generator=g))
         clean = views.apply_shift(prints.gather(channels), steps, scene.matrices) * amplitude[:, None, None] * gain
         waveforms = clean
         if config.collision > 0:

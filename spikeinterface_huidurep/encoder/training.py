@@ -16,19 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from .axes import axes_without, hidden_side_axes, principal_axes
-from .data import NoisePool, TemplateBank, View
+from .data import View
 from .first_look import trough_filter
-from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
 from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder
-from .sampler import Source, ViewSampler
-from .template_filter import BandPass
+from .sampler import ViewSampler
 from .training_config import TrainingConfig
 from .two_looks import first_centre, second_centre
 
 logger = logging.getLogger(__name__)
 
-_OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
@@ -36,37 +33,6 @@ _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "lear
 _AXES_SPIKES, _AXES_BATCH = 4096, 64
 _OTHER_NETWORK = "the weights to begin with are of another network: give its settings with encoder.NAME"
 CHECKPOINT_VERSION = 1
-
-
-def build_sampler(config: TrainingConfig, folder: str | Path, device: str | torch.device = "cpu") -> ViewSampler:
-    """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning.
-
-    Views are made on the device: on a GPU they take an eighth of a step (H100, 1,536 pairs).
-    """
-    folder = Path(folder)
-    generator = torch.Generator().manual_seed(config.seed)
-    default = BandPass()
-    noise = {band: NoisePool(band, config.encoder, generator) for band in (default, *_OTHER_BANDS)}
-    sources = []
-    for name, weight in config.libraries.items():
-        path = folder / f"{name}.npz"
-        if not path.is_file():
-            logger.warning("no library %s in %s, training without it", name, folder)
-            continue
-        bank = TemplateBank.from_library(path, config.encoder, default, config.exclude)
-        sources.append(Source(bank, noise[default], weight * (0.7 if config.other_bands and bank.steps == 1 else 1.0)))
-        if config.other_bands and bank.steps == 1:
-            for band in _OTHER_BANDS:
-                other = TemplateBank.from_library(path, config.encoder, band, config.exclude)
-                sources.append(Source(other, noise[band], 0.15 * weight))
-    if not sources:
-        raise FileNotFoundError(f"{folder} holds none of the libraries {', '.join(config.libraries)}")
-    if config.generated > 0:
-        probes = {tuple(source.bank.locations.flatten().tolist()): source.bank.locations for source in sources}
-        for number, locations in enumerate(probes.values()):
-            bank = generated_bank(locations.numpy(), config.encoder, config.seed + number, config.generated_units)
-            sources.append(Source(bank, noise[default], config.generated / len(probes)))
-    return ViewSampler(sources, config.encoder, config.views, generator, device)
 
 
 class Trainer:
