@@ -28,8 +28,8 @@ def _tetrode() -> np.ndarray:
 
 
 LAYOUTS: dict[str, Callable[[], np.ndarray]] = {
-    "tetrode": _tetrode,
-    "tetrode-small": lambda: 0.6 * _tetrode(),
+    "tetrode-25": _tetrode,
+    "tetrode-15": lambda: 0.6 * _tetrode(),
     "diamond": lambda: np.array([[0.0, 0.0], [-16.0, 18.0], [16.0, 18.0], [0.0, 36.0]]),
     "linear-16": lambda: columns(1, 16, 0.0, 25.0),
     "linear-32": lambda: columns(1, 32, 0.0, 20.0),

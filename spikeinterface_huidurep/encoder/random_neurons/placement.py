@@ -37,9 +37,10 @@ class PlacedNeuron:
         relative = contacts[None] - (self.place + moves)[:, None]
         return self.neuron.transfer(relative, gain=gain)
 
-    def currents(self, change: Change = UNCHANGED) -> np.ndarray:
-        """Currents of one form of the spike, (segments, samples), nA, at ``RATE``; the soma's peak at ``nbefore``."""
-        time = np.arange(-self.nbefore, int(AFTER_MS * 1e-3 * RATE)) / RATE * 1e3
+    def currents(self, change: Change = UNCHANGED, rate: float = RATE) -> np.ndarray:
+        """Currents of one form of the spike, (segments, samples), nA, at ``rate``; at ``RATE`` the soma's peak is at
+        sample ``nbefore``, elsewhere ``BEFORE_MS`` after the first."""
+        time = np.arange(-int(BEFORE_MS * 1e-3 * rate), int(AFTER_MS * 1e-3 * rate)) / rate * 1e3
         return self.neuron.currents(time, change)
 
     @property
