@@ -4,9 +4,9 @@
     python studies/encoder_sources.py LIBRARIES RUNS --weights default free.safetensors --only weights
 
 trains one encoder from random weights on each set of sources, all as long and from the same seed, scores it and writes
-``RUNS/sources.md``. LIBRARIES holds the nine cell models that the shipped encoder was trained on and that weights from free
-data never see, and, for the runs that use them, the libraries of the mouse models (``huidurep templates --source bmtk``).
-A run takes a folder of RUNS; given again, the command skips what is finished.
+``RUNS/sources.md``. LIBRARIES holds the nine cell models that the shipped encoder was trained on and that weights from
+free data never see, and, for the runs that use them, the libraries of the mouse models (``huidurep templates --source
+bmtk``). A run takes a folder of RUNS; given again, the command skips what is finished.
 
 *Cell models* are four rows of docs/encoder.md; *generated* and *default* neurons those of ``encoder_where.py``; *random
 neurons* the project's own, others than a training draws, and *changing* the same when half of the spikes are of another
@@ -32,7 +32,7 @@ from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.episodes import TABLE, EpisodeConfig, draw_episodes
 from spikeinterface_huidurep.encoder.generated import generated_bank
 from spikeinterface_huidurep.encoder.inference import Encoder
-from spikeinterface_huidurep.encoder.layouts import LAYOUTS, layout
+from spikeinterface_huidurep.encoder.layouts import layout
 from spikeinterface_huidurep.encoder.network import EncoderConfig
 from spikeinterface_huidurep.encoder.random_bank import random_bank
 from spikeinterface_huidurep.encoder.sources import build_sampler
@@ -40,6 +40,7 @@ from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig
 
 _OTHERS_SEED, _SEED = 9_900, 21
 _BMTK = {"bmtk-two-column-64": 2.0, "bmtk-two-column-64-shank": 2.0}
+_LAYOUTS = ("tetrode-25", "linear-32", "two-column-64", "two-column-32-staggered", "four-column-96", "grid-100")
 _UNCHANGED = {"change": 0.0, "electrode": 0.0}
 RUNS: dict[str, dict[str, Any]] = {
     "cell models": {"layouts": [], "generated": 0.0},
@@ -97,7 +98,7 @@ def trained(name: str, folder: Path, arguments: argparse.Namespace) -> Path:
         "steps": arguments.steps,
         "batch_size": arguments.batch_size,
         "seed": arguments.seed,
-        "layouts": [one for one in LAYOUTS if "wide" not in one],
+        "layouts": list(_LAYOUTS),
         "generated_units": arguments.units,
         "random_units": arguments.units,
         "autocast": True,

@@ -2,9 +2,9 @@
 
     python studies/random_neurons.py LIBRARIES --figure random_neurons.png
 
-All on the two-column probe of the library ``neuropixels2-64``, after the sorter's band-pass, of neurons that lie at least
-100 um from its ends. Half width is that of the trough; trough to peak the time to the highest sample after it; the peaks
-before and after the trough are in parts of the trough. The reach is the root mean square distance of the
+All on the two-column probe of the library ``neuropixels2-64``, after the sorter's band-pass, of neurons that lie at
+least 100 um from its ends. Half width is that of the trough; trough to peak the time to the highest sample after it;
+the peaks before and after the trough are in parts of the trough. The reach is the root mean square distance of the
 channels from the neuron, weighted by their squared peak-to-peak amplitudes; the delay the slope of the trough's time
 along the probe over the channels with a quarter of the amplitude. Of the random neurons, the forms' lines say how the
 neuron's own change moves each measure: the ratio of its largest to its smallest value.

@@ -14,7 +14,6 @@ from spikeinterface_huidurep.encoder.network import EncoderConfig
 from spikeinterface_huidurep.encoder.sources import build_sampler
 
 
-
 def two_columns(channels):
     return np.array([[20.0 * (i % 2), 20.0 * (i // 2)] for i in range(channels)], dtype=np.float32)
 

@@ -15,12 +15,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "templates",
         help="build a library of spike templates from generated neurons or biophysical cell models",
         description=(
-            "Places neurons around a probe and writes the templates that the encoder is trained or evaluated on. Three "
-            "sources are free: random, neurons that this package draws (MIT); spikeinterface, those of SpikeInterface's "
-            "template generator (MIT); bmtk, mouse V1 models of the Allen Institute (BSD-3-Clause; extra "
-            "'simulate-free'). The fourth, bbp, the Blue Brain Project's layer-5 models, is licensed CC BY-NC-SA 4.0 "
-            "(extra 'simulate'): for evaluation. Cell models are simulated with NEURON at first use, which takes a few "
-            "seconds to a minute; their membrane currents are cached. The library says its source and licence."
+            "Places neurons around a probe and writes the templates that the encoder is trained or evaluated on. "
+            "Three sources are free: random, neurons that this package draws (MIT); spikeinterface, those of "
+            "SpikeInterface's template generator (MIT); bmtk, mouse V1 models of the Allen Institute (BSD-3-Clause; "
+            "extra 'simulate-free'). The fourth, bbp, the Blue Brain Project's layer-5 models, is licensed "
+            "CC BY-NC-SA 4.0 (extra 'simulate'): evaluate on it. Cell models are simulated with NEURON at first use, "
+            "which takes a few seconds to a minute; their membrane currents are cached. The library says its source "
+            "and licence."
         ),
     )
     parser.add_argument("output", type=Path, help="library to write (.npz)")
@@ -29,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         required=True,
         help="a layout such as two-column-64 or tetrode-25, or MEAutility's name of a probe, e.g. Neuropixels2-64",
     )
-    parser.add_argument("--source", choices=SOURCES, default="bbp", help="where neurons are from (default: %(default)s)")
+    parser.add_argument(
+        "--source", choices=SOURCES, default="random", help="where neurons are from (default: %(default)s)"
+    )
     parser.add_argument(
         "--drift",
         choices=("none", "shank", "free"),
@@ -41,8 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--cell-models",
         nargs="+",
         metavar="MODEL",
-        help="bmtk: names of cell models (default: all). bbp: names, or training (nine models, the default), evaluation "
-        "(the other four), all. random: kinds of neurons (default: all)",
+        help="bmtk: names of cell models (default: all). bbp: names, or evaluation (four models, the default), "
+        "training (the nine others, of the shipped weights), all. random: kinds of neurons (default: all)",
     )
     parser.add_argument(
         "--units",
@@ -96,11 +99,9 @@ def _cell_models(source: str, names: list[str] | None) -> list[str]:
             "evaluation": simulation.EVALUATION_CELL_MODELS,
             "all": simulation.BLUE_BRAIN_CELL_MODELS,
         }
-        names = names or ["training"]
+        names = names or ["evaluation"]
     models = [model for name in names for model in groups.get(name, (name,))]
     strangers = [model for model in models if model not in groups["all"]]
     if strangers:
-        raise ValueError(
-            f"The source {source} has no cell model {strangers[0]!r}; it has {', '.join(groups['all'])}."
-        )
+        raise ValueError(f"The source {source} has no cell model {strangers[0]!r}; it has {', '.join(groups['all'])}.")
     return list(dict.fromkeys(models))

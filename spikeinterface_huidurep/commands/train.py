@@ -84,7 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
         if len(names) == 1 and Path(names[0]).suffix == ".pt":
             trainer.begin_with_network(names[0])
         else:
-            trainer.begin_with(mean_encoder([read_network(find_weights(name))[0] for name in names]))
+            read = [read_network(find_weights(name)) for name in names]
+            before = [
+                facts.get("trained_on") or {f"the training of {name}": "not stated"}
+                for name, (_, facts, _) in zip(names, read, strict=True)
+            ]
+            trainer.begin_with(
+                mean_encoder([network for network, _, _ in read]), {k: v for one in before for k, v in one.items()}
+            )
     trainer.run(
         checkpoint_every=arguments.checkpoint_every, progress=not arguments.no_progress, minutes=arguments.minutes
     )

@@ -148,8 +148,8 @@ def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> 
 
 
 def choose_forms(n: int, forms: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
-    """The form of each spike, (n,): the usual one, 0, or one of the others, because a neuron's waveform changes within a
-    burst and over the hours and must stay in its cluster."""
+    """The form of each spike, (n,): the usual one, 0, or one of the others, because a neuron's waveform changes within
+    a burst and over the hours and must stay in its cluster."""
     other = whole(1, forms, n, generator=generator)
     return torch.where(some(config.change, n, generator), other, 0)
 

@@ -111,6 +111,8 @@ class TemplateBank:
         Where each neuron is at its displacements.
     """
 
+    licence = "not stated"  # terms of the neurons
+
     def __init__(
         self,
         blocks: Iterable[np.ndarray],
@@ -184,7 +186,9 @@ class TemplateBank:
             blocks = (space @ time for space, time in zip(factors.spatial[keep], filtered, strict=True))
         places = factors.planar_places()
         places = None if places is None else places[keep]
-        return cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], places)
+        bank = cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], places)
+        bank.licence = str(factors.facts.get("licence", bank.licence))
+        return bank
 
     @classmethod
     def from_templates(

@@ -66,7 +66,9 @@ def generated_bank(
     places[..., 1] += steps
     raw = raw_templates(locations, somata, steps, rng)
     blocks = (at_network_rate(block, RATE, NBEFORE, config, BandPass()) for block in raw)
-    return TemplateBank(blocks, channel_locations, config, "generated", None, places.astype(np.float32))
+    bank = TemplateBank(blocks, channel_locations, config, "generated", None, places.astype(np.float32))
+    bank.licence = LICENCE
+    return bank
 
 
 def draw_somata(locations: np.ndarray, units: int, rng: np.random.Generator) -> np.ndarray:

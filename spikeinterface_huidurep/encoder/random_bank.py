@@ -11,6 +11,7 @@ from torch import Tensor
 from .augmentation import MARGIN
 from .data import Footprints, TemplateBank, footprint_statistics
 from .network import EncoderConfig
+from .random_neurons import LICENCE
 from .random_neurons.placement import RATE, PlacedNeuron, place_neurons
 from .template_filter import BandPass, filter_and_resample
 
@@ -32,6 +33,8 @@ class ChangingBank(TemplateBank):
     cell_model : ndarray of str, (units,)
     places : ndarray, (units, steps, 2), um
     """
+
+    licence = LICENCE
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class ChangingBank(TemplateBank):
         return *half, (ptp / peak).half(), (trough / peak).half(), late.to(torch.int8), peak
 
     @property
-    def templates(self) -> Tensor:  # type: ignore[override]
+    def templates(self) -> Tensor:
         """The usual form, (units, steps, channels, W)."""
         return (self.space.float() @ self.time[:, 0, None].float()).half()
 

@@ -14,7 +14,7 @@ from .layouts import layout
 from .random_bank import random_bank
 from .sampler import Source, ViewSampler
 from .template_filter import BandPass
-from .training_config import TrainingConfig
+from .training_config import TrainingConfig, check_licence
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def build_sampler(
     ------
     FileNotFoundError
         If there is nothing to train on.
+    ValueError
+        If a library is under other terms than the configuration allows.
     """
     generator = torch.Generator().manual_seed(config.seed)
     default = BandPass()
@@ -67,6 +69,7 @@ def _of_libraries(config: TrainingConfig, folder: Path, noise: Noise) -> list[So
             logger.warning("no library %s in %s, training without it", name, folder)
             continue
         bank = TemplateBank.from_library(path, config.encoder, default, config.exclude)
+        check_licence(str(path), bank.licence, config)
         sources.append(Source(bank, noise[default], weight * (0.7 if config.other_bands and bank.steps == 1 else 1.0)))
         if config.other_bands and bank.steps == 1:
             for band in _OTHER_BANDS:

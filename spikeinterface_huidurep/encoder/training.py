@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .first_look import trough_filter
 from .losses import denoising_loss, location_loss, symmetric_info_nce
 from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder
 from .sampler import ViewSampler
-from .training_config import TrainingConfig
+from .training_config import TrainingConfig, check_licence
 from .two_looks import first_centre, second_centre
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,14 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.seconds = 0.0
+        self.trained_on = {source.bank.name: source.bank.licence for source in sampler.sources}
 
-    def begin_with(self, encoder: SpikeEncoder) -> None:
-        """Take the weights of a trained encoder. Raises a ValueError where they do not fit."""
+    def begin_with(self, encoder: SpikeEncoder, trained_on: Mapping[str, str] | None = None) -> None:
+        """Take the weights of a trained encoder, which was ``trained_on`` sources with their licences.
+
+        Raises a ValueError where they do not fit, or the settings do not allow these licences.
+        """
+        self._goes_on_from(trained_on)
         weights, mine = encoder.state_dict(), self.network.encoder.state_dict()
         if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
@@ -80,12 +86,21 @@ class Trainer:
     def begin_with_network(self, path: str | Path) -> None:
         """Take the network of another run's checkpoint, encoder and heads, but neither its optimiser nor its step.
 
-        Raises a ValueError where it does not fit.
+        Raises a ValueError where it does not fit, or the settings do not allow the licences of what it was trained on.
         """
-        weights, mine = read_checkpoint(path)["network"], self.network.state_dict()
+        content = read_checkpoint(path)
+        weights, mine = content["network"], self.network.state_dict()
+        self._goes_on_from(content.get("trained_on"))
         if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
         self.network.load_state_dict(weights)
+
+    def _goes_on_from(self, trained_on: Mapping[str, str] | None) -> None:
+        """Keep what weights were trained on before; files of earlier versions do not say it."""
+        before = dict(trained_on or {"an earlier training": "not stated"})
+        for name, licence in before.items():
+            check_licence(name, licence, self.config)
+        self.trained_on = before | self.trained_on
 
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; biases, norms and the class token do not."""
@@ -243,6 +258,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.sampler.state,
+            "trained_on": self.trained_on,
         }
         partial = self.checkpoint_path.with_suffix(".partial")
         torch.save(content, partial)
@@ -271,6 +287,7 @@ class Trainer:
             "seconds": round(self.seconds),
             "date": time.strftime("%Y-%m-%d"),
             "config": asdict(self.config),
+            "trained_on": self.trained_on,
         }
         return save_encoder(path, encoder, {**made, **(facts or {})}, beside_place)
 
@@ -297,6 +314,7 @@ class Trainer:
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
         content = read_checkpoint(path or self.checkpoint_path)
+        self._goes_on_from(content.get("trained_on"))
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         state = content["generator"]

@@ -1,9 +1,9 @@
 """Builds template libraries, of generated neurons and of biophysical cell models.
 
-:func:`build_generated_library` needs nothing else: it places random neurons of this project, or SpikeInterface's, around a
-probe. :func:`build_library` simulates cell models with NEURON (the optional extras ``simulate-free`` and ``simulate``) and
-places them as MEArec does. Both write the format of the encoder's training data. Importing this package needs neither
-NEURON, LFPy, bmtk nor MEArec.
+:func:`build_generated_library` needs nothing else: it places random neurons of this project, or SpikeInterface's,
+around a probe. :func:`build_library` simulates cell models with NEURON (the optional extras ``simulate-free`` and
+``simulate``) and places them as MEArec does. Both write the format of the encoder's training data. Importing this
+package needs neither NEURON, LFPy, bmtk nor MEArec.
 """
 
 from .build import build_library

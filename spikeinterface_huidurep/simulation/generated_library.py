@@ -74,10 +74,12 @@ def build_generated_library(
     if units < 1:
         raise ValueError("A library needs at least one unit.")
     unknown = [kind for kind in kinds or () if kind not in random_neurons.KINDS]
-    if unknown or (kinds and source != "random"):
+    if unknown:
         raise ValueError(
-            f"Kinds are those of random neurons, {', '.join(random_neurons.KINDS)}, not {', '.join(unknown or kinds)}."
+            f"The kinds of random neurons are {', '.join(random_neurons.KINDS)}, not {', '.join(unknown)}."
         )
+    if kinds and source != "random":
+        raise ValueError("Only random neurons have kinds: leave the cell models out.")
     key = zlib.crc32(f"{probe} {drift} {source}".encode())
     generator = np.random.default_rng([seed, key])
     geometry = load_probe(probe, np.random.default_rng([seed, key, 1]))
@@ -131,7 +133,9 @@ def _random_units(
     peak = int(BEFORE_MS * 1e-3 * SAMPLING_FREQUENCY)
     templates, places, names = [], [], []
     # neurons whose trough would leave the window are not taken, so more are drawn than needed
-    drawn = place_neurons(contacts, 10 * units, generator, kinds, smallest_uv=SMALLEST_UV, turned=False, gain=probe.gain)
+    drawn = place_neurons(
+        contacts, 10 * units, generator, kinds, smallest_uv=SMALLEST_UV, turned=False, gain=probe.gain
+    )
     for one in drawn:
         block = one.transfer(contacts, moves, probe.gain) @ one.currents(rate=SAMPLING_FREQUENCY)
         cut = align(block, peak, (window[0], window[1]))
@@ -155,7 +159,7 @@ def _spikeinterface_units(
     """The same of SpikeInterface's generator, at its own rate."""
     contacts, axes = _planar(probe)
     somata = generated.draw_somata(contacts[:, :2], units, generator)
-    sizes = np.exp(generator.uniform(*np.log(_AMPLITUDE_UV), units))
+    sizes = np.exp(generator.uniform(np.log(_AMPLITUDE_UV[0]), np.log(_AMPLITUDE_UV[1]), units))
     raw = generated.raw_templates(contacts[:, :2], somata, steps, generator)
     templates = np.stack([size * block / -block.min() for size, block in zip(sizes, raw, strict=True)])
     moves = np.zeros((len(steps), 3))

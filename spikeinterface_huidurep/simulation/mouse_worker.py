@@ -3,7 +3,8 @@
 NEURON alone is needed. As the models' authors do (Gouwens et al. 2018), the axon is replaced by a stub of two passive
 sections of 30 um, here in the direction of the axon that it replaces, and a section has a segment for every 20 um.
 
-The stimulus is that of :mod:`.neuron_worker`: a constant current into the soma, scaled until the cell fires 4 to 50 times.
+The stimulus is that of :mod:`.neuron_worker`: a constant current into the soma, scaled until the cell fires 4 to 50
+times.
 """
 
 from __future__ import annotations

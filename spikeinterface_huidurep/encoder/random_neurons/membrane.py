@@ -9,8 +9,9 @@ import numpy as np
 from .morphology import APICAL, AXON, BASAL, SOMA, Morphology
 
 _STEP_MS = 0.005
-_SPAN_MS = (-4.0, 7.0)
-_TAPER_MS = 2.0  # the slow after-potential is let fall to zero at the end of the span
+_SPAN_MS = (-6.0, 13.0)  # of the axon's, which is narrower, about half of that
+# the slow after-potentials are let fall to zero between these times after the soma's peak, in all segments at once
+_TAPER_MS = (4.5, 6.5)
 _END_UM = 120.0  # over which the spike of a cut axon fades, which in a whole one would go on
 
 
@@ -38,7 +39,7 @@ class SpikeShape:
     spikelets: tuple[tuple[float, float], ...] = ()
 
     def course(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times (ms) and potentials on a fine grid, from and to zero."""
+        """Times (ms) and potentials on a fine grid."""
         time = np.arange(*_SPAN_MS, _STEP_MS)
         late = np.maximum(time, 0.0)
         falling = 1 / (1 + (late / self.fall) ** self.power)
@@ -46,8 +47,7 @@ class SpikeShape:
         potential = np.where(time < 0, np.exp(-0.5 * (time / self.rise) ** 2), falling - dip)
         for moment, height in self.spikelets:
             potential = potential + height * np.exp(-0.5 * ((time - moment) / (1.5 * self.rise)) ** 2)
-        end = np.clip((_SPAN_MS[1] - time) / _TAPER_MS, 0.0, 1.0)
-        return time, potential * np.sin(0.5 * np.pi * end) ** 2
+        return time, potential
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ UNCHANGED = Change()
 
 
 def draw_changes(rng: np.random.Generator) -> tuple[Change, ...]:
-    """Draw the forms of one neuron's spike: its usual one, the last of a burst, that of another age, and a much narrower
-    or broader one.
+    """Draw the forms of one neuron's spike: its usual one, the last of a burst, that of another age, and a narrower or
+    broader one.
 
     Some neurons hardly change, and some to half the size and twice the width.
     """
@@ -174,7 +174,8 @@ def membrane_potentials(
     )
     grid, course = changed.course()
     own = (time[None] - delay[:, None]) / width[:, None]
-    return height[:, None] * np.interp(own, grid, course, left=0.0, right=0.0)
+    left = np.clip((_TAPER_MS[1] - time) / (_TAPER_MS[1] - _TAPER_MS[0]), 0.0, 1.0)
+    return height[:, None] * np.interp(own, grid, course) * np.sin(0.5 * np.pi * left) ** 2
 
 
 def membrane_currents(morphology: Morphology, potentials: np.ndarray, resistivity: float) -> np.ndarray:

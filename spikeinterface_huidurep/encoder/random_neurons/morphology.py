@@ -109,9 +109,10 @@ RULES: dict[str, CellRules] = {
         (11.0, 22.0),
         (
             TreeRules(APICAL, (1, 1), _UP, 0.12, (40.0, 140.0), (180.0, 520.0), (1.8, 4.5), fork=0.6, wander=0.08),
-            TreeRules(BASAL, (3, 7), _DOWN, 1.4, (20.0, 70.0), (80.0, 200.0), (0.8, 2.4)),
+            TreeRules(BASAL, (3, 6), _DOWN, 1.2, (30.0, 90.0), (80.0, 200.0), (0.8, 2.4), fork=0.6),
             TreeRules(AXON, (1, 1), _DOWN, 0.35, (70.0, 160.0), (120.0, 400.0), (0.7, 1.8), fork=0.35),
         ),
+        most_segments=180,
     ),
     "interneuron": CellRules(
         (8.0, 15.0),
