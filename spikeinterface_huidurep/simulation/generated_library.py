@@ -158,14 +158,19 @@ def _spikeinterface_units(
 ) -> Units:
     """The same of SpikeInterface's generator, at its own rate."""
     contacts, axes = _planar(probe)
-    somata = generated.draw_somata(contacts[:, :2], units, generator)
-    sizes = np.exp(generator.uniform(np.log(_AMPLITUDE_UV[0]), np.log(_AMPLITUDE_UV[1]), units))
-    raw = generated.raw_templates(contacts[:, :2], somata, steps, generator)
-    templates = np.stack([size * block / -block.min() for size, block in zip(sizes, raw, strict=True)])
     moves = np.zeros((len(steps), 3))
     moves[:, 1] = steps
-    places = _in_space(somata[:, None] + moves, axes, probe)
-    return templates.astype(np.float32), places, ["spikeinterface"] * units, generated.RATE, generated.NBEFORE
+    templates, places = [], []
+    while len(templates) < units:
+        soma = generated.draw_somata(contacts[:, :2], 1, generator)
+        block = next(generated.raw_templates(contacts[:, :2], soma, steps, generator))
+        if -block.min() < block.max():  # its branches' positive deflections are the largest
+            continue
+        size = np.exp(generator.uniform(np.log(_AMPLITUDE_UV[0]), np.log(_AMPLITUDE_UV[1])))
+        templates.append((size * block / -block.min()).astype(np.float32))
+        places.append(soma + moves)
+    somata = _in_space(np.stack(places), axes, probe)
+    return np.stack(templates), somata, ["spikeinterface"] * units, generated.RATE, generated.NBEFORE
 
 
 def _facts(
