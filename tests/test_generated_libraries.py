@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_one_settings_file_and_one_command(tmp_path, capsys):
 
 
 def test_nothing_to_train_on_says_what_there_could_be(tmp_path):
-    with pytest.raises(ValueError, match="nothing to train on.*--libraries.*free.yaml"):
+    with pytest.raises(ValueError, match="nothing to train on.*--libraries.*--config free"):
         run(train_command, "train", "--output", tmp_path)
 
 
@@ -245,6 +246,8 @@ def test_the_shipped_settings_are_free(tmp_path):
     from spikeinterface_huidurep.encoder.weights import find_weights
 
     path = find_weights("default").parent / "free.yaml"
+    assert train_command._shipped(Path("free")) == path
+    assert train_command._shipped(tmp_path / "free") == tmp_path / "free"
     config = TrainingConfig.from_dict(yaml.safe_load(path.read_text()))
     assert config.generates and set(config.licences) == {"MIT", "BSD-3-Clause"} and config.views.change > 0
     assert all(name.startswith("bmtk-") for name in config.libraries)

@@ -20,7 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--libraries", type=Path, help="folder of template libraries (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints, log and loss figure")
-    parser.add_argument("--config", type=Path, help="YAML or JSON file of training settings")
+    parser.add_argument(
+        "--config", type=Path, help="YAML or JSON file of training settings, or free: those that come with the package"
+    )
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as batch_size=256 views.collision=0"
     )
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.libraries is None and not config.generates:
         raise ValueError(
             "There is nothing to train on: give template libraries with --libraries, a recording with --recording, or "
-            "settings with layouts around which neurons are generated (--config pretrained/free.yaml)."
+            "settings with layouts around which neurons are generated (--config free)."
         )
     device = str(choose_device(arguments.device))
     trainer = Trainer(config, build_sampler(config, arguments.libraries, device), arguments.output, device)
@@ -161,7 +163,7 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
 def _configuration(arguments: argparse.Namespace) -> Any:
     from ..encoder.training import TrainingConfig
 
-    values = _read_settings(arguments.config) if arguments.config else {}
+    values = _read_settings(_shipped(arguments.config)) if arguments.config else {}
     for item in arguments.set:
         name, equals, text = item.partition("=")
         if not equals:
@@ -177,6 +179,14 @@ def _configuration(arguments: argparse.Namespace) -> Any:
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
     return TrainingConfig.from_dict(values)
+
+
+def _shipped(path: Path) -> Path:
+    """The file itself, or the one that lies beside the package's weights under that name."""
+    from ..encoder.weights import find_weights
+
+    beside = find_weights("default").with_name(f"{path.name}.yaml")
+    return beside if not path.exists() and path.name == str(path) and beside.is_file() else path
 
 
 def _value(text: str) -> Any:

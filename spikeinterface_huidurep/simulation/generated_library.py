@@ -160,7 +160,8 @@ def _spikeinterface_units(
     contacts, axes = _planar(probe)
     moves = np.zeros((len(steps), 3))
     moves[:, 1] = steps
-    templates, places = [], []
+    templates: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     while len(templates) < units:
         soma = generated.draw_somata(contacts[:, :2], 1, generator)
         block = next(generated.raw_templates(contacts[:, :2], soma, steps, generator))
