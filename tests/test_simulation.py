@@ -368,9 +368,8 @@ def cache(tmp_path_factory):
 class TestSimulation:
     def test_the_groups_are_what_mearec_ships(self):
         folder = Path(importlib.util.find_spec("MEArec").origin).parent / "cell_models" / "bbp"
-        assert {entry.name for entry in folder.iterdir() if entry.name.startswith("L5_")} == set(
-            cells.BLUE_BRAIN_CELL_MODELS
-        )
+        every = set(cells.BLUE_BRAIN_CELL_MODELS)
+        assert {entry.name for entry in folder.iterdir() if entry.name.startswith("L5_")} == every
 
     def test_a_library_of_a_simulated_cell(self, cache, tmp_path):
         path = build.build_library(

@@ -67,19 +67,7 @@ def build_generated_library(
     ModuleNotFoundError
         If the probe needs MEAutility and it is missing.
     """
-    if source not in get_args(GeneratedSource):
-        raise ValueError(f"The source must be one of {', '.join(get_args(GeneratedSource))}, not {source!r}.")
-    if drift not in ("none", "shank"):
-        raise ValueError(f"Generated neurons have the drift none or shank, not {drift!r}.")
-    if units < 1:
-        raise ValueError("A library needs at least one unit.")
-    unknown = [kind for kind in kinds or () if kind not in random_neurons.KINDS]
-    if unknown:
-        raise ValueError(
-            f"The kinds of random neurons are {', '.join(random_neurons.KINDS)}, not {', '.join(unknown)}."
-        )
-    if kinds and source != "random":
-        raise ValueError("Only random neurons have kinds: leave the cell models out.")
+    _check_request(source, drift, units, kinds)
     key = zlib.crc32(f"{probe} {drift} {source}".encode())
     generator = np.random.default_rng([seed, key])
     geometry = load_probe(probe, np.random.default_rng([seed, key, 1]))
@@ -97,6 +85,22 @@ def build_generated_library(
         "seed": np.array(seed),
     }
     return write_library(path, templates[:, 0] if drift == "none" else templates, facts)
+
+
+def _check_request(source: str, drift: str, units: int, kinds: tuple[str, ...] | None) -> None:
+    if source not in get_args(GeneratedSource):
+        raise ValueError(f"The source must be one of {', '.join(get_args(GeneratedSource))}, not {source!r}.")
+    if drift not in ("none", "shank"):
+        raise ValueError(f"Generated neurons have the drift none or shank, not {drift!r}.")
+    if units < 1:
+        raise ValueError("A library needs at least one unit.")
+    unknown = [kind for kind in kinds or () if kind not in random_neurons.KINDS]
+    if unknown:
+        raise ValueError(
+            f"The kinds of random neurons are {', '.join(random_neurons.KINDS)}, not {', '.join(unknown)}."
+        )
+    if kinds and source != "random":
+        raise ValueError("Only random neurons have kinds: leave the cell models out.")
 
 
 def _planar(probe: SimulationProbe) -> tuple[np.ndarray, np.ndarray]:

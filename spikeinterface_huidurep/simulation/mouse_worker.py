@@ -59,32 +59,23 @@ def simulate_cell(model: str, morphology: Path, fit: Path, mechanisms: Path, pat
     parameters = json.loads(fit.read_text(encoding="utf8"))
     _set_parameters(sections, parameters)
     segments = [segment for section in h.allsec() for segment in section]
-    h.celsius = float(parameters["conditions"][0]["celsius"])
+    conditions = parameters["conditions"][0]
+    h.celsius, h.dt, h.steps_per_ms = float(conditions["celsius"]), 1e3 / SAMPLING_FREQUENCY, SAMPLING_FREQUENCY / 1e3
     h.cvode.use_fast_imem(1)
-    h.dt = 1000.0 / SAMPLING_FREQUENCY
-    h.steps_per_ms = SAMPLING_FREQUENCY / 1000.0
     stimulus = h.IClamp(h.soma[0](0.5))
     stimulus.delay, stimulus.dur, stimulus.amp = STIMULUS_DELAY_MS, 1e9, FIRST_STIMULUS_NA
     h.finitialize()  # settles the order of the nodes, to which the references below point
     potential = h.Vector().record(h.soma[0](0.5)._ref_v)
     currents = [h.Vector().record(segment._ref_i_membrane_) for segment in segments]
     before, after, margin = (int(round(ms * SAMPLING_FREQUENCY / 1000)) for ms in (*WINDOW_MS, MARGIN_MS))
-    for _ in range(MAX_STIMULUS_TRIALS):
-        h.finitialize(float(parameters["conditions"][0]["v_init"]))
-        h.continuerun(DURATION_MS)
-        peaks = find_peaks(np.array(potential), before + margin, after + margin)
-        if SPIKE_COUNT[0] <= len(peaks) <= SPIKE_COUNT[1]:
-            break
-        stimulus.amp *= STRONGER if len(peaks) < SPIKE_COUNT[0] else WEAKER
-    else:
+    peaks = _fire(h, stimulus, potential, float(conditions["v_init"]), (before + margin, after + margin))
+    if peaks is None:
         raise RuntimeError(f"{model} did not fire {SPIKE_COUNT} times in {MAX_STIMULUS_TRIALS} trials")
     window = np.arange(-before - margin, after + margin)
     traces = np.array([np.array(current) for current in currents])
     # the electrode brings in a constant current, which is no part of a spike: the soma's is less by it
     traces[segments.index(h.soma[0](0.5))] -= stimulus.amp
-    geometry = [_ends(segment) for segment in segments]
-    ends = np.array([[start, end] for start, end in geometry])
-    ends = ends - _soma_centre(h)
+    ends = np.array([_ends(segment) for segment in segments]) - _soma_centre(h)
     np.savez(
         path,
         cell_model=model,
@@ -95,6 +86,18 @@ def simulate_cell(model: str, morphology: Path, fit: Path, mechanisms: Path, pat
         sampling_frequency=SAMPLING_FREQUENCY,
         nbefore=before + margin,
     )
+
+
+def _fire(h: Any, stimulus: Any, potential: Any, v_init: float, margins: tuple[int, int]) -> np.ndarray | None:
+    """Run with ever other currents until the cell fires often enough; the samples of its peaks, or None."""
+    for _ in range(MAX_STIMULUS_TRIALS):
+        h.finitialize(v_init)
+        h.continuerun(DURATION_MS)
+        peaks = find_peaks(np.array(potential), *margins)
+        if SPIKE_COUNT[0] <= len(peaks) <= SPIKE_COUNT[1]:
+            return peaks
+        stimulus.amp *= STRONGER if len(peaks) < SPIKE_COUNT[0] else WEAKER
+    return None
 
 
 def find_peaks(potential: np.ndarray, before: int, after: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,6 @@ def place_neurons(
     depth: tuple[float, float] = (8.0, 90.0),
     smallest_uv: float = 30.0,
     turned: bool = True,
-    filtered: Callable[[np.ndarray], np.ndarray] | None = None,
     gain: float = 2.0,
 ) -> Iterator[PlacedNeuron]:
     """Draw neurons that a probe would record.
@@ -76,8 +75,6 @@ def place_neurons(
         Smallest amplitude on the largest channel.
     turned : bool
         Whether neurons may be taken whose largest deflection is positive.
-    filtered : callable, optional
-        What currents (segments, samples) are passed through before amplitudes are taken.
     gain : float
 
     Yields
@@ -95,7 +92,7 @@ def place_neurons(
             place = np.append(rng.uniform(low, high), rng.uniform(*depth))
             placed = PlacedNeuron(neuron, place)
             if currents is None:
-                currents = placed.currents() if filtered is None else filtered(placed.currents())
+                currents = placed.currents()
             template = placed.transfer(contacts, still, gain)[0] @ currents
             negative, positive = -float(template.min()), float(template.max())
             if max(negative, positive if turned else 0.0) >= smallest_uv and (turned or negative >= positive):
