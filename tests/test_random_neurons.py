@@ -16,6 +16,7 @@ from spikeinterface_huidurep.encoder.random_neurons import KINDS, UNCHANGED, dra
 from spikeinterface_huidurep.encoder.random_neurons.medium import CONDUCTIVITY, transfer_matrix
 from spikeinterface_huidurep.encoder.random_neurons.membrane import membrane_potentials
 from spikeinterface_huidurep.encoder.random_neurons.morphology import AXON, SOMA, Morphology
+from spikeinterface_huidurep.encoder.sampler import Source
 
 TIME = np.arange(-4, 7, 1 / 40)
 CONFIG = EncoderConfig()
@@ -216,7 +217,7 @@ def test_banks_are_the_same_for_a_seed_and_move_along_the_probe(bank):
     assert not torch.equal(bank.time, other.time)
     assert bank.templates.shape == (60, 3, 64, 64 + 2 * MARGIN) and bank.step_um == 30 and bank.licence == "MIT"
     # two rows are 30 um: what a channel sees is what the one two rows above sees after the move
-    inside = (bank.location[:, 1] > 100) & (bank.location[:, 1] < 365)
+    inside = bank.location[:, 1].abs() < 130
     lower, middle = bank.templates[inside, 0, :-4].float(), bank.templates[inside, 1, 4:].float()
     assert inside.sum() > 20
     torch.testing.assert_close(lower, middle, rtol=0, atol=0.02)
@@ -247,6 +248,20 @@ def test_episodes_of_changing_neurons_are_the_same_but_for_the_forms(bank):
     differs = np.abs(still.clean - changing.clean).max(axis=(1, 2)) > 1e-3
     spike = np.arange(60) % 20
     assert not differs[spike >= 10].all() and differs[spike < 10].mean() > 0.8
+
+
+def test_a_grids_neurons_are_seen_by_other_probes_in_all_forms():
+    grid = random_bank(layout("grid-100"), CONFIG, seed=1, units=6, displacement=np.array([-20.0, 0.0, 20.0]))
+    assert Source(grid, None).dense_grid
+    units, forms = torch.arange(6), torch.tensor([0, 1, 2, 3, 0, 1])
+    # contacts of a probe that are contacts of the grid see what these see
+    own = grid.locations[[44, 45, 55]]
+    seen = grid.interpolated(units, own, forms).gather(torch.arange(3).expand(6, -1))
+    there = grid.footprints(units, torch.ones_like(units), forms).gather(torch.tensor([[44, 45, 55]]).expand(6, -1))
+    error = (seen - there).abs().amax(dim=(1, 2)) / there.abs().amax(dim=(1, 2))
+    assert error.median() < 0.35  # it is smoothed over a pitch
+    usual = grid.interpolated(units, own).gather(torch.arange(3).expand(6, -1))
+    assert torch.equal(usual[[0, 4]], seen[[0, 4]]) and not torch.allclose(usual[1:4], seen[1:4], rtol=0.05)
 
 
 def test_layouts():

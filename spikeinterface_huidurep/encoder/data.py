@@ -283,15 +283,17 @@ class TemplateBank:
             lambda channels: self.templates[units[:, None], steps[:, None], channels].float(),
         )
 
-    def interpolated(self, units: Tensor, sites: Tensor) -> Footprints:
-        """The units of a dense grid as contacts at ``sites`` (sites, 2) um would see them.
+    def interpolated(self, units: Tensor, sites: Tensor, forms: Tensor | None = None) -> Footprints:
+        """The units of a dense grid, each in one of its forms, as contacts at ``sites`` (sites, 2) um would see them.
 
         Gaussian weights of the grid's pitch, normalised; contact sizes average over a few um in any case.
         """
         distance = torch.cdist(sites, self.locations)
         pitch = torch.cdist(self.locations, self.locations).fill_diagonal_(1e9).amin()
         weight = torch.softmax(-0.5 * (distance / (0.45 * pitch)) ** 2, dim=1)
-        templates = weight @ self.templates[units, self.steps // 2].float()
+        middle = torch.full_like(units, self.steps // 2)
+        everywhere = torch.arange(len(self.locations), device=units.device).expand(len(units), -1)
+        templates = weight @ self.footprints(units, middle, forms).gather(everywhere)
         statistics = footprint_statistics(templates, self.nominal)
         rows = torch.arange(len(units), device=sites.device)[:, None]
         nowhere = torch.zeros(len(units), 2, device=sites.device)

@@ -46,7 +46,7 @@ LAYOUTS: dict[str, Callable[[], np.ndarray]] = {
 
 
 def layout(name: str) -> np.ndarray:
-    """Contact locations (contacts, 2) float32, um, of a layout of :data:`LAYOUTS`.
+    """Contact locations (contacts, 2) float32, um about the middle, of a layout of :data:`LAYOUTS`.
 
     Raises
     ------
@@ -55,4 +55,5 @@ def layout(name: str) -> np.ndarray:
     """
     if name not in LAYOUTS:
         raise ValueError(f"there is no probe layout {name!r}; the layouts are {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]().astype(np.float32)
+    places = LAYOUTS[name]()
+    return (places - 0.5 * (places.min(axis=0) + places.max(axis=0))).astype(np.float32)

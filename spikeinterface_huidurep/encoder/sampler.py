@@ -41,7 +41,8 @@ class Source:
         """Whether random probes can be interpolated from it: a grid of at most 20 um, wider than 80 um."""
         locations = self.bank.locations
         pitch = torch.cdist(locations, locations).fill_diagonal_(1e9).amin(dim=1).max()
-        return self.bank.steps == 1 and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
+        fine = self.bank.steps == 1 or self.bank.forms > 1  # a drifting library of cell models is left as it is
+        return fine and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
 
 
 @dataclass
@@ -201,7 +202,10 @@ class ViewSampler:
         n = len(scene.units)
         if scene.sites is not None:
             offset = self.views.drift_um * 0.5 * views.normal(2, generator=g)
-            prints = bank.interpolated(scene.units, scene.sites + offset)
+            forms = None
+            if bank.forms > 1 and self.views.change > 0:
+                forms = views.choose_forms(n, bank.forms, self.views, g)
+            prints = bank.interpolated(scene.units, scene.sites + offset, forms)
             prints.locations = scene.sites
             amplitude = (prints.trough * scene.allowed).amax(dim=1)
             return prints, scene.snr / amplitude.clamp(min=0.05)

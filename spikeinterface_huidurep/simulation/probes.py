@@ -92,7 +92,6 @@ def load_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
 def _planar_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
     """One of the layouts, in the y-z plane, on an insulating shank."""
     places = layout(name).astype(np.float64)
-    places -= 0.5 * (places.min(axis=0) + places.max(axis=0))
     positions = np.column_stack([np.zeros(len(places)), places])
     offsets = np.zeros((len(places), CONTACT_POINTS, 3))
     offsets[..., 1:] = points_on_contacts(len(places), "circle", _LAYOUT_RADIUS_UM, generator)
