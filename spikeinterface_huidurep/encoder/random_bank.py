@@ -115,7 +115,7 @@ def random_bank(
     Returns
     -------
     ChangingBank
-        Takes about 0.05 s a neuron on a probe of 64 channels.
+        Takes about 0.03 s a neuron on a probe of 64 channels.
     """
     rng = np.random.default_rng([seed, 34])
     band = band or BandPass()
