@@ -41,15 +41,17 @@ from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig
 _OTHERS_SEED, _SEED = 9_900, 21
 _BMTK = {"bmtk-two-column-64": 2.0, "bmtk-two-column-64-shank": 2.0}
 _LAYOUTS = ("tetrode-25", "linear-32", "two-column-64", "two-column-32-staggered", "four-column-96", "grid-100")
-_UNCHANGED = {"change": 0.0, "electrode": 0.0}
+_UNCHANGED = {"change": 0.0, "electrode": 0.0, "random_probe": 0.0}
+_OWN = {"random_probe": 0.0}
 RUNS: dict[str, dict[str, Any]] = {
     "cell models": {"layouts": [], "generated": 0.0},
     "cell models, SpikeInterface's": {"layouts": [], "generated": 5.0},
     "SpikeInterface's": {"generated": 5.0, "libraries": {}},
-    "random": {"random_neurons": 5.0, "generated": 0.0, "libraries": {}},
+    "random": {"random_neurons": 5.0, "generated": 0.0, "libraries": {}, "views": _OWN},
     "random, not changing": {"random_neurons": 5.0, "generated": 0.0, "libraries": {}, "views": _UNCHANGED},
-    "random, SpikeInterface's": {"random_neurons": 8.0, "generated": 3.0, "libraries": {}},
-    "random, SpikeInterface's, mouse": {"random_neurons": 8.0, "generated": 3.0, "libraries": _BMTK},
+    "random, SpikeInterface's": {"random_neurons": 8.0, "generated": 3.0, "libraries": {}, "views": _OWN},
+    "random, SpikeInterface's, random probes": {"random_neurons": 8.0, "generated": 3.0, "libraries": {}},
+    "random, SpikeInterface's, mouse": {"random_neurons": 8.0, "generated": 3.0, "libraries": _BMTK, "views": _OWN},
 }
 CELL_ROWS = ("two-column, SNR 4-10", "two-column, SNR 3-5", "two-column, drift +-30 um", "tetrode, 4 units")
 NEURON_ROWS = {
