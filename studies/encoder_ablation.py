@@ -27,7 +27,8 @@ from spikeinterface_huidurep.encoder.episodes import TABLE
 from spikeinterface_huidurep.encoder.evaluation import evaluate, evaluate_denoiser
 from spikeinterface_huidurep.encoder.inference import Batch, Encoder
 from spikeinterface_huidurep.encoder.network import BuildEncoder, EncoderConfig, SpikeEncoder
-from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
+from spikeinterface_huidurep.encoder.sources import build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig
 from spikeinterface_huidurep.encoder.weights import read_network
 
 _PUBLISHED: dict[str, Any] = {

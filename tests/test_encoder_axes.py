@@ -6,7 +6,8 @@ from test_encoder_training import settings, write_library
 
 from spikeinterface_huidurep.encoder import load_encoder
 from spikeinterface_huidurep.encoder.axes import axes_without, hidden_side_axes
-from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
+from spikeinterface_huidurep.encoder.sources import build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer
 
 
 def test_of_a_shank_the_axes_beside_the_place_are_exported(tmp_path):

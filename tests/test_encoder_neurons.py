@@ -11,7 +11,7 @@ from spikeinterface_huidurep.encoder.data import TemplateBank
 from spikeinterface_huidurep.encoder.generated import generated_bank
 from spikeinterface_huidurep.encoder.library import load_factors
 from spikeinterface_huidurep.encoder.network import EncoderConfig
-from spikeinterface_huidurep.encoder.training import build_sampler
+from spikeinterface_huidurep.encoder.sources import build_sampler
 
 
 def two_columns(channels):

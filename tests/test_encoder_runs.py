@@ -8,7 +8,8 @@ from test_encoder_training import SMALL, settings
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.encoder import load_encoder
-from spikeinterface_huidurep.encoder.training import Trainer, build_sampler, read_checkpoint
+from spikeinterface_huidurep.encoder.sources import build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer, read_checkpoint
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -9,7 +9,8 @@ from spikeinterface_huidurep.encoder import augmentation as views
 from spikeinterface_huidurep.encoder.augmentation import ViewConfig
 from spikeinterface_huidurep.encoder.evaluation import score
 from spikeinterface_huidurep.encoder.network import LOCATION_UNIT_UM, EncoderConfig, SpikeEncoder
-from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
+from spikeinterface_huidurep.encoder.sources import build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -12,8 +12,9 @@ from spikeinterface_huidurep.encoder.augmentation import MARGIN
 from spikeinterface_huidurep.encoder.data import NoisePool, TemplateBank, View
 from spikeinterface_huidurep.encoder.losses import denoising_loss, info_nce, symmetric_info_nce
 from spikeinterface_huidurep.encoder.network import ContrastiveNetwork, EncoderConfig, attention
+from spikeinterface_huidurep.encoder.sources import build_sampler
 from spikeinterface_huidurep.encoder.template_filter import BandPass, filter_and_resample
-from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig, build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer, TrainingConfig
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
 

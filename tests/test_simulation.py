@@ -82,7 +82,7 @@ class TestCells:
         assert (loaded.cell_type, loaded.cell_class, loaded.nbefore) == ("NBC", "I", 96)
 
     def test_pyramidal_cells_are_excitatory(self):
-        every = [cells.CellSpikes(name, *[np.zeros(0)] * 3, 32000.0, 96) for name in cells.CELL_MODELS]
+        every = [cells.CellSpikes(name, *[np.zeros(0)] * 3, 32000.0, 96) for name in cells.BLUE_BRAIN_CELL_MODELS]
         excitatory = {cell.cell_type for cell in every if cell.cell_class == "E"}
         assert excitatory == {"STPC", "TTPC1", "TTPC2", "UTPC"}
 
@@ -344,7 +344,7 @@ class TestCommand:
             return path
 
         monkeypatch.setattr("spikeinterface_huidurep.simulation.build_library", record)
-        options = "--probe tetrode --cell-models evaluation L5_BP_bAC217_1 --units 7 --drift shank"
+        options = "--source bbp --probe tetrode --cell-models evaluation L5_BP_bAC217_1 --units 7 --drift shank"
         arguments = parser.parse_args(["templates", str(tmp_path / "a.npz"), *options.split()])
         assert arguments.run(arguments) == 0
         assert asked["cell_models"] == list(cells.EVALUATION_CELL_MODELS)
@@ -368,7 +368,8 @@ def cache(tmp_path_factory):
 class TestSimulation:
     def test_the_groups_are_what_mearec_ships(self):
         folder = Path(importlib.util.find_spec("MEArec").origin).parent / "cell_models" / "bbp"
-        assert {entry.name for entry in folder.iterdir() if entry.name.startswith("L5_")} == set(cells.CELL_MODELS)
+        every = set(cells.BLUE_BRAIN_CELL_MODELS)
+        assert {entry.name for entry in folder.iterdir() if entry.name.startswith("L5_")} == every
 
     def test_a_library_of_a_simulated_cell(self, cache, tmp_path):
         path = build.build_library(

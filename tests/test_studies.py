@@ -16,7 +16,8 @@ from test_encoder_training import SMALL, settings, write_library
 
 from spikeinterface_huidurep.benchmark import GeneratorSettings, get_recording
 from spikeinterface_huidurep.encoder.episodes import TABLE, EpisodeConfig
-from spikeinterface_huidurep.encoder.training import Trainer, build_sampler
+from spikeinterface_huidurep.encoder.sources import build_sampler
+from spikeinterface_huidurep.encoder.training import Trainer
 from spikeinterface_huidurep.encoder.weights import load_encoder, read_network
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"

@@ -20,7 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--libraries", type=Path, help="folder of template libraries (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints, log and loss figure")
-    parser.add_argument("--config", type=Path, help="YAML or JSON file of training settings")
+    parser.add_argument(
+        "--config", type=Path, help="YAML or JSON file of training settings, or free: those that come with the package"
+    )
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as batch_size=256 views.collision=0"
     )
@@ -59,17 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.recording is not None:
         return adapt_to_recording(arguments)
-    if arguments.libraries is None:
-        raise ValueError("There is nothing to train on: give template libraries with --libraries, or a --recording.")
-
     from ..encoder.averaging import mean_encoder
-    from ..encoder.training import Trainer, build_sampler
+    from ..encoder.sources import build_sampler
+    from ..encoder.training import Trainer
     from ..encoder.weights import choose_device, find_weights, read_network
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = _configuration(arguments)
+    if arguments.libraries is None and not config.generates:
+        raise ValueError(
+            "There is nothing to train on: give template libraries with --libraries, a recording with --recording, or "
+            "settings with layouts around which neurons are generated (--config free)."
+        )
     device = str(choose_device(arguments.device))
     trainer = Trainer(config, build_sampler(config, arguments.libraries, device), arguments.output, device)
     if trainer.checkpoint_path.is_file():
@@ -81,7 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
         if len(names) == 1 and Path(names[0]).suffix == ".pt":
             trainer.begin_with_network(names[0])
         else:
-            trainer.begin_with(mean_encoder([read_network(find_weights(name))[0] for name in names]))
+            read = [read_network(find_weights(name)) for name in names]
+            before = [
+                facts.get("trained_on") or {f"the training of {name}": "not stated"}
+                for name, (_, facts, _) in zip(names, read, strict=True)
+            ]
+            trainer.begin_with(
+                mean_encoder([network for network, _, _ in read]), {k: v for one in before for k, v in one.items()}
+            )
     trainer.run(
         checkpoint_every=arguments.checkpoint_every, progress=not arguments.no_progress, minutes=arguments.minutes
     )
@@ -151,7 +163,7 @@ def recording_templates(arguments: argparse.Namespace, window_ms: tuple[float, f
 def _configuration(arguments: argparse.Namespace) -> Any:
     from ..encoder.training import TrainingConfig
 
-    values = _read_settings(arguments.config) if arguments.config else {}
+    values = _read_settings(_shipped(arguments.config)) if arguments.config else {}
     for item in arguments.set:
         name, equals, text = item.partition("=")
         if not equals:
@@ -167,6 +179,14 @@ def _configuration(arguments: argparse.Namespace) -> Any:
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
     return TrainingConfig.from_dict(values)
+
+
+def _shipped(path: Path) -> Path:
+    """The file itself, or the one that lies beside the package's weights under that name."""
+    from ..encoder.weights import find_weights
+
+    beside = find_weights("default").with_name(f"{path.name}.yaml")
+    return beside if not path.exists() and path.name == str(path) and beside.is_file() else path
 
 
 def _value(text: str) -> Any:

@@ -22,8 +22,9 @@ from .evaluation import cluster_space, encoder_features, score
 from .inference import Encoder
 from .network import SpikeEncoder
 from .sampler import Source, ViewSampler
+from .sources import build_sampler
 from .template_filter import BandPass
-from .training import Trainer, TrainingConfig, build_sampler
+from .training import Trainer, TrainingConfig
 
 logger = logging.getLogger(__name__)
 

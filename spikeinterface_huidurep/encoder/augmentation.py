@@ -65,6 +65,11 @@ class ViewConfig:
         Probability that another neuron fires within the window.
     amplitude_jitter, burst : float
         Spread of a unit's amplitude, and the share of spikes at 0.5-1 of it.
+    change : float
+        Share of views of another form of the neuron's spike than its usual one (in a burst, of another age, narrower or
+        broader), each view's form drawn by itself, where the bank has such forms.
+    electrode : float
+        Spread of each spike's amplitude on each electrode by itself.
     shift : int
         Detection jitter in samples; sub-sample shifts come on top.
     drift_um : float
@@ -101,6 +106,8 @@ class ViewConfig:
     collision: float = 0.3
     amplitude_jitter: float = 0.08
     burst: float = 0.15
+    change: float = 0.5
+    electrode: float = 0.0
     shift: int = 3
     drift_um: float = 16.0
     recentre: float = 0.25
@@ -138,6 +145,13 @@ def amplitude_factor(n: int, config: ViewConfig, generator: torch.Generator) -> 
     bursting = some(config.burst, n, generator)
     shrunk = uniform(0.5, 1.0, n, generator=generator)
     return factor.clamp(0.6, 1.4) * torch.where(bursting, shrunk, 1.0)
+
+
+def choose_forms(n: int, forms: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """The form of each spike, (n,): the usual one, 0, or one of the others, because a neuron's waveform changes within
+    a burst and over the hours and must stay in its cluster."""
+    other = whole(1, forms, n, generator=generator)
+    return torch.where(some(config.change, n, generator), other, 0)
 
 
 def _footprint_weight(size: Tensor, allowed: Tensor) -> Tensor:

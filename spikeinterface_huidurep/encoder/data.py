@@ -8,7 +8,7 @@ are in ``augmentation``).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -111,6 +111,8 @@ class TemplateBank:
         Where each neuron is at its displacements.
     """
 
+    licence = "not stated"  # terms of the neurons
+
     def __init__(
         self,
         blocks: Iterable[np.ndarray],
@@ -120,14 +122,25 @@ class TemplateBank:
         cell_model: np.ndarray | None = None,
         places: np.ndarray | None = None,
     ) -> None:
-        self.name, self.cell_model = name, cell_model
         self.nominal = config.nbefore + MARGIN
+        units = [self._unit(torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))) for block in blocks]
+        self.templates, *statistics, self.peak = (torch.stack(parts) for parts in zip(*units, strict=True))
+        self._describe(statistics, locations, config, name, cell_model, places)
+
+    def _describe(
+        self,
+        statistics: Sequence[Tensor],
+        locations: np.ndarray,
+        config: EncoderConfig,
+        name: str,
+        cell_model: np.ndarray | None,
+        places: np.ndarray | None,
+    ) -> None:
+        """Keep what is asked of every bank, from the statistics (units, steps, channels) of its footprints."""
+        self.name, self.cell_model = name, cell_model
+        self.ptp, self.trough, self.trough_time = statistics
         self.samples = config.samples
         self.locations = torch.from_numpy(np.ascontiguousarray(locations, dtype=np.float32))
-        units = [self._unit(torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))) for block in blocks]
-        self.templates, self.ptp, self.trough, self.trough_time, self.peak = (
-            torch.stack(parts) for parts in zip(*units, strict=True)
-        )
         moves = torch.zeros(0) if places is None else torch.from_numpy(places).diff(dim=1)
         self.step_um = float(moves.norm(dim=2).mean()) if moves.numel() else 10 / 3
         everywhere = torch.ones(len(self.locations), dtype=torch.bool)
@@ -173,7 +186,9 @@ class TemplateBank:
             blocks = (space @ time for space, time in zip(factors.spatial[keep], filtered, strict=True))
         places = factors.planar_places()
         places = None if places is None else places[keep]
-        return cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], places)
+        bank = cls(blocks, factors.planar_locations(), config, Path(path).stem, names[keep], places)
+        bank.licence = str(factors.facts.get("licence", bank.licence))
+        return bank
 
     @classmethod
     def from_templates(
@@ -232,7 +247,7 @@ class TemplateBank:
         return torch.multinomial(close, count, replacement=True, generator=generator)
 
     def __len__(self) -> int:
-        return len(self.templates)
+        return len(self.trough)
 
     def to(self, device: torch.device) -> TemplateBank:
         """The bank on another device."""
@@ -241,14 +256,24 @@ class TemplateBank:
     @property
     def steps(self) -> int:
         """Number of displacements, 1 for still units."""
-        return self.templates.shape[1]
+        return self.trough.shape[1]
+
+    @property
+    def forms(self) -> int:
+        """How many forms the spike of each neuron has; the first is the usual one."""
+        return 1
+
+    @property
+    def length(self) -> int:
+        """Samples of a template: the network's window and its margins."""
+        return self.samples + 2 * MARGIN
 
     def steps_within(self, drift_um: float) -> int:
         """How many displacements lie within ``drift_um`` on either side of the middle one."""
         return min(self.steps // 2, int(drift_um / self.step_um + 1e-3))
 
-    def footprints(self, units: Tensor, steps: Tensor) -> Footprints:
-        """The given units, each at a displacement step."""
+    def footprints(self, units: Tensor, steps: Tensor, forms: Tensor | None = None) -> Footprints:
+        """The given units, each at a displacement step and in one of its forms; the usual one if not given."""
         return Footprints(
             self.locations,
             self.ptp[units, steps],
@@ -258,15 +283,17 @@ class TemplateBank:
             lambda channels: self.templates[units[:, None], steps[:, None], channels].float(),
         )
 
-    def interpolated(self, units: Tensor, sites: Tensor) -> Footprints:
-        """The units of a dense grid as contacts at ``sites`` (sites, 2) um would see them.
+    def interpolated(self, units: Tensor, sites: Tensor, forms: Tensor | None = None) -> Footprints:
+        """The units of a dense grid, each in one of its forms, as contacts at ``sites`` (sites, 2) um would see them.
 
         Gaussian weights of the grid's pitch, normalised; contact sizes average over a few um in any case.
         """
         distance = torch.cdist(sites, self.locations)
         pitch = torch.cdist(self.locations, self.locations).fill_diagonal_(1e9).amin()
         weight = torch.softmax(-0.5 * (distance / (0.45 * pitch)) ** 2, dim=1)
-        templates = weight @ self.templates[units, self.steps // 2].float()
+        middle = torch.full_like(units, self.steps // 2)
+        everywhere = torch.arange(len(self.locations), device=units.device).expand(len(units), -1)
+        templates = weight @ self.footprints(units, middle, forms).gather(everywhere)
         statistics = footprint_statistics(templates, self.nominal)
         rows = torch.arange(len(units), device=sites.device)[:, None]
         nowhere = torch.zeros(len(units), 2, device=sites.device)

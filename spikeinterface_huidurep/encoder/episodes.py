@@ -43,6 +43,9 @@ class EpisodeConfig:
         Share of spikes with a spike of another of the episode's units in the window, up to its own amplitude.
     amplitude_jitter : float
         Spread of a unit's amplitude.
+    change : float
+        Share of spikes of another form than the neuron's usual one (in a burst, of another age, of another width), of
+        banks whose neurons change.
     plain : bool
         Whether noise is white before the filter, correlated alike in all episodes and free of spikes, and spikes are
         found on their largest channel within two samples of their trough. Otherwise noise is coloured, of random
@@ -58,6 +61,7 @@ class EpisodeConfig:
     second_channel: bool = False
     collision: float = 0.0
     amplitude_jitter: float = 0.08
+    change: float = 0.0
     plain: bool = False
 
 
@@ -160,7 +164,7 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     n, channels = len(units), len(bank.locations)
     everywhere = torch.arange(channels).expand(n, -1)
     steps = _displacement_steps(bank, units, config.drift_um, generator)
-    prints = bank.footprints(units, steps)
+    prints = bank.footprints(units, steps, _forms(bank, config))
     reference = bank.trough[units, bank.steps // 2].amax(dim=1)
     low, high = (float(np.log(value)) for value in config.snr)
     snr = views.uniform(low, high, config.units, generator=generator).exp()[labels]
@@ -190,6 +194,14 @@ def make_episode(bank: TemplateBank, noise: NoisePool, config: EpisodeConfig, ge
     )
 
 
+def _forms(bank: TemplateBank, config: EpisodeConfig) -> Tensor:
+    """The form of each spike, (n,); nothing is drawn, so that an episode is the same but for them without any."""
+    spike = torch.arange(config.spikes)
+    others = 1 + spike % max(1, bank.forms - 1)
+    forms = torch.where(spike < round(config.change * config.spikes), others, 0) % bank.forms
+    return forms.repeat(config.units)
+
+
 def _subsample(templates: Tensor, generator: torch.Generator) -> Tensor:
     """Shift by a part of a sample, each spike by its own."""
     spectrum = torch.fft.rfft(templates)
@@ -209,7 +221,7 @@ def _collisions(
     generator: torch.Generator,
 ) -> Tensor:
     """Spikes of the episode's other units in a share of the windows, up to the unit's own amplitude."""
-    n, total = len(units), bank.templates.shape[-1]
+    n, total = len(units), bank.length
     out = torch.zeros(n, len(bank.locations), total)
     hit = torch.nonzero(torch.rand(n, generator=generator) < config.collision)[:, 0]
     if len(hit) == 0:

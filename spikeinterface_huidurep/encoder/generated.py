@@ -15,8 +15,11 @@ from .data import TemplateBank, at_network_rate
 from .network import EncoderConfig
 from .template_filter import BandPass
 
-_RATE = 60_000.0
+LICENCE = "MIT"
+RATE = 60_000.0
+"""Hz, of the raw templates."""
 _MS_BEFORE, _MS_AFTER = 1.5, 4.0
+NBEFORE = int(_MS_BEFORE * 1e-3 * RATE)
 _MARGIN_UM = 20.0
 _REACH_UM = 40.0
 _RANGES = {
@@ -58,36 +61,52 @@ def generated_bank(
     rng = np.random.default_rng(seed)
     steps = np.linspace(-48.0, 48.0, 17) if displacement is None else displacement
     locations = np.asarray(channel_locations, dtype=np.float64)
-    somata = np.array([_soma(locations, rng) for _ in range(units)])
+    somata = draw_somata(locations, units, rng)
     places = np.repeat(somata[:, None, :2], len(steps), axis=1)
     places[..., 1] += steps
-    blocks = _neurons(locations, somata, steps, config, rng)
-    return TemplateBank(blocks, channel_locations, config, "generated", None, places.astype(np.float32))
+    raw = raw_templates(locations, somata, steps, rng)
+    blocks = (at_network_rate(block, RATE, NBEFORE, config, BandPass()) for block in raw)
+    bank = TemplateBank(blocks, channel_locations, config, "generated", None, places.astype(np.float32))
+    bank.licence = LICENCE
+    return bank
+
+
+def draw_somata(locations: np.ndarray, units: int, rng: np.random.Generator) -> np.ndarray:
+    """Places (units, 3) um beside a probe with contacts at ``locations`` (channels, 2) um."""
+    return np.array([_soma(locations, rng) for _ in range(units)])
 
 
 def _soma(locations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A place (3,) um beside the probe."""
     low, high = locations.min(axis=0) - _MARGIN_UM, locations.max(axis=0) + _MARGIN_UM
     return np.append(rng.uniform(low, high), rng.uniform(5.0, 40.0))
 
 
-def _neurons(
-    locations: np.ndarray,
-    somata: np.ndarray,
-    steps: np.ndarray,
-    config: EncoderConfig,
-    rng: np.random.Generator,
+def raw_templates(
+    locations: np.ndarray, somata: np.ndarray, steps: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """One block (steps, channels, W) a neuron."""
-    nbefore = int(_MS_BEFORE * 1e-3 * _RATE)
+    """Templates before any filter at ``RATE``, one block (steps, channels, samples) a neuron, of amplitude about 1.
+
+    Parameters
+    ----------
+    locations : ndarray, (channels, 2), um
+    somata : ndarray, (units, 3), um
+    steps : ndarray, (steps,), um
+        Displacements along the second axis.
+    rng : numpy.random.Generator
+
+    Yields
+    ------
+    ndarray
+        The trough near sample ``NBEFORE``.
+    """
     for soma in somata:
         templates = _source(locations, soma, steps, rng)
         for _branch in range(rng.integers(0, 3)):
             place = soma + np.append(rng.uniform(-_REACH_UM, _REACH_UM, 2), 0.0)
             strength = rng.uniform(0.1, 0.7) * rng.choice([1.0, 1.0, -1.0])
-            late = int(rng.uniform(-0.1, 0.4) * 1e-3 * _RATE)
+            late = int(rng.uniform(-0.1, 0.4) * 1e-3 * RATE)
             templates = templates + strength * np.roll(_source(locations, place, steps, rng), late, axis=1)
-        yield at_network_rate(templates.transpose(0, 2, 1), _RATE, nbefore, config, BandPass())
+        yield templates.transpose(0, 2, 1)
 
 
 def _source(locations: np.ndarray, place: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -100,7 +119,7 @@ def _source(locations: np.ndarray, place: np.ndarray, steps: np.ndarray, rng: np
     return generate_templates(
         locations,
         places,
-        _RATE,
+        RATE,
         _MS_BEFORE,
         _MS_AFTER,
         seed=0,

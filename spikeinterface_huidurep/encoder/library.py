@@ -10,7 +10,8 @@ model it is, and the templates in uV in one of two packed forms:
     first ``rank`` components.
 
 ``channel_positions`` (channels, 3) are um, planar probes lie in a plane; ``sampling_frequency`` is Hz and ``nbefore``
-the sample of the trough. ``huidurep templates`` writes such files.
+the sample of the trough. ``source`` and ``licence`` say what the neurons come from and on which terms; files of earlier
+versions lack them. ``huidurep templates`` writes such files.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _PER_UNIT = (
     "rank",
     "pack_error",
 )
-_SCALARS = ("sampling_frequency", "nbefore", "seed", "intra_seed", "probe")
+_SCALARS = ("sampling_frequency", "nbefore", "seed", "intra_seed", "probe", "source", "licence")
 _V_SCALE = 32767.0
 
 

@@ -41,7 +41,8 @@ class Source:
         """Whether random probes can be interpolated from it: a grid of at most 20 um, wider than 80 um."""
         locations = self.bank.locations
         pitch = torch.cdist(locations, locations).fill_diagonal_(1e9).amin(dim=1).max()
-        return self.bank.steps == 1 and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
+        fine = self.bank.steps == 1 or self.bank.forms > 1  # a drifting library of cell models is left as it is
+        return fine and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
 
 
 @dataclass
@@ -201,7 +202,10 @@ class ViewSampler:
         n = len(scene.units)
         if scene.sites is not None:
             offset = self.views.drift_um * 0.5 * views.normal(2, generator=g)
-            prints = bank.interpolated(scene.units, scene.sites + offset)
+            forms = None
+            if bank.forms > 1 and self.views.change > 0:
+                forms = views.choose_forms(n, bank.forms, self.views, g)
+            prints = bank.interpolated(scene.units, scene.sites + offset, forms)
             prints.locations = scene.sites
             amplitude = (prints.trough * scene.allowed).amax(dim=1)
             return prints, scene.snr / amplitude.clamp(min=0.05)
@@ -212,7 +216,13 @@ class ViewSampler:
             moved = (step + move).clamp(0, bank.steps - 1)
             seen = (bank.trough[scene.units, moved] * scene.allowed).amax(dim=1) >= _FAINTEST * reference
             step = torch.where(seen, moved, step)
-        return bank.footprints(scene.units, step), scene.snr / reference
+        prints = bank.footprints(scene.units, step)
+        if bank.forms > 1 and self.views.change > 0:
+            forms = views.choose_forms(n, bank.forms, self.views, g)
+            changed = bank.footprints(scene.units, step, forms)
+            seen = (changed.trough * scene.allowed).amax(dim=1) >= _FAINTEST * reference
+            prints = bank.footprints(scene.units, step, torch.where(seen, forms, 0))
+        return prints, scene.snr / reference
 
     def _view(self, scene: _Scene) -> View:
         g, config = self.device_generator, self.views
@@ -230,6 +240,8 @@ class ViewSampler:
         delay = steps / views.SUBSAMPLE_STEPS + views.trough_time(prints.trough, prints.trough_time, allowed)
         amplitude = factor * views.amplitude_factor(n, config, g)
         gain = scene.gain[channels][..., None]
+        if config.electrode > 0:
+            gain = gain * (1 + config.electrode * views.normal(n, channels.shape[1], 1, generator=g))
         clean = views.apply_shift(prints.gather(channels), steps, scene.matrices) * amplitude[:, None, None] * gain
         waveforms = clean
         if config.collision > 0:

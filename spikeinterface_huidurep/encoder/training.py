@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from .axes import axes_without, hidden_side_axes, principal_axes
-from .data import NoisePool, TemplateBank, View
+from .data import View
 from .first_look import trough_filter
-from .generated import generated_bank
 from .losses import denoising_loss, location_loss, symmetric_info_nce
 from .network import DELAY_UNIT, LOCATION_UNIT_UM, BuildEncoder, ContrastiveNetwork, SpikeEncoder
-from .sampler import Source, ViewSampler
-from .template_filter import BandPass
-from .training_config import TrainingConfig
+from .sampler import ViewSampler
+from .training_config import TrainingConfig, check_licence
 from .two_looks import first_centre, second_centre
 
 logger = logging.getLogger(__name__)
 
-_OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
 # an untrained network says anything: a spike lies within this of its detected channel, um along either axis
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
@@ -36,37 +34,6 @@ _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "lear
 _AXES_SPIKES, _AXES_BATCH = 4096, 64
 _OTHER_NETWORK = "the weights to begin with are of another network: give its settings with encoder.NAME"
 CHECKPOINT_VERSION = 1
-
-
-def build_sampler(config: TrainingConfig, folder: str | Path, device: str | torch.device = "cpu") -> ViewSampler:
-    """Read the libraries and make the noise. Libraries that the folder lacks are skipped with a warning.
-
-    Views are made on the device: on a GPU they take an eighth of a step (H100, 1,536 pairs).
-    """
-    folder = Path(folder)
-    generator = torch.Generator().manual_seed(config.seed)
-    default = BandPass()
-    noise = {band: NoisePool(band, config.encoder, generator) for band in (default, *_OTHER_BANDS)}
-    sources = []
-    for name, weight in config.libraries.items():
-        path = folder / f"{name}.npz"
-        if not path.is_file():
-            logger.warning("no library %s in %s, training without it", name, folder)
-            continue
-        bank = TemplateBank.from_library(path, config.encoder, default, config.exclude)
-        sources.append(Source(bank, noise[default], weight * (0.7 if config.other_bands and bank.steps == 1 else 1.0)))
-        if config.other_bands and bank.steps == 1:
-            for band in _OTHER_BANDS:
-                other = TemplateBank.from_library(path, config.encoder, band, config.exclude)
-                sources.append(Source(other, noise[band], 0.15 * weight))
-    if not sources:
-        raise FileNotFoundError(f"{folder} holds none of the libraries {', '.join(config.libraries)}")
-    if config.generated > 0:
-        probes = {tuple(source.bank.locations.flatten().tolist()): source.bank.locations for source in sources}
-        for number, locations in enumerate(probes.values()):
-            bank = generated_bank(locations.numpy(), config.encoder, config.seed + number, config.generated_units)
-            sources.append(Source(bank, noise[default], config.generated / len(probes)))
-    return ViewSampler(sources, config.encoder, config.views, generator, device)
 
 
 class Trainer:
@@ -102,9 +69,14 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.seconds = 0.0
+        self.trained_on = {source.bank.name: source.bank.licence for source in sampler.sources}
 
-    def begin_with(self, encoder: SpikeEncoder) -> None:
-        """Take the weights of a trained encoder. Raises a ValueError where they do not fit."""
+    def begin_with(self, encoder: SpikeEncoder, trained_on: Mapping[str, str] | None = None) -> None:
+        """Take the weights of a trained encoder, which was ``trained_on`` sources with their licences.
+
+        Raises a ValueError where they do not fit, or the settings do not allow these licences.
+        """
+        self._goes_on_from(trained_on)
         weights, mine = encoder.state_dict(), self.network.encoder.state_dict()
         if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
@@ -114,12 +86,21 @@ class Trainer:
     def begin_with_network(self, path: str | Path) -> None:
         """Take the network of another run's checkpoint, encoder and heads, but neither its optimiser nor its step.
 
-        Raises a ValueError where it does not fit.
+        Raises a ValueError where it does not fit, or the settings do not allow the licences of what it was trained on.
         """
-        weights, mine = read_checkpoint(path)["network"], self.network.state_dict()
+        content = read_checkpoint(path)
+        weights, mine = content["network"], self.network.state_dict()
+        self._goes_on_from(content.get("trained_on"))
         if _shapes(weights) != _shapes(mine):
             raise ValueError(_OTHER_NETWORK)
         self.network.load_state_dict(weights)
+
+    def _goes_on_from(self, trained_on: Mapping[str, str] | None) -> None:
+        """Keep what weights were trained on before; files of earlier versions do not say it."""
+        before = dict(trained_on or {"an earlier training": "not stated"})
+        for name, licence in before.items():
+            check_licence(name, licence, self.config)
+        self.trained_on = before | self.trained_on
 
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; biases, norms and the class token do not."""
@@ -277,6 +258,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.sampler.state,
+            "trained_on": self.trained_on,
         }
         partial = self.checkpoint_path.with_suffix(".partial")
         torch.save(content, partial)
@@ -305,6 +287,7 @@ class Trainer:
             "seconds": round(self.seconds),
             "date": time.strftime("%Y-%m-%d"),
             "config": asdict(self.config),
+            "trained_on": self.trained_on,
         }
         return save_encoder(path, encoder, {**made, **(facts or {})}, beside_place)
 
@@ -331,6 +314,7 @@ class Trainer:
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
         content = read_checkpoint(path or self.checkpoint_path)
+        self._goes_on_from(content.get("trained_on"))
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         state = content["generator"]

@@ -36,6 +36,15 @@ class TrainingConfig:
         probes together; 0 for none.
     generated_units : int
         How many of them a probe.
+    random_neurons : float
+        How often the project's own random neurons (``random_neurons``) are drawn, on all probes together; 0 for none.
+    random_units : int
+        How many of them a probe; a quarter as many more through filters that are not the default, with ``other_bands``.
+    layouts : tuple of str
+        Probes beside those of the libraries around which neurons are generated (``layouts.LAYOUTS``).
+    licences : tuple of str
+        Terms that the data may be under, as libraries state them (``MIT``, ``BSD-3-Clause``); any if there are none. A
+        library under others, or without any, is refused, and so are weights to begin with that were trained on such.
     exclude : tuple of str
         Cell models (or parts of their names) left out, to evaluate on them.
     steps, batch_size, warmup_steps : int
@@ -63,6 +72,10 @@ class TrainingConfig:
     libraries: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_LIBRARIES))
     generated: float = 5.0
     generated_units: int = 300
+    random_neurons: float = 0.0
+    random_units: int = 300
+    layouts: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     steps: int = 8_500
     batch_size: int = 384
@@ -82,6 +95,11 @@ class TrainingConfig:
     seed: int = 0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
+
+    @property
+    def generates(self) -> bool:
+        """Whether neurons are generated around layouts, so that no library is needed."""
+        return bool(self.layouts) and self.generated + self.random_neurons > 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
@@ -105,11 +123,21 @@ class TrainingConfig:
             if name in values:
                 inner = {key: tuple(v) if isinstance(v, list) else v for key, v in values[name].items()}
                 values[name] = part(**inner)
-        if "exclude" in values:
-            values["exclude"] = tuple(values["exclude"])
+        for name in ("exclude", "layouts", "licences"):
+            if name in values:
+                values[name] = tuple(values[name])
         for name, value in values.items():
             _check_setting(name, value, getattr(cls(), name))
         return cls(**values)
+
+
+def check_licence(name: str, licence: str, config: TrainingConfig) -> None:
+    """Raise a ValueError where the configuration names licences and this one is not among them."""
+    if config.licences and licence not in config.licences:
+        raise ValueError(
+            f"The licence of {name} is {licence}, and the settings allow {', '.join(config.licences)} only: leave it "
+            "out, or change the setting licences."
+        )
 
 
 def _check_setting(name, value, default):

@@ -218,6 +218,8 @@ def _facts(
         "sampling_frequency": np.array(SAMPLING_FREQUENCY),
         "nbefore": np.array(int(round(WINDOW_MS[0] * SAMPLING_FREQUENCY / 1000))),
         "probe": np.array(probe.name),
+        "source": np.array("; ".join(dict.fromkeys(cell.source for cell in cells))),
+        "licence": np.array("; ".join(dict.fromkeys(cell.licence for cell in cells))),
         "intra_seed": np.array(0),  # the stimulus is constant and the mechanisms are deterministic: nothing is drawn
     }
     if drift != "none":

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .mouse_cells import EXCITATORY
 from .probes import SimulationProbe
 
 # Types with an orientation in MEArec's "physrot": the apical axis within 15 degrees of the shank. All pyramidal cells,
 # and of the interneurons the bipolar and the Martinotti cells; the others are turned at random.
-ORIENTED_CELL_TYPES = ("PC", "BP", "MC")
+ORIENTED_CELL_TYPES = ("PC", "BP", "MC", *EXCITATORY)
 MAX_POLAR_ANGLE = np.deg2rad(15.0)
 
 

@@ -1,4 +1,4 @@
-"""MEAutility's probes for the simulation: contacts, points on the contacts, and the side of the cells."""
+"""Probes for the simulation, MEAutility's and plain layouts: contacts, points on them, and the side of the cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spikeinterface_huidurep.encoder.layouts import LAYOUTS, layout
+
 CONTACT_POINTS = 10  # points of a contact over which the potential is averaged: MEArec's default
+_LAYOUT_RADIUS_UM = 6.0  # of contacts: a surface of 113 um2, between those of Neuropixels and of silicon probes
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def load_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
     Parameters
     ----------
     name : str
-        A name that ``MEAutility.return_mea`` knows, e.g. ``"Neuropixels2-64"``, ``"Neuronexus-32"``, ``"tetrode"``.
+        A name of :data:`.encoder.layouts.LAYOUTS`, for which no extra is needed, or one that ``MEAutility.return_mea``
+        knows, e.g. ``"Neuropixels2-64"``, ``"Neuronexus-32"``, ``"tetrode"``.
     generator : numpy.random.Generator
         Draws the points on the contacts.
 
@@ -55,15 +59,18 @@ def load_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
     ValueError
         If there is no such probe, or it is neither in the y-z nor in the x-y plane.
     """
+    if name in LAYOUTS:
+        return _planar_probe(name, generator)
     try:
         import MEAutility
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'Probes come from MEAutility: install the extra with pip install "spikeinterface-huidurep[simulate]".'
+            f"Probes other than {', '.join(LAYOUTS)} come from MEAutility: install the extra with "
+            'pip install "spikeinterface-huidurep[simulate]".'
         ) from error
     known = MEAutility.return_mea_list()
     if name not in known:
-        raise ValueError(f"There is no probe {name!r}; the probes are {', '.join(known)}.")
+        raise ValueError(f"There is no probe {name!r}; the probes are {', '.join([*LAYOUTS, *known])}.")
     mea = MEAutility.return_mea(name)
     plane = mea.plane
     if plane not in ("yz", "xy"):
@@ -80,6 +87,15 @@ def load_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
         depth_sign=1 if plane == "yz" else -1,
         gain=2.0 if mea.type == "mea" else 1.0,
     )
+
+
+def _planar_probe(name: str, generator: np.random.Generator) -> SimulationProbe:
+    """One of the layouts, in the y-z plane, on an insulating shank."""
+    places = layout(name).astype(np.float64)
+    positions = np.column_stack([np.zeros(len(places)), places])
+    offsets = np.zeros((len(places), CONTACT_POINTS, 3))
+    offsets[..., 1:] = points_on_contacts(len(places), "circle", _LAYOUT_RADIUS_UM, generator)
+    return SimulationProbe(name, positions, positions[:, None] + offsets, depth_axis=0, depth_sign=1, gain=2.0)
 
 
 def points_on_contacts(n_contacts: int, shape: str, size: float, generator: np.random.Generator) -> np.ndarray:
