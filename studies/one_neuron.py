@@ -27,7 +27,8 @@ from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measur
 from spikeinterface_huidurep.criteria import cleaning_criteria
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
-from spikeinterface_huidurep.stages.result.finishing import finish
+from spikeinterface_huidurep.stages.result.finishing import finish, unscaled
+from spikeinterface_huidurep.stages.traces.rescaling import rescale
 from spikeinterface_huidurep.stages.units import group as grouping
 from spikeinterface_huidurep.stages.units.variability import Variability
 
@@ -92,6 +93,8 @@ class Sorted:
         )
         cleaned = clean_spikes(grouped.of(self.spikes), self.given[1].energy, criteria)
         sorting = finish(traces, cleaned, self.templates, grouped.piece_probability(cleaned))
+        sorting.known_units = []
+        sorting = unscaled(sorting, self.truth.recording, step=kept_step(self.truth), distance_scale=1.0)
         return measure(self.truth, sorting).summary
 
     def true_neurons(self) -> np.ndarray:
@@ -100,21 +103,26 @@ class Sorted:
         return true_neurons(self.truth, spikes, spikes["unit_index"], self.given[1].n_units, pure=PURE)
 
 
+def kept_step(truth: GroundTruth) -> int:
+    """One in so many samples of the recording is kept in a sort."""
+    return rescale(truth.recording, 1.0, 1.0, freq_max=DEFAULT_PARAMS["freq_max"])[1]
+
+
 def true_neurons(
     truth: GroundTruth, spikes: np.ndarray, labels: np.ndarray, n_units: int, *, pure: float
 ) -> np.ndarray:
     """
     The true neuron that has more than this share of each unit's spikes, -1 where none has, (n_units,) int.
 
-    `labels` (n_spikes,) int is the unit of each spike, -1 for none.
+    `spikes` are on a sort's clock; `labels` (n_spikes,) int is the unit of each, -1 for none.
     """
-    true = truth.sorting.to_spike_vector()
+    true, samples = truth.sorting.to_spike_vector(), spikes["sample_index"] * kept_step(truth)
     tolerance = WITHIN_MS * truth.recording.sampling_frequency / 1000
     found = np.zeros((n_units, len(truth.sorting.unit_ids)), dtype=int)
     for neuron in range(found.shape[1]):
         train = true["sample_index"][true["unit_index"] == neuron]
-        after = np.clip(np.searchsorted(train, spikes["sample_index"]), 1, len(train) - 1)
-        gap = np.abs(spikes["sample_index"] - train[[after, after - 1]]).min(axis=0)
+        after = np.clip(np.searchsorted(train, samples), 1, len(train) - 1)
+        gap = np.abs(samples - train[[after, after - 1]]).min(axis=0)
         found[:, neuron] = np.bincount(labels[(gap <= tolerance) & (labels >= 0)], minlength=n_units)
     counts = np.bincount(labels[labels >= 0], minlength=n_units)
     return np.where(found.max(axis=1) > pure * np.maximum(counts, 1), found.argmax(axis=1), -1)
