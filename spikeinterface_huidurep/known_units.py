@@ -13,9 +13,9 @@ from spikeinterface.core import BaseRecording
 
 from .shanks import shank_locations
 from .stage_files import save_arrays
+from .stages.known.follow import KnownUnits
 from .stages.templates.drifting import DriftingUnitTemplates
 from .stages.templates.placing import SessionTemplates
-from .stages.units.known import KnownUnits
 from .version import __version__
 
 FILE = "known_units.npz"

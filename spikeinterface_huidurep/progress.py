@@ -7,15 +7,15 @@ import math
 # seconds that a stage takes for a channel and a second of recording, and the length from which on it takes no longer,
 # s: measured on 300 s of 64 channels (docs/speed.md). Only their proportions count.
 USUAL = {
-    "cache traces": (2.3e-4, math.inf),
-    "detect peaks": (3.3e-4, math.inf),
-    "embed spikes": (3.9e-4, 300.0),
+    "cache traces": (1.9e-4, math.inf),
+    "detect peaks": (1.6e-4, math.inf),
+    "embed spikes": (2.3e-4, 300.0),
     "estimate motion": (0.4e-4, math.inf),
-    "cluster": (1.1e-4, 300.0),
-    "measure noise": (4.7e-4, 20.0),
-    "make units": (3.1e-4, 300.0),
-    "refine units": (1.5e-3, 100.0),
-    "assign spikes": (6.1e-4, math.inf),
+    "cluster": (0.4e-4, 300.0),
+    "measure noise": (1.7e-4, 20.0),
+    "make units": (0.5e-4, 300.0),
+    "refine units": (5.5e-4, 60.0),
+    "assign spikes": (2.2e-4, math.inf),
 }
 
 

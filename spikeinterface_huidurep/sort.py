@@ -21,6 +21,16 @@ from .known_units import read_known_units
 from .progress import TimeLeft
 from .record import Record
 from .shanks import split_shanks
+from .stages.grouping.group import group_templates
+from .stages.known.follow import (
+    NONE_KNOWN,
+    Followed,
+    KnownUnits,
+    follow_units,
+    name_units,
+    remember_units,
+    with_new_units,
+)
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
 from .stages.motion.clock import given_motion, on_recording_clock
@@ -40,16 +50,6 @@ from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.traces.rescaling import rescale
 from .stages.traces.segments import duration_of
-from .stages.units.group import group_templates
-from .stages.units.known import (
-    NONE_KNOWN,
-    Followed,
-    KnownUnits,
-    follow_units,
-    name_units,
-    remember_units,
-    with_new_units,
-)
 from .stages.units.loop import make_units, refine_units, refit_units
 
 logger = logging.getLogger("spikeinterface_huidurep")

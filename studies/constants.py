@@ -27,13 +27,16 @@ CLUSTER, NOISE, MAKE, REFINE, ASSIGN = "cluster", "measure noise", "make units",
 CLUSTERED = "cluster templates"
 ALL_STAGES = (TRACES, DETECT, EMBED, MOTION, CLUSTER, NOISE, CLUSTERED, MAKE, REFINE, ASSIGN)
 
-# the order of the table, and the stages in which a room's constants have a part; those of result/ come after all stages
+# the order of the table, and the stages in which a room's constants have a part; those of grouping/, known/ and result/
+# come after all
 ROOMS: dict[str, tuple[str, ...]] = {
     "traces": (TRACES, DETECT, EMBED, NOISE, REFINE, ASSIGN),
     "peaks": (DETECT, EMBED, CLUSTER),
     "motion": (MOTION, MAKE, REFINE, ASSIGN),
     "templates": (CLUSTERED, MAKE, REFINE, ASSIGN),
     "units": (MAKE, REFINE),
+    "grouping": (),
+    "known": (),
     "matching": (REFINE, ASSIGN),
     "result": (),
     "criteria.py": (MAKE, REFINE, ASSIGN),

@@ -26,11 +26,11 @@ from spikeinterface_huidurep import sort
 from spikeinterface_huidurep.benchmark import GroundTruth, get_recording, measure
 from spikeinterface_huidurep.criteria import cleaning_criteria
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
+from spikeinterface_huidurep.stages.grouping import group as grouping
+from spikeinterface_huidurep.stages.grouping.variability import Variability
 from spikeinterface_huidurep.stages.result.cleaning import clean_spikes
 from spikeinterface_huidurep.stages.result.finishing import finish, unscaled
 from spikeinterface_huidurep.stages.traces.rescaling import rescale
-from spikeinterface_huidurep.stages.units import group as grouping
-from spikeinterface_huidurep.stages.units.variability import Variability
 
 RECORDINGS = (
     "waveforms_64_constant", "waveforms_64_electrode", "waveforms_64_shape", "waveforms_64_age", "waveforms_64_all",
@@ -39,7 +39,7 @@ RECORDINGS = (
 )  # fmt: skip
 JOBS: dict[str, Any] = dict(n_jobs=1, pool_engine="thread", chunk_duration="2s", progress_bar=False)
 EVERYTHING = "waveforms in variability, and times"
-FILES = ("units/group.py", "units/one_neuron.py", "units/spike_times.py", "units/variability.py")
+FILES = ("grouping/group.py", "grouping/one_neuron.py", "grouping/spike_times.py", "grouping/variability.py")
 EDGES = np.array([0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0])
 # a template is a neuron's where so much of what it found is that neuron's, within so many ms
 PURE, WITHIN_MS = 0.6, 0.4

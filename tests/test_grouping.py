@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from stage_helpers import NBEFORE, RATE, WHITE, recording_with, shank_of, templates_for, waveform
 
+from spikeinterface_huidurep.stages.grouping.group import Grouping, group_templates
+from spikeinterface_huidurep.stages.grouping.one_neuron import even_difference, one_neuron
+from spikeinterface_huidurep.stages.grouping.spike_times import coincidences
+from spikeinterface_huidurep.stages.grouping.variability import Variability, measure_variances, pool_variability
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
-from spikeinterface_huidurep.stages.units.group import Grouping, group_templates
-from spikeinterface_huidurep.stages.units.one_neuron import even_difference, one_neuron
-from spikeinterface_huidurep.stages.units.spike_times import coincidences
-from spikeinterface_huidurep.stages.units.variability import Variability, measure_variances, pool_variability
 
 DEPTHS = [60.0, 160.0]
 CHANGES = Variability(width=0.05, electrode=0.05)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from stage_helpers import N_CHANNELS, NBEFORE, recording_with, shank_of, templates_for, waveform
 
+from spikeinterface_huidurep.stages.known.explained import explain_peaks
+from spikeinterface_huidurep.stages.known.follow import KnownUnits, follow_units, name_units
+from spikeinterface_huidurep.stages.known.likeness import similarities
+from spikeinterface_huidurep.stages.known.since import SpikesAt, likely_displacements
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria
 from spikeinterface_huidurep.stages.templates.placing import SessionTemplates, coverage, place_templates
-from spikeinterface_huidurep.stages.units.explained import explain_peaks
-from spikeinterface_huidurep.stages.units.known import KnownUnits, follow_units, name_units
-from spikeinterface_huidurep.stages.units.likeness import similarities
 from spikeinterface_huidurep.stages.units.loop import UnitCriteria
-from spikeinterface_huidurep.stages.units.since import SpikesAt, likely_displacements
 
 DEPTHS = np.array([80.0, 140.0])
 SHAPES = [waveform(80.0, 14.0), waveform(140.0, 12.0, width=6.0)]

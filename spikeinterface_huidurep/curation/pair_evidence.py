@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
-from ..stages.units.one_neuron import LARGEST_RATIO, LEAST_COSINE, MAX_LAG_MS, even_difference, waveforms_log_odds
-from ..stages.units.spike_times import CHANCE_MS, coincidences, times_log_odds
-from ..stages.units.variability import Variability
+from ..stages.grouping.one_neuron import LARGEST_RATIO, LEAST_COSINE, MAX_LAG_MS, even_difference, waveforms_log_odds
+from ..stages.grouping.spike_times import CHANCE_MS, coincidences, times_log_odds
+from ..stages.grouping.variability import Variability
 
 # of so many coincidences by chance on, the spike times say something
 TELLING = 3.0

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from spikeinterface.core import SortingAnalyzer
 
-from ..stages.units.spike_times import coincidences
+from ..stages.grouping.spike_times import coincidences
 from .extension import EXTENSION_NAME
 
 # dimensions in which the clouds are sought: the others are mostly noise

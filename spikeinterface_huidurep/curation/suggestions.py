@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
-from ..stages.units.spike_times import times_log_odds
+from ..stages.grouping.spike_times import times_log_odds
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
 from .pair_evidence import pair_evidence

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from spikeinterface.core import SortingAnalyzer
 
 from .. import page as html
-from ..stages.units.spike_times import REFRACTORY_MS
+from ..stages.grouping.spike_times import REFRACTORY_MS
 from .picture_data import amplitude_unit, segment_starts
 from .pictures import LABEL_COLORS, STYLE
 from .suggestions import given_labels

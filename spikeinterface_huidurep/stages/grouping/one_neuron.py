@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..templates.whitened import WhitenedTemplates
-from .evidence import smoothed_shares
+from ..units.evidence import smoothed_shares
 from .spike_times import times_log_odds
 from .variability import Variability
 

@@ -12,7 +12,7 @@ from ..shank import Shank
 from ..templates.whitened import WhitenedTemplates
 from ..templates.whitened_spikes import whiten_spikes
 from ..traces.segments import away_from_ends
-from .unit_set import some_of_each
+from ..units.unit_set import some_of_each
 
 logger = logging.getLogger("spikeinterface_huidurep")
 

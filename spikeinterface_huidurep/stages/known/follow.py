@@ -10,19 +10,19 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from spikeinterface.core import BaseRecording, BaseSorting
 
+from ..grouping.group import Grouping
 from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates, concatenated
 from ..templates.placing import SessionTemplates, place_templates
 from ..templates.whitened import whiten_templates
-from .evidence import template_distances
+from ..units.evidence import template_distances
+from ..units.join import JoinCriteria
+from ..units.loop import UnitCriteria
+from ..units.split import split_units
+from ..units.unit_set import UnitSet
 from .explained import explain_peaks
-from .group import Grouping
-from .join import JoinCriteria
 from .likeness import placed_and_covered, similarities
-from .loop import UnitCriteria
 from .since import SpikesAt, likely_displacements
-from .split import split_units
-from .unit_set import UnitSet
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
