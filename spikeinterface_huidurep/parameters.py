@@ -85,8 +85,9 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "min_firing_rate": (0.02, "Units with fewer spikes per second are dropped, in Hz."),
     "max_cache_gb": (
         100.0,
-        "Most disk space, in GB, that the filtered traces may take while sorting (2 bytes a sample and channel, 4 "
-        "without preprocessing; removed at the end); where they need more they are filtered anew by each stage.",
+        "Most disk space, in GB, that the filtered traces may take while sorting (2 bytes a channel and sample, at "
+        "30 kHz every other one, 4 of each without preprocessing; removed at the end); where they need more they are "
+        "filtered anew by each stage.",
     ),
     "save_intermediate": (False, "Save peaks, motion, embeddings, labels and templates in the sorter's folder."),
     "seed": (0, "Seed of every random choice: the same seed gives the same Sorting."),

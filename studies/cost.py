@@ -10,7 +10,7 @@ import sys
 
 
 def cost(
-    hours: float, channels: int, core_factor: float, cores: int, price: float = 0.0, sampling_frequency: float = 30000.0
+    hours: float, channels: int, core_factor: float, cores: int, price: float = 0.0, sampling_frequency: float = 15000.0
 ) -> dict[str, float]:
     """
     Reckon the cost of sorting.
@@ -28,7 +28,7 @@ def cost(
     price : float
         Of one core for one hour, in any currency.
     sampling_frequency : float
-        Hz.
+        At which the sort keeps the traces, Hz: half of the recording's at 30 kHz.
 
     Returns
     -------
