@@ -203,7 +203,9 @@ LOG = """\
 2026-01-02 10:00:01,000 INFO the sort begins: spikeinterface-huidurep 9.9
 2026-01-02 10:00:01,100 INFO recording: 32 channels, 30000 Hz, 60.0 s in 1 segment(s), float32
 2026-01-02 10:00:01,200 WARNING 2 silent channel(s) left out: 3, 4
+2026-01-02 10:00:01,300 INFO blanks on 2 channel(s) are filled, up to 3.1 % of the time (channel 7)
 2026-01-02 10:00:02,000 INFO preprocess: 1.0 s
+2026-01-02 10:00:02,000 INFO about 12 min left
 2026-01-02 10:00:03,000 INFO embed spikes: 98530 found
 2026-01-02 10:00:03,500 INFO motion: not corrected, the probe moves less than 4 um
 2026-01-02 10:00:04,000 INFO assign spikes: 108270 found
@@ -217,6 +219,7 @@ def test_the_decisions_of_a_sort_in_sentences(tmp_path):
     (tmp_path / "huidurep.log").write_text(LOG)
     assert read_decisions(tmp_path / "huidurep.log") == [
         ("Silent channels were left out (2): 3, 4.", True),
+        ("Blanks on some channels (2) were filled in, up to 3.1 % of the time on channel 7.", False),
         ("Motion was not corrected: the probe moves less than 4 µm.", False),
         ("Template matching found 108,270 spikes.", False),
         ("1 of 14 units were left out that echo a larger unit.", False),

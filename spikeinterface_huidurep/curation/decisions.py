@@ -12,6 +12,7 @@ _BEGIN = re.compile(r"the sort (begins|is resumed): ")
 # Times of stages, and what a page says elsewhere.
 _SILENT = re.compile(
     r"recording: |parameters that are not|jobs: |the sort (?:begins|is resumed)|result: |[a-z ]+: done before$"
+    r"|about .* left$"
     r"|(?!detect peaks|assign spikes)[a-z ]+: (?:[\d.]+ s|\d+ found)$|(?:detect peaks|assign spikes): [\d.]+ s$"
 )
 # What a line says, and the sentence that tells it; \1 and so on are the line's numbers.
@@ -21,6 +22,14 @@ _SENTENCES = tuple(
         (r"(\d+) silent channel\(s\) left out: (.*)", r"Silent channels were left out (\1): \2."),
         (r"(\d+) nearly silent channel\(s\), kept: (.*)", r"Channels that are nearly silent were kept (\1): \2."),
         (r"the recording stands still on all channels", r"The recording stands still on all channels."),
+        (
+            r"blanks on (\d+) channel\(s\) are filled, up to ([\d.]+) % of the time \(channel (.*)\)",
+            r"Blanks on some channels (\1) were filled in, up to \2 % of the time on channel \3.",
+        ),
+        (
+            r"(\d+) channel\(s\) that stand still for a part of the time left out: (.*)",
+            r"Channels that stand still for a part of the time were left out (\1): \2.",
+        ),
         (
             r"distant channels' noise has a correlation of ([-\d.]+)",
             r"The noise of distant channels has a correlation of \1; from 0.3 on, what they share is subtracted.",
