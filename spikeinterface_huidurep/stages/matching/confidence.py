@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
+from .amplitudes import AmplitudePrior, objective_at
 from .assignment import MatchingCriteria
 
 # share of a unit's spikes whose amplitude may be anything: bursts, mixtures with other spikes
@@ -107,9 +108,9 @@ class _Evidence:
         self.energy, self.threshold, self.stiffness, self.limits = energy, criteria.threshold, stiffness, limits
         # match of the smallest spike beyond the threshold, in parts of the template's own
         match = np.linspace(0.0, limits[1] + 0.5, 2000)
-        # `amplitudes.objective` at the best amplitude
+        # `best_amplitude` of all of them at once
         amplitude = np.clip((match * energy + stiffness) / (energy + stiffness), *limits)
-        gain = (2 * match - amplitude) * amplitude * energy - stiffness * (amplitude - 1) ** 2
+        gain = objective_at.py_func(amplitude, match * energy, energy, AmplitudePrior(stiffness, *limits))
         self.least = float(match[np.argmax(gain > self.threshold)])
         self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
 

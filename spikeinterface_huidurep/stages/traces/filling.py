@@ -56,16 +56,16 @@ class _FilledSegment(BasePreprocessorSegment):
         return traces if channel_indices is None else traces[:, channel_indices]
 
     def filled(self, start_frame, end_frame):
-        """Traces of all channels, and which of their values were filled in, (n_samples, n_channels) bool."""
+        """Traces of all channels, and which values were filled in, (n_samples, n_channels) bool, or None for none."""
         # whether a sample lies in a gap is asked of all channels, and a gap may begin and end outside of the chunk
         margin = self.ramp + self.n_slope + max(self.stillness.least, *self.blanking.least) + 1
         traces, before, after = get_chunk_with_margin(
             self.parent_recording_segment, start_frame, end_frame, None, margin
         )
         still, blanks = still_samples(traces, self.stillness), blank_stretches(traces, self.blanking)
-        mask = np.repeat(still[:, None], traces.shape[1], axis=1)
+        inside, mask = slice(before, len(traces) - after), None
         if still.any() or blanks:
-            traces = traces.copy()
+            traces, mask = traces.copy(), np.repeat(still[:, None], traces.shape[1], axis=1)
             fill_gaps(traces, still, self.baseline, self.ramp, self.n_slope)
             for channel, blank in blanks.items():
                 mask[blank, channel] = True
@@ -73,8 +73,7 @@ class _FilledSegment(BasePreprocessorSegment):
                 if (blank & ~still).any():
                     one = slice(channel, channel + 1)
                     fill_gaps(traces[:, one], blank, self.baseline[one], self.ramp, self.n_slope)
-        inside = slice(before, len(traces) - after)
-        return traces[inside], mask[inside]
+        return traces[inside], None if mask is None else mask[inside]
 
 
 class SilencedRecording(BasePreprocessor):
@@ -105,6 +104,6 @@ class _SilencedSegment(BasePreprocessorSegment):
     def get_traces(self, start_frame, end_frame, channel_indices):
         traces = self.parent_recording_segment.get_traces(start_frame, end_frame, None)
         _, mask = self.filled_segment.filled(start_frame, end_frame)
-        if mask.any():
+        if mask is not None:
             traces = np.where(mask, 0, traces)
         return traces if channel_indices is None else traces[:, channel_indices]
