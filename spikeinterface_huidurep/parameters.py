@@ -39,7 +39,7 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "exclude_sweep_ms": (0.4, "Of peaks within this time and detection_radius_um only the largest is kept, in ms."),
     "detection_radius_um": (60.0, "Distance, in um, within which two channels see the same peak."),
     "model": ("default", "The encoder: 'default', or the path of a .safetensors file written by `huidurep train`."),
-    "device": ("auto", "Where the encoder runs: 'auto' (CUDA where there is one), 'cpu' or 'cuda'."),
+    "device": ("auto", "What computes: 'auto' (a CUDA GPU where there is one), 'cpu', 'cuda' or 'mps'."),
     "adaptation_steps": (
         0,
         "Training steps, at most 2000, for which the encoder is fine-tuned on the recording's own peaks before it "
@@ -210,10 +210,10 @@ def _check_files(params):
 
 
 def _check_device(device):
-    from .encoder.weights import choose_device
+    from .encoder.device import choose_device
 
-    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or, of several, such as 'cuda:1', not {device!r}.")
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'mps' or, of several, such as 'cuda:1', not {device!r}.")
     try:
         choose_device(device)
     except ValueError as error:

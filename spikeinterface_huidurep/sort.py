@@ -21,6 +21,7 @@ from .known_units import read_known_units
 from .progress import TimeLeft
 from .record import Record
 from .shanks import split_shanks
+from .stages.device import CPU, compute_device, jobs_on
 from .stages.grouping.group import group_templates
 from .stages.known.follow import (
     NONE_KNOWN,
@@ -81,6 +82,10 @@ def sort_recording(
         With the recording's segments; empty, with a warning, where there is nothing to find.
     """
     record = record or Record()
+    device = compute_device(params["device"])
+    if device != CPU:
+        logger.info("the heavy stages compute on %s", device)
+    job_kwargs = jobs_on(device, job_kwargs)
     shanks = split_shanks(recording, params["sort_by_group"])
     record.time_left = TimeLeft([one.get_num_channels() for one in shanks.values()], duration_of(recording))
     known = read_known_units(params["known_units"]) if params["known_units"] else [NONE_KNOWN] * len(shanks)
@@ -112,6 +117,7 @@ def sort_shank(
             freq_max=params["freq_max"],
             apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
             seed=params["seed"],
+            device=compute_device(params["device"]),
         )
     if traces is None:
         return _nothing(recording, "every channel is silent", known)
@@ -150,12 +156,12 @@ def find_units(
 
     `on_clock` brings a motion to the clock of the recording for those who read it later.
     """
-    seed, rate = params["seed"], traces.sampling_frequency
+    seed, rate, device = params["seed"], traces.sampling_frequency, compute_device(params["device"])
     nbefore, nafter = ms_to_samples(params["ms_before"], rate), ms_to_samples(params["ms_after"], rate)
 
     peaks = record.run(
         "detect peaks", detect_peaks, traces, detection_criteria(params),
-        margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs,
+        margin_samples=max(nbefore, nafter) + 2, seed=seed, job_kwargs=job_kwargs, device=device,
     )  # fmt: skip
     if len(peaks) == 0:
         return _nothing(traces, f"no peak reaches {params['detect_threshold']} times the noise", known)
@@ -173,7 +179,7 @@ def find_units(
     )  # fmt: skip
     record.save(motion=on_clock(motion) if on_clock is not None and motion is not None else motion)
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
-    shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs), motion is not None
+    shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs, device), motion is not None
     templates, followed = find_templates(shank, peaks, features, params, record, known)
     space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)

@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..encoder.averaging import mean_encoder
     from ..encoder.sources import build_sampler
     from ..encoder.training import Trainer
-    from ..encoder.weights import choose_device, find_weights, read_network
+    from ..encoder.device import choose_device
+    from ..encoder.weights import find_weights, read_network
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)
     if arguments.threads:

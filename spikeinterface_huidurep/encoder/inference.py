@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .device import in_batches
 from .encoded_spikes import EncodedSpikes, middle
 from .first_look import shifted, trough_filter
 from .network import EncoderConfig, SpikeEncoder, as_place
@@ -218,18 +219,7 @@ class Encoder:
     @torch.inference_mode()  # which is a thread's own
     def _one_after_another(self, rows: slice, work: Callable[[slice], None]) -> None:
         """Do the work on some rows; where a GPU's memory is too short for a batch, with smaller ones from then on."""
-        first = rows.start
-        while first < rows.stop:
-            batch = slice(first, min(rows.stop, first + self.batch_size))
-            try:
-                work(batch)
-            except torch.cuda.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size = max(self.batch_size // 2, 1)
-                torch.cuda.empty_cache()
-                continue
-            first = batch.stop
+        self.batch_size = min(in_batches(rows, self.batch_size, work), self.batch_size)
 
     def second_pass(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Clean waveforms (n, k, T) in noise units and location (n, 2) of the second look (``two_looks``).

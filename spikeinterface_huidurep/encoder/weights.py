@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .axes import PLACE_AXES
+from .device import choose_device
 from .inference import Encoder
 from .network import BuildEncoder, EncoderConfig, SpikeEncoder
 from .retired import ENCODER, without_retired
@@ -178,18 +179,6 @@ def _check_size(config: EncoderConfig, tensors: dict[str, torch.Tensor], build: 
         raise ValueError("other tensors, or of other sizes")
 
 
-def choose_device(device: str) -> torch.device:
-    """``"auto"`` is CUDA where there is one, otherwise the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
-    return chosen
-
-
 def load_encoder(name_or_path: str | Path = "default", device: str = "auto", channels: int | None = None) -> Encoder:
     """Load a trained encoder.
 
@@ -198,7 +187,7 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto", cha
     name_or_path : str or Path
         A name of weights that came with the package (``"default"``), or a ``.safetensors`` file.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        See :func:`~spikeinterface_huidurep.encoder.device.choose_device`.
     channels : int, optional
         At how many channels of a spike, the nearest, it looks at most; by default at as many as it was trained with.
         More of them tell neurons apart better, take longer, and hold more of other neurons' spikes.

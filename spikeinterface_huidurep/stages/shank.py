@@ -10,6 +10,7 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 
+from .device import CPU
 from .motion.estimation import displacement_at, displacement_grid
 from .traces.noise import NoiseModel
 
@@ -32,6 +33,8 @@ class Shank:
         Of every random choice.
     job_kwargs : dict
         SpikeInterface's parameters for parallel processing.
+    device : str
+        Where the heavy stages compute, as `compute_device` has it.
     """
 
     recording: BaseRecording
@@ -41,6 +44,7 @@ class Shank:
     motion: Motion | None = None
     seed: int = 0
     job_kwargs: dict[str, Any] = field(default_factory=dict)
+    device: str = CPU
 
     @property
     def displacements(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from ..device import CPU
 from ..motion.jumps import jump_times
 from ..shank import Shank
 from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
@@ -107,7 +108,9 @@ def assign_spikes(
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
-    node = MatchTemplates(shank.recording, templates, shank.motion, criteria or MatchingCriteria())
+    node = MatchTemplates(
+        shank.recording, templates, shank.motion, criteria or MatchingCriteria(), shank.device
+    )
     spikes = run_node_pipeline(
         shank.recording, [node], shank.job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
     )
@@ -131,7 +134,14 @@ class PlacedTemplates(NamedTuple):
 class MatchTemplates(PeakDetector):
     """Pipeline node: filters a chunk and runs the pursuit on it, in blocks within which the probe stands still."""
 
-    def __init__(self, recording: BaseRecording, templates: WhitenedTemplates, motion: Any, criteria: MatchingCriteria):
+    def __init__(
+        self,
+        recording: BaseRecording,
+        templates: WhitenedTemplates,
+        motion: Any,
+        criteria: MatchingCriteria,
+        device: str = CPU,
+    ):
         PeakDetector.__init__(self, recording, return_output=True)
         self.recording, self.templates, self.motion, self.criteria = recording, templates, motion, criteria
         self.sampling_frequency = recording.sampling_frequency
@@ -149,6 +159,7 @@ class MatchTemplates(PeakDetector):
         self.block = max(BLOCK_VALUES // max(n_channels, templates.n_units), LEAST_BLOCK * n_samples)
         if motion is not None:
             self.block = min(self.block, int(STILL_S * self.sampling_frequency))
+        self.on_device = None if device == CPU else self._on_device(device)
         self.still = self._placed(np.zeros(templates.n_units)) if motion is None else None
         self.jumps = [(times * self.sampling_frequency).astype(int) for times in jump_times(motion)]
 
@@ -159,7 +170,9 @@ class MatchTemplates(PeakDetector):
         return spike_dtype
 
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
-        whitened = self.whitening.transposed_of(traces if self.in_order else traces[:, self.by_depth])
+        traces = traces if self.in_order else traces[:, self.by_depth]
+        # on a device a block is whitened where it is filtered
+        whitened = self.whitening.transposed_of(traces) if self.on_device is None else None
         n_chunk = traces.shape[0] - 2 * self.margin
         found = []
         # blocks of like length, in which the probe does not jump
@@ -170,7 +183,12 @@ class MatchTemplates(PeakDetector):
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
             placed = self.still or self._placed(self._displacement(middle, segment_index))
-            spikes = self._match_block(whitened[:, start : stop + 2 * self.margin], placed)
+            block = slice(start, stop + 2 * self.margin)
+            if whitened is not None:
+                part, match = whitened[:, block], self._match(whitened[:, block], placed)
+            else:
+                part, match = self.on_device.match(traces[block], placed)
+            spikes = self._match_block(part, match, placed)
             mine = (spikes["sample_index"] >= self.margin) & (spikes["sample_index"] < self.margin + stop - start)
             spikes = spikes[mine]
             spikes["sample_index"] += start
@@ -189,13 +207,8 @@ class MatchTemplates(PeakDetector):
     def _placed(self, displacement):
         """The templates where the probe has them."""
         coefficients = self.templates.at(displacement)
-        products = [
-            (coefficients[other, theirs].T @ coefficients[unit, mine]).ravel()
-            for unit, other, mine, theirs in self.local_maps
-        ]
-        size = np.linalg.norm(coefficients, axis=2)
-        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-9)
-        closeness = [(size[other, theirs] @ size[unit, mine]) ** 2 for unit, other, mine, theirs in self.local_maps]
+        overlap = self._overlap if self.on_device is None else self.on_device.overlap
+        products, closeness = overlap(coefficients)
         n_filters = coefficients.shape[2]
         dense = []
         for units, first, last in self.groups:
@@ -203,10 +216,36 @@ class MatchTemplates(PeakDetector):
             for row, unit in enumerate(units):
                 rows[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
             dense.append(rows.reshape(-1, last - first))
-        neighbours = Neighbours(
-            self.neighbour_start, self.neighbours, np.array(products, dtype="float32"), np.array(closeness, "float32")
-        )
+        neighbours = Neighbours(self.neighbour_start, self.neighbours, products, closeness)
         return PlacedTemplates(coefficients, neighbours, dense)
+
+    def _overlap(self, coefficients):
+        """Products of the coefficients of each pair of neighbours, and how close they are (see `Neighbours`)."""
+        products = [
+            (coefficients[other, theirs].T @ coefficients[unit, mine]).ravel()
+            for unit, other, mine, theirs in self.local_maps
+        ]
+        size = np.linalg.norm(coefficients, axis=2)
+        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-9)
+        closeness = [(size[other, theirs] @ size[unit, mine]) ** 2 for unit, other, mine, theirs in self.local_maps]
+        return np.array(products, dtype="float32"), np.array(closeness, "float32")
+
+    def _on_device(self, device):
+        """The filters, and what `_overlap` gives, on a device."""
+        from .filters_torch import FiltersOnDevice, OnCpu
+
+        def filtered(traces, placed):
+            whitened = self.whitening.transposed_of(traces)
+            return whitened, self._match(whitened, placed)
+
+        on_cpu = OnCpu(filtered, self._overlap, self._kernels)
+        return FiltersOnDevice(self.templates, self.groups, self.local_maps, self.whitening, on_cpu, device)
+
+    def _kernels(self, n_fft):
+        """Spectra to correlate with, (n_filters, n_bins) complex64, up to the highest frequency that is passed."""
+        kernels = np.conj(fft.rfft(self.templates.filters, n=n_fft, axis=1)).astype("complex64")
+        power = (np.abs(kernels) ** 2).sum(axis=0)
+        return kernels[:, : int(np.flatnonzero(power > PASSED_POWER * power.max())[-1]) + 1]
 
     def _match(self, whitened, placed):
         """
@@ -218,10 +257,8 @@ class MatchTemplates(PeakDetector):
         n_samples = whitened.shape[1]
         n_filters, length = self.templates.filters.shape
         n_fft = fft.next_fast_len(n_samples, real=True)
-        kernels = np.conj(fft.rfft(self.templates.filters, n=n_fft, axis=1)).astype("complex64")
-        power = (np.abs(kernels) ** 2).sum(axis=0)
-        n_bins = int(np.flatnonzero(power > PASSED_POWER * power.max())[-1]) + 1
-        kernels = kernels[:, :n_bins]
+        kernels = self._kernels(n_fft)
+        n_bins = kernels.shape[1]
         spectrum = fft.rfft(whitened, n=n_fft, axis=1)
         product = np.zeros((self.templates.n_units, n_fft // 2 + 1), dtype="complex64")
         for start in range(0, n_bins, BINS):
@@ -234,9 +271,8 @@ class MatchTemplates(PeakDetector):
         match = fft.irfft(product, n=n_fft, axis=1)[:, : n_samples - length + 1]
         return np.ascontiguousarray(match, dtype="float32")
 
-    def _match_block(self, whitened, placed):
+    def _match_block(self, whitened, match, placed):
         templates = self.templates
-        match = self._match(whitened, placed)
         samples, units, amplitudes, gains, rivals, shifts = pursue(
             match,
             (placed.coefficients**2).sum(axis=(1, 2)),

@@ -14,6 +14,7 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ..device import CPU
 from ..traces.blanks import silent_values
 from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
@@ -66,6 +67,7 @@ def detect_peaks(
     margin_samples: int = 0,
     seed: int = 0,
     job_kwargs: dict | None = None,
+    device: str = CPU,
 ) -> np.ndarray:
     """
     Find the peaks: extrema of a bank of matched filters beyond the threshold, one within the radius and the sweep.
@@ -85,6 +87,8 @@ def detect_peaks(
         Chooses the stretches from which the filters are made.
     job_kwargs : dict, optional
         SpikeInterface's parameters for parallel processing.
+    device : str
+        Where the filters are computed, as `compute_device` has it.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def detect_peaks(
     """
     criteria = criteria or DetectionCriteria()
     bank = make_filter_bank(recording, peak_sign=criteria.peak_sign, n_time_courses=criteria.n_time_courses, seed=seed)
-    node = MatchedFilterDetector(recording, bank, criteria)
+    node = MatchedFilterDetector(recording, bank, criteria, device=device)
     peaks = run_node_pipeline(recording, [node], job_kwargs or {}, job_name="detect peaks", squeeze_output=True)
     inside = away_from_ends(recording, peaks, margin_samples, margin_samples)
     peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * criteria.threshold)]
@@ -134,6 +138,7 @@ class MatchedFilterDetector(PeakDetector):
         bank: FilterBank,
         criteria: DetectionCriteria,
         return_output: bool = True,
+        device: str = CPU,
     ):
         PeakDetector.__init__(self, recording, return_output=return_output)
         self.recording, self.bank = recording, bank
@@ -146,6 +151,7 @@ class MatchedFilterDetector(PeakDetector):
             radius_um=criteria.radius_um,
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
+        self.on_device = None if device == CPU else self._on_device(criteria, device)
         self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)
         self.whole = ms_to_samples(WHOLE_MS, recording.sampling_frequency)
         distances = get_channel_distances(recording)
@@ -164,8 +170,7 @@ class MatchedFilterDetector(PeakDetector):
     def compute(
         self, traces: np.ndarray, start_frame: int, end_frame: int, segment_index: int, max_margin: int
     ) -> tuple[np.ndarray]:
-        score = self.best_output(traces)
-        (found,) = self.locally_exclusive.compute(score, start_frame, end_frame, segment_index, max_margin)
+        found = self._found(traces) if self.on_device is None else self.on_device(traces)
         found = found[(found["sample_index"] >= self.reach) & (found["sample_index"] < len(traces) - self.reach)]
         peaks = np.zeros(len(found), dtype=peak_dtype)
         peaks["segment_index"] = segment_index
@@ -181,6 +186,21 @@ class MatchedFilterDetector(PeakDetector):
         peaks["sample_index"], peaks["channel_index"] = samples[rows, sample], channels[rows, channel]
         peaks["amplitude"] = around[rows, sample, channel]
         return (peaks[~self._cut(traces, peaks)],)
+
+    def _found(self, traces):
+        """The peaks of the filters' output, where that is largest."""
+        (found,) = self.locally_exclusive.compute(self.best_output(traces), 0, len(traces), 0, 0)
+        return found
+
+    def _on_device(self, criteria, device):
+        """As `_found`, on a device."""
+        from .matched_filters_torch import Exclusion, PeaksOnDevice
+
+        exclusive = self.locally_exclusive
+        exclusion = Exclusion(
+            criteria.peak_sign, criteria.threshold, exclusive.neighbours_mask, exclusive.exclude_sweep_size
+        )
+        return PeaksOnDevice(self.best_output, self.bank.footprints, exclusion, self._found, device)
 
     def _cut(self, traces, peaks):
         """Peaks of whose waveform a blank has a part: nobody knows what it was, and such ones are like each other."""

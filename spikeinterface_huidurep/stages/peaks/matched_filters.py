@@ -172,7 +172,7 @@ class BestOutput:
         for sample in range(BLOCK):
             toeplitz[:, sample, sample : sample + self.length] = bank.time_courses
         self.toeplitz = toeplitz.reshape(self.n_time_courses * BLOCK, -1)
-        self.footprints = [[self._product(shape) for shape in _distinct(shapes)] for shapes in bank.footprints]
+        self.footprints = [[self._product(shape) for shape in distinct(shapes)] for shapes in bank.footprints]
 
     def __call__(self, traces: np.ndarray) -> np.ndarray:
         """Outputs for traces (n_samples, n_channels), in units of noise: (n_samples, n_channels) float32."""
@@ -211,7 +211,7 @@ class BestOutput:
         return BandedMatrix(footprint, self.order).of
 
 
-def _distinct(footprints):
+def distinct(footprints: np.ndarray) -> list[np.ndarray]:
     """Without repeats: where channels are far apart near sources have one footprint."""
     return [
         footprint

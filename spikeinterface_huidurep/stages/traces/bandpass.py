@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy.signal import iirfilter, sosfilt_zi
 from spikeinterface.core import BaseRecording, get_chunk_with_margin
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+
+from ..device import CPU
 
 FILTER_ORDER = 3
 # a chunk is filtered with so many periods of the lowest frequency before and after it
@@ -25,11 +30,13 @@ class BandpassRecording(BasePreprocessor):
         Any dtype but unsigned integers.
     freq_min, freq_max : float
         Edges of the band, Hz.
+    device : str
+        Where it is computed, as `compute_device` has it.
     """
 
     name = "bandpass"
 
-    def __init__(self, recording: BaseRecording, freq_min: float, freq_max: float):
+    def __init__(self, recording: BaseRecording, freq_min: float, freq_max: float, device: str = CPU):
         BasePreprocessor.__init__(self, recording, dtype="float32")
         self.annotate(is_filtered=True)
         rate = recording.sampling_frequency
@@ -37,23 +44,28 @@ class BandpassRecording(BasePreprocessor):
             FILTER_ORDER, [freq_min, freq_max], fs=rate, btype="bandpass", ftype="butter", output="sos"
         )
         margin = int(MARGIN_PERIODS * rate / freq_min)
+        filter_traces: Callable[[np.ndarray], np.ndarray] = partial(filter_both_ways, sections=sections)
+        if device != CPU:
+            from .recursion_torch import SectionsOnDevice
+
+            filter_traces = SectionsOnDevice(sections, filter_traces, device)
         for segment in recording.segments:
-            self.add_recording_segment(_BandpassSegment(segment, sections, margin))
+            self.add_recording_segment(_BandpassSegment(segment, filter_traces, margin))
         if self.get_property("offset_to_uV") is not None:
             self.set_channel_offsets(0)
-        self._kwargs = dict(recording=recording, freq_min=freq_min, freq_max=freq_max)
+        self._kwargs = dict(recording=recording, freq_min=freq_min, freq_max=freq_max, device=device)
 
 
 class _BandpassSegment(BasePreprocessorSegment):
-    def __init__(self, parent, sections, margin):
+    def __init__(self, parent, filter_traces, margin):
         BasePreprocessorSegment.__init__(self, parent)
-        self.sections, self.margin = sections, margin
+        self.filter_traces, self.margin = filter_traces, margin
 
     def get_traces(self, start_frame, end_frame, channel_indices):
         traces, before, after = get_chunk_with_margin(
             self.parent_recording_segment, start_frame, end_frame, channel_indices, self.margin
         )
-        return filter_both_ways(traces, self.sections)[before : len(traces) - after]
+        return self.filter_traces(traces)[before : len(traces) - after]
 
 
 def filter_both_ways(traces: np.ndarray, sections: np.ndarray) -> np.ndarray:

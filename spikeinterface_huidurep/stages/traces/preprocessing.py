@@ -13,6 +13,7 @@ from spikeinterface.preprocessing import scale
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ...checks import check_finite
+from ..device import CPU
 from .bandpass import BandpassRecording
 from .blanks import blank_stretches, choose_blanking
 from .centring import centred
@@ -53,6 +54,7 @@ def preprocess(
     apply_common_reference: bool = True,
     dead_channel_fraction: float = 0.2,
     seed: int = 0,
+    device: str = CPU,
 ) -> BaseRecording | None:
     """
     Band-pass, subtract the common median and divide each channel by its noise, lazily.
@@ -72,6 +74,8 @@ def preprocess(
         Channels with less noise than this fraction of the median channel's are left out, named in the log.
     seed : int
         Chooses where the noise is measured.
+    device : str
+        Where the traces are filtered, as `compute_device` has it.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def preprocess(
     known = known[moving]
     traces, gains = _comparable(traces)
     if apply_filter:
-        traces = _filtered(traces, freq_min, freq_max)
+        traces = _filtered(traces, freq_min, freq_max, device)
         traces = SilencedRecording(traces, filled) if gaps else traces
     else:
         traces = traces.astype("float32")
@@ -110,8 +114,8 @@ def preprocess(
     return scaled
 
 
-def _filtered(recording, freq_min, freq_max):
-    return BandpassRecording(recording, freq_min, min(freq_max, 0.95 * recording.sampling_frequency / 2))
+def _filtered(recording, freq_min, freq_max, device):
+    return BandpassRecording(recording, freq_min, min(freq_max, 0.95 * recording.sampling_frequency / 2), device)
 
 
 def _comparable(recording):
