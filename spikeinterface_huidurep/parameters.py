@@ -213,7 +213,9 @@ def _check_device(device):
     from .encoder.device import choose_device
 
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'mps' or, of several, such as 'cuda:1', not {device!r}.")
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'mps' or, of several, such as 'cuda:1', not {device!r}."
+        )
     try:
         choose_device(device)
     except ValueError as error:

@@ -62,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.recording is not None:
         return adapt_to_recording(arguments)
     from ..encoder.averaging import mean_encoder
+    from ..encoder.device import choose_device
     from ..encoder.sources import build_sampler
     from ..encoder.training import Trainer
-    from ..encoder.device import choose_device
     from ..encoder.weights import find_weights, read_network
 
     logging.getLogger("spikeinterface_huidurep").setLevel(logging.INFO)

@@ -43,7 +43,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it says that a device's memory is too short: torch has an error for that, but not all devices raise it."""
+    """Whether it says that memory is too short: torch has an error for that, but not all devices raise it."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 

@@ -77,7 +77,7 @@ def jobs_on(device: str, job_kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache
-def _lock_of(device: str) -> RLock:  # type: ignore[valid-type]
+def _lock_of(device: str) -> RLock:
     """One for each device: a chunk at a time is on it, so that its memory need not hold as many as there are jobs."""
     return RLock()
 
@@ -110,7 +110,7 @@ class OnDevice:
             values = values.astype("float32")
         elif values.dtype.kind == "u" and values.dtype.itemsize > 1:
             values = values.astype("float32")
-        there = torch.from_numpy(np.ascontiguousarray(values))
+        there = torch.from_numpy(np.require(values, requirements=["C", "W"]))
         if self.torch_device.type == "cuda":
             # several times as fast as from memory that the system may swap; torch uses it again and again
             return there.pin_memory().to(self.torch_device, non_blocking=True)

@@ -108,9 +108,7 @@ def assign_spikes(
     """
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
-    node = MatchTemplates(
-        shank.recording, templates, shank.motion, criteria or MatchingCriteria(), shank.device
-    )
+    node = MatchTemplates(shank.recording, templates, shank.motion, criteria or MatchingCriteria(), shank.device)
     spikes = run_node_pipeline(
         shank.recording, [node], shank.job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
     )
@@ -184,8 +182,9 @@ class MatchTemplates(PeakDetector):
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
             placed = self.still or self._placed(self._displacement(middle, segment_index))
             block = slice(start, stop + 2 * self.margin)
-            if whitened is not None:
-                part, match = whitened[:, block], self._match(whitened[:, block], placed)
+            if self.on_device is None:
+                part = whitened[:, block]
+                match = self._match(part, placed)
             else:
                 part, match = self.on_device.match(traces[block], placed)
             spikes = self._match_block(part, match, placed)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # samples of a block: within one the recursion is a product with its impulse response
 BLOCK = 64
+# kinds of devices without double precision
+SINGLE_ONLY = ("mps",)
 # double precision tells no smaller parts of the states' energy apart
 LEAST_ENERGY = 1e-15
 
@@ -26,8 +28,8 @@ class SectionsOnDevice(OnDevice):
 
     A recursion is one step after the other. Cut into blocks, the output is that of the block's own samples from rest,
     and what the state at its start makes of itself. States follow from block to block by the same law; with jumps of 1,
-    2, 4 ... blocks all are known after a few steps. The filter must let nothing of a constant through: that is taken
-    off, since single precision would not hold a small signal on a large one.
+    2, 4 ... blocks all are known after a few steps. The filter must let nothing of a constant through: the first value
+    is taken off, as it has always been there.
 
     Parameters
     ----------
@@ -49,12 +51,12 @@ class SectionsOnDevice(OnDevice):
         own, entered = sosfilt(sections, np.eye(BLOCK), axis=0, zi=at_rest)
         answer, left = sosfilt(sections, np.zeros((BLOCK, n_states)), axis=0, zi=each)
         entered, left = entered.reshape(n_states, BLOCK), left.reshape(n_states, n_states)
-        # in coordinates in which a state is as large as what it makes of itself: single precision holds these
+        # in coordinates in which a state is as large as what it makes of itself: single precision, too, holds these
         values, vectors = np.linalg.eigh(solve_discrete_lyapunov(left.T, answer.T @ answer))
         size = np.sqrt(np.maximum(values, LEAST_ENERGY * values.max()))
         there, back = size[:, None] * vectors.T, vectors / size
-        self.own, self.entered = self.tensor(own), self.tensor(there @ entered)
-        self.answer, self.left = self.tensor(answer @ back), there @ left @ back
+        self.own, self.entered = self._matrix(own), self._matrix(there @ entered)
+        self.answer, self.left = self._matrix(answer @ back), there @ left @ back
         self.jumps: list[Tensor] = []
 
     def __call__(self, traces: np.ndarray) -> np.ndarray:
@@ -72,7 +74,6 @@ class SectionsOnDevice(OnDevice):
 
         def filter_channels(channels):
             values = self.tensor(traces[:, channels]).float()
-            values = values - values[:1].clone()
             before = 2 * values[:1] - values[1 : edge + 1].flip(0)
             after = 2 * values[-1:] - values[n_samples - 1 - edge : n_samples - 1].flip(0)
             values = torch.cat([before, values, after])
@@ -88,16 +89,24 @@ class SectionsOnDevice(OnDevice):
 
         n, n_channels = values.shape
         n_blocks = -(-n // BLOCK)
-        blocks = values.new_zeros((n_blocks * BLOCK, n_channels))
+        blocks = torch.zeros((n_blocks * BLOCK, n_channels), dtype=self.own.dtype, device=values.device)
+        blocks[:n] = values
         # a constant leaves nothing
-        torch.sub(values, values[:1], out=blocks[:n])
+        blocks[:n] -= values[:1]
         blocks = blocks.view(n_blocks, BLOCK, n_channels)
         states = self.entered @ blocks
         for jump, matrix in self._jumps(n_blocks):
             states[jump:] = states[jump:] + matrix @ states[:-jump]
         output = self.own @ blocks
         output[1:] += self.answer @ states[:-1]
-        return output.view(-1, n_channels)[:n]
+        return output.view(-1, n_channels)[:n].float()
+
+    def _matrix(self, values):
+        """On the device, in double precision where it has that: the sums are then those of the processor."""
+        import torch
+
+        dtype = torch.float32 if self.torch_device.type in SINGLE_ONLY else torch.float64
+        return torch.as_tensor(values, dtype=dtype).to(self.torch_device)
 
     def _jumps(self, n_blocks):
         """Numbers of blocks, and what a state becomes in so many."""
@@ -105,6 +114,6 @@ class SectionsOnDevice(OnDevice):
         while jump < n_blocks:
             place = jump.bit_length() - 1
             if place == len(self.jumps):
-                self.jumps.append(self.tensor(np.linalg.matrix_power(self.left, jump)))
+                self.jumps.append(self._matrix(np.linalg.matrix_power(self.left, jump)))
             yield jump, self.jumps[place]
             jump *= 2
