@@ -4,6 +4,7 @@ What a GPU brings: each stage of a sort on the processor and on the GPU, and how
     python benchmarks/gpu.py                                  # 64 and 384 channels, 60 s: a few minutes
     python benchmarks/gpu.py --channels 384 --seconds 300 --jobs 8
     python benchmarks/gpu.py --device cpu:torch --seconds 10  # without a GPU: torch's code for the processor instead
+    python benchmarks/gpu.py --parts --channels 64            # processor time of the parts that a GPU can take over
 
 Recordings are those of the benchmark's suite "scale", with fewer units on fewer channels; each is written to disk
 first, so that reading costs little. A sort of two seconds comes before the others, for what is done once: loading
@@ -13,8 +14,10 @@ libraries, compiled code, starting the GPU. Prints a table in Markdown.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import os
 import platform
+import pstats
 import tempfile
 import time
 import warnings
@@ -36,6 +39,19 @@ from spikeinterface_huidurep.sort import sort_recording
 
 UNITS_PER_CHANNEL = 250 / 384
 WARM_UP_S = 2.0
+# parts of a sort, and the functions in which they spend their time, one after the other
+PARTS = {
+    "band-pass": ["filter_both_ways"],
+    "filters of the detection": ["_best"],
+    "peaks of their output": ["detect_peaks_numba_locally_exclusive_on_chunk"],
+    "encoder": ["encode"],
+    "whitening": ["transposed_of"],
+    "filters of the templates": ["_match"],
+    "products of templates": ["_overlap"],
+    "pursuit": ["pursue"],
+    "misfits": ["misfits"],
+    "whitened spikes": ["filtered_waveforms"],
+}
 
 
 class Run(NamedTuple):
@@ -96,15 +112,32 @@ def print_table(n_channels: int, duration_s: float, cpu: Run, gpu: Run, device: 
     print(f"\nthe same spikes: {agreement(cpu.sorting, gpu.sorting):.4f}", flush=True)
 
 
+def print_parts(recording: BaseRecording) -> None:
+    """Print the processor time of the parts of a sort on the processor, one job."""
+    profile = cProfile.Profile(time.process_time)
+    run = profile.runcall(sort, recording, "cpu", 1)
+    spent = {part: 0.0 for part in PARTS}
+    for (_, _, function), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():
+        for part, functions in PARTS.items():
+            spent[part] += cumulative if function in functions else 0.0
+    print(f"\n{recording.get_num_channels()} channels, {recording.get_total_duration():g} s, one job\n")
+    print("| part | processor time, s | share |\n|---|---|---|")
+    for part, seconds in spent.items():
+        print(f"| {part} | {seconds:.2f} | {100 * seconds / run.cpu_s:.0f} % |")
+    print(f"| all | {run.cpu_s:.1f} | |", flush=True)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--channels", type=int, nargs="+", default=[64, 384])
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--parts", action="store_true", help="only where the processor's time goes")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    options.device = "cpu" if options.parts else options.device
     name = torch.cuda.get_device_name() if choose_device(options.device).type == "cuda" else "no GPU"
     print(f"version {__version__}, torch {torch.__version__}, {platform.platform()}, {options.jobs} jobs, {name}")
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
@@ -113,6 +146,9 @@ def main() -> None:
             sort(warm_up, device, options.jobs)
         for n_channels in options.channels:
             recording = make_recording(n_channels, options.seconds, folder, options.jobs)
+            if options.parts:
+                print_parts(recording)
+                continue
             cpu, gpu = (sort(recording, device, options.jobs) for device in ("cpu", options.device))
             print_table(n_channels, options.seconds, cpu, gpu, options.device)
 

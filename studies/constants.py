@@ -106,6 +106,8 @@ SPEED = "sets speed only"
 # constants that have no row of figures, and why
 NOT_SWEPT: dict[str, str] = {
     "traces/banded.py: BLOCK": SPEED,
+    "traces/recursion_torch.py: BLOCK": SPEED,
+    "traces/recursion_torch.py: LEAST_ENERGY": "keeps a root real, on a GPU",
     "traces/scaling.py: LONG_ROW": SPEED,
     "peaks/matched_filters.py: BLOCK": SPEED,
     "peaks/matched_filters.py: BATCH": SPEED,

@@ -157,7 +157,7 @@ class MatchTemplates(PeakDetector):
         self.block = max(BLOCK_VALUES // max(n_channels, templates.n_units), LEAST_BLOCK * n_samples)
         if motion is not None:
             self.block = min(self.block, int(STILL_S * self.sampling_frequency))
-        self.on_device = None if device == CPU else self._on_device(device)
+        self.on_device: Any = None if device == CPU else self._on_device(device)
         self.still = self._placed(np.zeros(templates.n_units)) if motion is None else None
         self.jumps = [(times * self.sampling_frequency).astype(int) for times in jump_times(motion)]
 
@@ -182,7 +182,7 @@ class MatchTemplates(PeakDetector):
             middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
             placed = self.still or self._placed(self._displacement(middle, segment_index))
             block = slice(start, stop + 2 * self.margin)
-            if self.on_device is None:
+            if whitened is not None:
                 part = whitened[:, block]
                 match = self._match(part, placed)
             else:
