@@ -91,10 +91,11 @@ def sort(recording: BaseRecording, device: str, n_jobs: int) -> Run:
 def agreement(one: BaseSorting, other: BaseSorting) -> float:
     """Share of the spikes of both that the same unit has at the same time, to within 0.2 ms."""
     matches = compare_two_sorters(one, other, delta_time=0.2, agreement_method="count")
-    common = matches.match_event_count.to_numpy()
-    partner = matches.hungarian_match_12.to_numpy()
-    columns = {unit: column for column, unit in enumerate(other.unit_ids)}
-    same = sum(common[row, columns[unit]] for row, unit in enumerate(partner) if unit in columns)
+    same = sum(
+        matches.match_event_count.at[unit, partner]
+        for unit, partner in matches.hungarian_match_12.items()
+        if partner in matches.match_event_count.columns
+    )
     return float(2 * same / max(len(one.to_spike_vector()) + len(other.to_spike_vector()), 1))
 
 

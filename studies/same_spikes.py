@@ -3,6 +3,7 @@ Whether a change of the code leaves the sorts as they are: digests of what a doz
 
     python studies/same_spikes.py --write before.json
     python studies/same_spikes.py --compare before.json
+    python studies/same_spikes.py --device cuda               # or cpu:torch, the code for GPUs on the processor
 
 Digests are comparable on one machine with one set of libraries only: another processor rounds differently. Recordings
 that need a template library (HUIDUREP_TEMPLATES) or the real data (HUIDUREP_DATA) are left out where there are none.
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import spikeinterface.core as sc
+from spikeinterface.comparison import compare_two_sorters
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.preprocessing import scale
 
@@ -149,10 +152,36 @@ def _properties(sorting: BaseSorting) -> str:
     return sha.hexdigest()[:16]
 
 
+def agreement(one: BaseSorting, other: BaseSorting) -> float:
+    """Share of the spikes of both that one unit has in both at the same time, to within 0.2 ms."""
+    matches = compare_two_sorters(one, other, delta_time=0.2, agreement_method="count")
+    same = sum(
+        matches.match_event_count.at[unit, partner]
+        for unit, partner in matches.hungarian_match_12.items()
+        if partner in matches.match_event_count.columns
+    )
+    return float(2 * same / max(len(one.to_spike_vector()) + len(other.to_spike_vector()), 1))
+
+
+def on_device(recording: BaseRecording, changes: dict[str, Any], device: str) -> str:
+    """Sort a recording on the processor and on a device, and say how alike the sorts are."""
+    sortings, seconds = [], []
+    for where in ("cpu", device):
+        params = {**DEFAULT_PARAMS, "n_jobs": 1, **changes, "device": where}
+        job_kwargs = resolve_job_kwargs(params, False, recording.get_num_channels())
+        start = time.process_time()
+        sortings.append(sort_recording(recording, params, job_kwargs))
+        seconds.append(time.process_time() - start)
+    n_units = " and ".join(str(len(sorting.unit_ids)) for sorting in sortings)
+    took = f"processor time {seconds[0]:.1f} and {seconds[1]:.1f} s"
+    return f"{n_units} units, {agreement(*sortings):.4f} of the spikes the same, {took}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="FILE", help="sort, and write the digests")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="sort, and compare with what was written")
+    parser.add_argument("--device", help="sort on the processor and on this device, and compare")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
@@ -164,6 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
         library = "HUIDUREP_TEMPLATES" if _needs_library(name) else NEEDS.get(name)
         if library and not os.environ.get(library):
             print(f"{name}: left out, {library} is not set")
+            continue
+        if options.device:
+            print(f"{name}: {on_device(make(), changes, options.device)}", flush=True)
             continue
         now[name] = digests_of(make(), changes)
         known = before.get(name)
