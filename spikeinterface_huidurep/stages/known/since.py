@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..motion.estimation import MIN_DURATION_S, MIN_PEAKS_PER_S, NON_RIGID_SPAN_UM, NON_RIGID_STEP_UM
+
 # displacements that are tried, um: of a probe that went further other neurons are seen
 FURTHEST_UM, STEP_UM = 120.0, 2.0
 # spread of a unit's peaks over x and y (um), and of its amplitude from day to day (of the logarithm)
@@ -15,8 +17,9 @@ OTHERS = 0.3
 MOST_PEAKS = 4000
 # likely displacements are further apart than this, um, and their mean log likelihood (of a peak) is so near to the best
 APART_UM, LIKELY = 12.0, 0.1
-# on probes longer than this, um, the displacement may differ with depth, in windows of this width, and by so much
-LONG_UM, WINDOW_UM, BENT_UM, FEW_PEAKS = 800.0, 300.0, 8.0, 300
+# on probes on which motion is free to change with depth this displacement is, too: in windows of as many um, by about
+# so much, where a window has peaks enough for an estimate of motion
+BENT_UM, FEW_PEAKS = SPREAD_UM, MIN_PEAKS_PER_S * MIN_DURATION_S
 
 
 class SpikesAt(NamedTuple):
@@ -90,13 +93,13 @@ def _peaks_of(total, tried, most):
 def _bent(each, tried, middle, peak_depths, unit_depths):
     """Displacement of each unit: that of the whole probe, with what windows of depth add to it."""
     low, high = peak_depths.min(), peak_depths.max()
-    if high - low < LONG_UM:
+    if high - low < NON_RIGID_SPAN_UM:
         return np.full(len(unit_depths), middle)
-    places = np.arange(low + WINDOW_UM / 2, high, WINDOW_UM)
+    places = np.arange(low + NON_RIGID_STEP_UM / 2, high, NON_RIGID_STEP_UM)
     prior = np.where(np.abs(tried - middle) < APART_UM, -0.5 * ((tried - middle) / BENT_UM) ** 2, -np.inf)
     moved = np.full(len(places), middle)
     for window, place in enumerate(places):
-        weight = np.exp(-0.5 * ((peak_depths - place) / (WINDOW_UM / 2)) ** 2)
+        weight = np.exp(-0.5 * ((peak_depths - place) / (NON_RIGID_STEP_UM / 2)) ** 2)
         if weight.sum() >= FEW_PEAKS:
             moved[window] = tried[(weight @ each + prior).argmax()]
     return np.interp(unit_depths, places, moved)

@@ -10,6 +10,7 @@ from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from ...parameters import DEFAULT_PARAMS
 from ..motion.jumps import jump_times
 from ..shank import Shank
 from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
@@ -40,6 +41,9 @@ BINS = 256
 # a block has at most so many values (samples times channels or units), so that its arrays stay in the cache and in
 # memory that is used again, but so many times the samples that are read beyond its ends
 BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
+# part of a spike's objective that its template may leave behind, at whose place nothing smaller is then a spike; more
+# where the template follows an estimated motion
+UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
 # seconds in which a moving probe is taken to stand still
 STILL_S = 0.5
 
@@ -66,11 +70,11 @@ class MatchingCriteria:
         Fraction of other spikes' energy that may be left behind without counting as a spike's misfit.
     """
 
-    threshold: float = 14.0
-    amplitude_std: float = 0.12
+    threshold: float = DEFAULT_PARAMS["assignment_threshold"]
+    amplitude_std: float = DEFAULT_PARAMS["amplitude_std"]
     amplitude_limits: tuple[float, float] = (0.4, 1.6)
-    refractory_ms: float = 0.5
-    unexplained: float = 0.02
+    refractory_ms: float = DEFAULT_PARAMS["censored_period_ms"]
+    unexplained: float = UNEXPLAINED_MOVING
     forgiven: float = 0.0
 
 

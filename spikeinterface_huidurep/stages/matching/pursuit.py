@@ -12,9 +12,6 @@ from .amplitudes import best_amplitude, objective, objective_at
 from .rules import PursuitRules
 from .simultaneous import NOTHING, best_pair, leaves_a_pattern, most_after
 
-# by how much two spikes together must explain more than one after the other
-PAIR_MARGIN = 10.0
-
 
 class Neighbours(NamedTuple):
     """
@@ -177,7 +174,7 @@ def _spike_of(search, neighbours, answers, unit, t, explained, together):
         next_gain = most_after(search, others, echo, amplitude, left_behind, unit, t)
         one_by_one = gain + max(next_gain, 0.0)
         own = objective_at(a, at, energy[larger], prior) - search.penalty[larger, s]
-        if together[larger] - rules.threshold > one_by_one + PAIR_MARGIN and own > rules.threshold:
+        if together[larger] - rules.threshold > one_by_one + rules.pair_margin and own > rules.threshold:
             unit, t, amplitude = larger, s, a
             gain = objective_at(amplitude, at, energy[unit], prior)
             explained[:] = together

@@ -6,15 +6,19 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from spikeinterface.core.motion import Motion
 
-from .path import likeliest_path
+from .dredge import DEPTH_SMOOTH_UM
+from .path import COST_OF_JUMP, likeliest_path
 
-# displacements that are tried, um, and how far beyond those of the first estimate
-STEP_UM, BEYOND_UM = 0.5, 15.0
-# what a change of the displacement costs, in units of the logarithm of the likelihood: by the um, and a jump at most
-COST_PER_UM, COST_OF_JUMP = 1.0, 15.0
+# step of the displacements that are tried, um
+STEP_UM = 0.5
+# what a change of the displacement costs by the um, in units of the logarithm of the likelihood
+COST_PER_UM = 1.0
+# displacements are tried so far beyond those of the first estimate, um: what is farther away is a jump
+BEYOND_UM = COST_OF_JUMP / COST_PER_UM
 ROUNDS = 4
-# cells of the density of spikes over depth (um) and over the logarithm of the amplitude, and its smoothing, in cells
-DEPTH_UM, LOG_AMPLITUDE, SMOOTHING = 2.0, 0.15, (1.5, 1.0)
+# cells of the density of spikes over depth (um) and over the logarithm of the amplitude; along the logarithm it is
+# smoothed by one cell
+DEPTH_UM, LOG_AMPLITUDE = 2.0, 0.15
 
 
 def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplitudes: np.ndarray) -> Motion:
@@ -55,7 +59,7 @@ def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplit
             likelihood[:, column] = np.bincount(at_bin, weights=each, minlength=len(bins))
             # of the spikes only those are seen that lie on the probe
             likelihood[:, column] -= n_spikes * density.log_share(ends[0] - displacement, ends[1] - displacement)
-        moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM, COST_OF_JUMP)]
+        moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM)]
     moved = moved - np.median(moved)
     return Motion([moved[:, None]], [bins], motion.spatial_bins_um, direction=motion.direction)
 
@@ -77,7 +81,7 @@ class SpikeDensity:
         self.depths = np.arange(depths.min() - 10 * DEPTH_UM, depths.max() + 10 * DEPTH_UM, DEPTH_UM)
         self.logs = np.arange(logs.min() - 3 * LOG_AMPLITUDE, logs.max() + 3 * LOG_AMPLITUDE, LOG_AMPLITUDE)
         counts, _, _ = np.histogram2d(depths, logs, bins=(self.depths, self.logs))
-        smooth = gaussian_filter(counts, SMOOTHING, mode="constant")
+        smooth = gaussian_filter(counts, (DEPTH_SMOOTH_UM / DEPTH_UM, 1.0), mode="constant")
         smooth += 0.01 * smooth.mean() + 1e-9
         self.density = smooth / smooth.sum()
         self.log_density = np.log(self.density)

@@ -13,7 +13,7 @@ from ..spike_features import SpikeFeatures
 from ..traces.segments import duration_of
 from .alignment import align_motion
 from .dredge import dredge
-from .from_waveforms import has_depth, motion_from_waveforms
+from .from_waveforms import WINDOW_UM, has_depth, motion_from_waveforms
 from .jumps import sharpen_jumps
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -34,8 +34,10 @@ MIN_FOLLOWED = 0.15
 # the same, where the motion's pieces in another order are what it is compared with: that tells motion in one direction,
 # of which the other says little. 0 to 0.16 at rest; 0.46 to 1 in 60 to 90 s of a moving tetrode or stereotrode
 MIN_IN_ORDER = 0.4
-# windows of depth, their width and step, and how far from the probe's ends their centres stay: there spikes come and go
-WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
+# windows of depth overlap by half; their centres stay away from the probe's ends, where spikes come and go
+WINDOW_STEP_UM, WINDOW_MARGIN_UM = WINDOW_UM / 2, WINDOW_UM
+# on probes longer than this, um, the displacement is free to change with depth, in windows with this step
+NON_RIGID_SPAN_UM, NON_RIGID_STEP_UM = 800.0, 300.0
 # a probe with so many windows gets the motion that they agree on
 MIN_WINDOWS = 3
 # windows of a rigid motion differ, too: where units leave the probe they lag behind, by a third of it from one end
@@ -50,7 +52,7 @@ def estimate_motion(
     *,
     correct: str | bool = "auto",
     given: Motion | None = None,
-    non_rigid_span_um: float = 800.0,
+    non_rigid_span_um: float = NON_RIGID_SPAN_UM,
     seed: int = 0,
 ) -> Motion | None:
     """
@@ -217,7 +219,7 @@ def _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um):
     depths = recording.get_channel_locations()[:, 1]
     span = np.ptp(depths)
     if span > non_rigid_span_um:
-        return dredge(recording, peaks, locations, amplitudes, win_step_um=300.0, win_scale_um=350.0)
+        return dredge(recording, peaks, locations, amplitudes, win_step_um=NON_RIGID_STEP_UM, win_scale_um=350.0)
     if span < 2 * WINDOW_MARGIN_UM + (MIN_WINDOWS - 1) * WINDOW_STEP_UM:
         return dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
     windows = dredge(

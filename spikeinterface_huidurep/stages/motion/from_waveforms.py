@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from spikeinterface.core.motion import Motion
 
 from ..spike_features import SpikeFeatures
+from .dredge import BIN_S
 from .path import likeliest_path
 
 # steps of the displacement that are told apart between its two ends
@@ -19,14 +20,13 @@ STATES = 41
 SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS = 100, 20, 120
 # weight of the logarithm of the amplitude, and distance (um) that counts as 1, beside the embedding
 LOG_AMPLITUDE, LOCATION_UM = 3.0, 5.0
-# bins of time, s, and how many spikes one has at least on average
-BIN_S, SPIKES_A_BIN = 1.0, 8.0
-# words are smoothed over so many bins for the first order, then over so many states; each state has this share of what
+# bins of time are longer than DREDge's where these have fewer spikes than this on average
+SPIKES_A_BIN = 8.0
+# words are smoothed over so many bins for the first order, then over as many states; each state has this share of what
 # all states have
-SMOOTH_BINS = 2.0
-SMOOTH_STATES, ANY_STATE = 2.0, 0.02
-# what a step to the next state costs, and a jump at most, in units of the logarithm of the likelihood
-COST_OF_STEP, COST_OF_JUMP = 1.0, 15.0
+SMOOTH, ANY_STATE = 2.0, 0.02
+# what a step to the next state costs, in units of the logarithm of the likelihood
+COST_OF_STEP = 1.0
 ROUNDS = 6
 # like words that are of one kind
 WORDS_A_KIND = 6
@@ -39,8 +39,9 @@ SMOOTH_STATES_OF_GROUP = 4.0
 PIECES, SMOOTH_STATES_OF_PIECES = 16, 8.0
 # numbers of groups whose change along the motion gives it its scale, and rounds in which they are found
 SLOPE_GROUPS, SLOPE_ROUNDS = (5, 10, 20), 6
-# on a probe whose contacts span less than this, depths do not show how far it moves
-LEAST_SPAN_UM = 100.0
+# width of the windows of depth in which motion is estimated, um: on a probe whose contacts span less, depths do not
+# show how far it moves
+WINDOW_UM = 100.0
 # what the vector and the amplitude of a spike on such a probe change by when it moves by 1 um
 CHANGE_PER_UM = 0.09
 
@@ -60,7 +61,7 @@ class WaveformMotion(NamedTuple):
 
 def has_depth(channel_locations: np.ndarray) -> bool:
     """Whether the contacts, (n_channels, 2) in um, span enough depth to show displacements in um."""
-    return bool(np.ptp(channel_locations[:, 1]) >= LEAST_SPAN_UM)
+    return bool(np.ptp(channel_locations[:, 1]) >= WINDOW_UM)
 
 
 def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int = 0) -> WaveformMotion:
@@ -125,15 +126,15 @@ def _states(counts, kinds, seed):
 
     A word counts as a share of all words of its kind, (n_words,): which units fire when is no motion.
     """
-    rates = gaussian_filter1d(counts, SMOOTH_BINS, axis=0)
+    rates = gaussian_filter1d(counts, SMOOTH, axis=0)
     weights = np.sqrt(counts.sum(axis=0) / counts.sum())
     shares = np.sqrt(_shares_of_kind(rates + 1e-6 * counts.mean(axis=0), kinds)) * weights
     order = PCA(1, random_state=seed).fit_transform(shares)[:, 0]
     low, high = np.percentile(order, [1, 99])
     states = np.clip(np.round((order - low) / max(high - low, 1e-9) * (STATES - 1)), 0, STATES - 1).astype(int)
     for _ in range(ROUNDS):
-        _, smooth = _at_states(states, counts, SMOOTH_STATES)
-        states = likeliest_path(counts @ np.log(_shares_of_kind(smooth, kinds)).T, COST_OF_STEP, COST_OF_JUMP)
+        _, smooth = _at_states(states, counts, SMOOTH)
+        states = likeliest_path(counts @ np.log(_shares_of_kind(smooth, kinds)).T, COST_OF_STEP)
     return states
 
 

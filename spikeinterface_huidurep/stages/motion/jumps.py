@@ -9,8 +9,8 @@ from .alignment import SpikeDensity
 
 # motion from one bin to the next that may be part of a jump, and how far a jump goes at least, um
 LEAST_STEP_UM, LEAST_JUMP_UM = 3.0, 8.0
-# a motion of more bins than this is no jump; levels before and after it are medians of so many bins
-MOST_BINS, LEVEL_BINS = 4, 4
+# a motion of more bins than this is not a jump; the levels before and after it are medians of so many bins, too
+JUMP_BINS = 4
 # a jump takes this long, s
 JUMP_S = 0.02
 
@@ -92,11 +92,11 @@ def _find_jumps(moved):
     starts, stops = edges[::2], edges[1::2]
     jumps = []
     for index, (first, last) in enumerate(zip(starts, stops, strict=True)):
-        if last - first > MOST_BINS or first == 0 or last == len(moved) - 1:
+        if last - first > JUMP_BINS or first == 0 or last == len(moved) - 1:
             continue
         # it stands still as far as the motion before this one, and the one after it
-        low = max(stops[index - 1] if index else 0, first - LEVEL_BINS)
-        high = min(starts[index + 1] if index + 1 < len(starts) else len(moved), last + LEVEL_BINS) + 1
+        low = max(stops[index - 1] if index else 0, first - JUMP_BINS)
+        high = min(starts[index + 1] if index + 1 < len(starts) else len(moved), last + JUMP_BINS) + 1
         before, after = np.median(moved[low:first], axis=0), np.median(moved[last + 1 : high], axis=0)
         if np.abs(after - before).max() >= LEAST_JUMP_UM:
             jumps.append((first, last, before, after))

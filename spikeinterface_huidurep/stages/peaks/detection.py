@@ -14,14 +14,16 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ...parameters import DEFAULT_PARAMS
 from ..traces.blanks import silent_values
 from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 
-# the channel of a peak is where the traces are largest, so far from where the filter's output is
-CENTRE_MS, CENTRE_UM = 0.2, 40.0
+# the channel of a peak is where the traces are largest, so far from where the filter's output is, and in time as far as
+# half of the sweep, within which there is no other peak
+CENTRE_UM = 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
 # the part of a waveform, before and after its peak, of which no blank may have any: cut ones made a unit
@@ -53,9 +55,9 @@ class DetectionCriteria:
     """
 
     peak_sign: str = "neg"
-    threshold: float = 5.0
-    exclude_sweep_ms: float = 0.4
-    radius_um: float = 60.0
+    threshold: float = DEFAULT_PARAMS["detect_threshold"]
+    exclude_sweep_ms: float = DEFAULT_PARAMS["exclude_sweep_ms"]
+    radius_um: float = DEFAULT_PARAMS["detection_radius_um"]
     n_time_courses: int = 3
 
 
@@ -146,7 +148,7 @@ class MatchedFilterDetector(PeakDetector):
             radius_um=criteria.radius_um,
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
-        self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)
+        self.reach = ms_to_samples(criteria.exclude_sweep_ms / 2, recording.sampling_frequency)
         self.whole = ms_to_samples(WHOLE_MS, recording.sampling_frequency)
         distances = get_channel_distances(recording)
         n_near = int((distances <= CENTRE_UM).sum(axis=1).max())

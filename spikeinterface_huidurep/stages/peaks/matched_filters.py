@@ -26,8 +26,8 @@ SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
 CLEAR_SPIKE, FEW_SPIKES = 6.0, 30
 # traces below this (units of noise) are noise; white noise added to it, as a fraction of it
 QUIET, WHITE_NOISE = 4.0, 0.2
-# of the samples from which the filters' noise is measured one in so many is looked at
-STRIDE = 11
+# of the samples from which the noise of the filters' output is measured one in so many is looked at
+EVERY = 11
 # samples of one product with the time courses, and how many products are at once in the processor's cache
 BLOCK, BATCH = 32, 32
 
@@ -136,14 +136,14 @@ def _textbook_spike(time_ms):
 
 def _filtered(traces, silent, time_course, nbefore):
     """
-    Output of a time course on every channel, (n, n_channels), and where the channel is silent: at one sample in STRIDE
+    Output of a time course on every channel, (n, n_channels), and where the channel is silent: at one sample in EVERY
     of those that are not silent on all.
     """
     n = max(len(traces) - len(time_course) + 1, 0)
-    filtered = np.zeros((len(range(0, n, STRIDE)), traces.shape[1]), dtype="float32")
+    filtered = np.zeros((len(range(0, n, EVERY)), traces.shape[1]), dtype="float32")
     for place, value in enumerate(time_course):
-        filtered += value * traces[place : place + n : STRIDE]
-    silent = silent[nbefore : nbefore + n : STRIDE]
+        filtered += value * traces[place : place + n : EVERY]
+    silent = silent[nbefore : nbefore + n : EVERY]
     heard = ~silent.all(axis=1)
     return filtered[heard], silent[heard]
 

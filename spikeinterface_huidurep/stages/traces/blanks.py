@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
-from .gaps import RAMP_MS, SILENCE, long_runs
+from .caching import STEPS_PER_NOISE
+from .gaps import LEAST_GAP_MS, RAMP_MS, long_runs
 from .scaling import MAD_TO_STD
 
 # a channel that has one value for so long is blank, however coarse its converter is
@@ -20,8 +21,8 @@ LEAST_REPEATED, FEW_REPEATED, SHORT_RUNS = 1e-3, 100, 6
 # zeros are a blank, however short, where the traces come from so far and go back there: in standard deviations of the
 # noise's steps
 JUMP = 8.0
-# every so many samples one is looked at for silence of `SILENT_MS` on a channel
-SILENT_MS, LOOKS = 1.0, 3
+# filtered traces, in units of noise, stay within one step of the cached ones for so long only where there is nothing
+SILENCE, SILENT_MS = 1 / STEPS_PER_NOISE, LEAST_GAP_MS
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,9 @@ def silent_values(traces: np.ndarray, sampling_frequency: float) -> np.ndarray:
     """
     least = ms_to_samples(SILENT_MS, sampling_frequency)
     silent = np.zeros(traces.shape, dtype=bool)
-    looks = np.abs(traces[:: max(least // LOOKS, 1)]) < SILENCE
+    # a stretch that is long enough has three of these looks one after the other
+    looks = np.abs(traces[:: max(least // 3, 1)]) <= SILENCE
     together = looks[2:] & looks[1:-1] & looks[:-2]
     for channel in np.flatnonzero(together.any(axis=0)):
-        silent[:, channel] = long_runs(np.abs(traces[:, channel]) < SILENCE, least)
+        silent[:, channel] = long_runs(np.abs(traces[:, channel]) <= SILENCE, least)
     return silent

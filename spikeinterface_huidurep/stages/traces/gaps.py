@@ -9,8 +9,6 @@ from spikeinterface.core.core_tools import ms_to_samples
 
 # noise that stands still for so long on all channels is none
 LEAST_GAP_MS = 1.0
-# filtered traces, in units of noise, stay below this on all channels for so long only where there is nothing
-SILENCE = 0.02
 # in a recording of this many samples, noise looks like a gap this often at most
 LONGEST_RECORDING, BY_CHANCE = 1e9, 0.01
 # of n channels so many are taken as independent of each other: n to this power
@@ -18,7 +16,7 @@ INDEPENDENT = 0.75
 # so long the traces take from what is before a gap to the baseline, and from there to what is after it, ms
 RAMP_MS = 10.0
 # slopes are taken from so long before and after a gap, ms, and from no fewer samples than this
-SLOPE_MS, FEW_FOR_A_SLOPE = 1.0, 8
+SLOPE_MS, FEW_FOR_A_SLOPE = LEAST_GAP_MS, 8
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from scipy import fft
 from spikeinterface.core import BaseRecording, get_channel_distances
 
 from .blanks import silent_values
-from .segments import random_stretches
+from .segments import STRIDE, random_stretches
 
-# of the samples one in so many is looked at for the covariance: neighbours in time tell little more
-STRIDE = 3
 # channels from which the autocorrelation, their mean, is taken
 MOST_CHANNELS = 16
 

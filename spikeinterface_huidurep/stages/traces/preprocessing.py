@@ -19,13 +19,11 @@ from .centring import centred
 from .filling import FilledRecording, SilencedRecording
 from .gaps import choose_stillness, still_samples
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
-from .segments import some_segments
+from .segments import STRIDE, some_segments
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 N_CHUNKS = 20
-# of the samples from which medians are taken one in so many is looked at: neighbours in time tell little more
-STRIDE = 3
 # in units of noise: ten seconds of nothing but noise hardly go beyond
 QUIET = 6.0
 # below this many channels the median of the others is more spike than common noise
@@ -38,8 +36,6 @@ SHARED_NOISE = 0.3
 SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
 # what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
 LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
-# a median hardly changes where so small a share of the samples is blank
-FEW_BLANKS = 0.005
 # a channel that is blank for so much more of the time than others is left out
 MOST_BLANK = 0.2
 
@@ -186,7 +182,7 @@ def _noise(sample: np.ndarray, known: np.ndarray) -> np.ndarray:
     rows -= median_of_rows(rows)[:, None]
     noise = MAD_TO_STD * median_of_rows(np.abs(rows))
     # a channel that is blank for half of the time has a median deviation of nothing
-    for channel in np.flatnonzero(known.mean(axis=1) < 1 - FEW_BLANKS):
+    for channel in np.flatnonzero(~known.all(axis=1)):
         own = sample[::STRIDE, channel][known[channel]]
         noise[channel] = MAD_TO_STD * np.median(np.abs(own - np.median(own))) if len(own) >= 100 else 0.0
     return noise

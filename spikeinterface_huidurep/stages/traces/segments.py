@@ -8,6 +8,9 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
+# of the samples from which a noise is measured one in so many is looked at: neighbours in time tell little more
+STRIDE = 3
+
 
 def duration_of(recording: BaseRecording) -> float:
     """How long the traces last, s: SpikeInterface's `get_total_duration` counts the pauses of a time vector, too."""
