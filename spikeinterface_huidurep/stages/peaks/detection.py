@@ -26,8 +26,6 @@ peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 CENTRE_UM = 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
-# the part of a waveform, before and after its peak, of which no blank may have any: cut ones made a unit
-WHOLE_MS = 0.5
 # a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
 ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
 
@@ -149,7 +147,8 @@ class MatchedFilterDetector(PeakDetector):
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
         self.reach = ms_to_samples(criteria.exclude_sweep_ms / 2, recording.sampling_frequency)
-        self.whole = ms_to_samples(WHOLE_MS, recording.sampling_frequency)
+        # of the waveform so near to its peak no blank may have a part: cut ones made a unit
+        self.whole = ms_to_samples(criteria.exclude_sweep_ms, recording.sampling_frequency)
         distances = get_channel_distances(recording)
         n_near = int((distances <= CENTRE_UM).sum(axis=1).max())
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_near]

@@ -14,7 +14,7 @@ from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import Lo
 
 from ..traces.banded import BandedMatrix
 from ..traces.blanks import silent_values
-from ..traces.noise import autocorrelation, some_channels
+from ..traces.noise import CLEAR_SPIKE, QUIET, autocorrelation, some_channels
 from ..traces.scaling import MAD_TO_STD, median_of_rows
 from ..traces.segments import random_stretches
 
@@ -22,10 +22,10 @@ from ..traces.segments import random_stretches
 BEFORE_MS, AFTER_MS = 0.7, 1.3
 # distance of a spike's source from the probe, um: the further, the more channels have a part in its detection
 SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
-# spikes that show what spikes look like here: how large (units of noise), how many a time course
-CLEAR_SPIKE, FEW_SPIKES = 6.0, 30
-# traces below this (units of noise) are noise; white noise added to it, as a fraction of it
-QUIET, WHITE_NOISE = 4.0, 0.2
+# clear spikes from which a time course is made
+FEW_SPIKES = 30
+# white noise that is added to the recording's, as a fraction of it
+WHITE_NOISE = 0.2
 # of the samples from which the noise of the filters' output is measured one in so many is looked at
 EVERY = 11
 # samples of one product with the time courses, and how many products are at once in the processor's cache

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import iirfilter, sosfilt_zi
 from spikeinterface.core import BaseRecording, get_chunk_with_margin
+from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+from spikeinterface.preprocessing.filter import adjust_margin_ms_for_highpass
 
 FILTER_ORDER = 3
-# a chunk is filtered with so many periods of the lowest frequency before and after it
-MARGIN_PERIODS = 3
 
 
 class BandpassRecording(BasePreprocessor):
@@ -36,7 +36,7 @@ class BandpassRecording(BasePreprocessor):
         sections = iirfilter(
             FILTER_ORDER, [freq_min, freq_max], fs=rate, btype="bandpass", ftype="butter", output="sos"
         )
-        margin = int(MARGIN_PERIODS * rate / freq_min)
+        margin = ms_to_samples(adjust_margin_ms_for_highpass(freq_min), rate)
         for segment in recording.segments:
             self.add_recording_segment(_BandpassSegment(segment, sections, margin))
         if self.get_property("offset_to_uV") is not None:

@@ -8,16 +8,13 @@ import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
 from .caching import STEPS_PER_NOISE
-from .gaps import LEAST_GAP_MS, RAMP_MS, long_runs
+from .gaps import BY_CHANCE, LEAST_GAP_MS, RAMP_MS, long_runs
 from .scaling import MAD_TO_STD
 
 # a channel that has one value for so long is blank, however coarse its converter is
 LONGEST_NOISE_MS = RAMP_MS
-# noise looks like a blank at so small a share of the samples: a curve in place of a little noise does no harm
-BY_CHANCE = 1e-9
-# least share of the steps, after one that changes nothing, that change nothing again: of values that hardly ever repeat
-# it cannot be measured
-LEAST_REPEATED, FEW_REPEATED, SHORT_RUNS = 1e-3, 100, 6
+# how often a value is repeated that was repeated so many times already is told by so many cases, up to so many times
+FEW_REPEATED, SHORT_RUNS = 100, 6
 # zeros are a blank, however short, where the traces come from so far and go back there: in standard deviations of the
 # noise's steps
 JUMP = 8.0
@@ -75,9 +72,10 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
         n_runs = np.bincount(lengths, minlength=SHORT_RUNS + 2)[1 : SHORT_RUNS + 2]
         # of a value that is taken most of the time runs are longer than of others: the largest of the shares counts
         shares = n_runs[1:][n_runs[:-1] >= FEW_REPEATED] / n_runs[:-1][n_runs[:-1] >= FEW_REPEATED]
-        again = np.clip(shares.max(initial=0.0), LEAST_REPEATED, 0.999)
-        first = np.log(max(int(n_runs[0]), 1) / max(len(steps), 1))
-        least.append(int(np.clip(1 + np.ceil((rare - first) / np.log(again)), 3, longest)))
+        first = max(int(n_runs[0]), 1) / max(len(steps), 1)
+        # a step that changes nothing comes after another at least as often as anywhere
+        again = np.clip(shares.max(initial=first), None, 0.999)
+        least.append(int(np.clip(1 + np.ceil((rare - np.log(first)) / np.log(again)), 3, longest)))
         moving = np.abs(steps[steps != 0])
         jump.append(JUMP * MAD_TO_STD * float(np.median(moving)) if len(moving) else 0.0)
     return Blanking(least, zero, jump)

@@ -12,6 +12,9 @@ from spikeinterface.core import BaseRecording, get_channel_distances
 from .blanks import silent_values
 from .segments import STRIDE, random_stretches
 
+# in units of noise: traces below the first are taken for noise, and what goes beyond the second is a clear spike: ten
+# seconds of nothing but noise hardly do
+QUIET, CLEAR_SPIKE = 4.0, 6.0
 # channels from which the autocorrelation, their mean, is taken
 MOST_CHANNELS = 16
 
@@ -90,7 +93,7 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
             at = peak["sample_index"] - start
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
         if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
-            quiet[:] = np.abs(traces) < 5
+            quiet[:] = np.abs(traces) < QUIET
         # nothing is known of the noise where the recording has gaps, or one channel has
         quiet[silent_values(traces, recording.sampling_frequency)] = False
         yield traces, quiet
