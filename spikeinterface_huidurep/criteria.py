@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .stages.matching.assignment import UNEXPLAINED_MOVING, UNEXPLAINED_STILL, MatchingCriteria
+from .stages.matching.assignment import MatchingCriteria
+from .stages.matching.rules import UNEXPLAINED_MOVING, UNEXPLAINED_STILL
 from .stages.peaks.clustering import least_cluster_size
 from .stages.peaks.detection import DetectionCriteria
 from .stages.result.cleaning import CleaningCriteria

@@ -88,7 +88,7 @@ OF_MOTION = {
     "units/evidence.py: SMOOTH_UM",
     "units/join.py: JoinCriteria.apart_factor",
     "units/join.py: JoinCriteria.max_shared",
-    "matching/assignment.py: UNEXPLAINED_MOVING",
+    "matching/rules.py: UNEXPLAINED_MOVING",
 }
 # parameters that are one for a neuron's spikes: they are units of measurement
 YARDSTICKS = ("time_scale", "distance_scale")
@@ -101,8 +101,8 @@ PARAMETER_OF = {
 # shares so near to one that it is the rest to one that is changed
 SHARE_OF_MOST = {"units/mixtures.py: CROWD", "units/mixtures.py: FAR_SHARE"}
 # what decides nothing is not counted among the constants that decide how recordings are sorted
-SPEED, MATHEMATICS, LOG = "sets speed only", "mathematics", "decides a line of the log only"
-DECIDE_NOTHING = (SPEED, MATHEMATICS, LOG)
+SPEED, MATHEMATICS = "sets speed only", "mathematics"
+DECIDE_NOTHING = (SPEED, MATHEMATICS)
 # constants that have no row of figures, and why
 NOT_SWEPT: dict[str, str] = {
     "parameters.py: max_cache_gb": SPEED,
@@ -116,7 +116,6 @@ NOT_SWEPT: dict[str, str] = {
     "matching/assignment.py: LEAST_BLOCK": SPEED,
     "matching/simultaneous.py: NOTHING": MATHEMATICS,
     "traces/scaling.py: MAD_TO_STD": MATHEMATICS,
-    "traces/preprocessing.py: QUIET": LOG,
     "units/split.py: SplitCriteria.distance": "as UnitCriteria.distance",
     "units/split.py: SplitCriteria.min_size": "as UnitCriteria.min_size and UnitCriteria.min_source",
     "units/split.py: SplitCriteria.amplitude_std": "as UnitCriteria.amplitude_std",

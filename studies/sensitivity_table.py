@@ -160,9 +160,9 @@ def _summary(
     lines = [
         "## Summary",
         "",
-        f"{sum(one.decides for one in constants)} constants decide how recordings are sorted; "
-        f"{sum(not one.decides for one in constants)} more set speed only, are mathematics or decide a line of the "
-        f"log. {n_swept} are to be changed, and {len(measured)} of these are measured: "
+        f"{sum(one.decides for one in constants)} constants decide how recordings are sorted, parameters among them; "
+        f"{sum(not one.decides for one in constants)} more set speed only, or are mathematics. "
+        f"{n_swept} are to be changed, and {len(measured)} of these are measured: "
         f"{len(strong)} matter, {len(same_both)} make no difference at all, {len(labels)} change only "
         f"properties of units, {len(measured) - len(strong) - len(same_spikes)} change some spikes, but little else.",
         "",

@@ -107,11 +107,21 @@ def test_what_follows_from_a_constant_changes_with_it_and_is_none_of_its_own(stu
         assert path.COST_OF_JUMP == alignment.COST_OF_JUMP == alignment.BEYOND_UM == 18.0
     with constants.patched(by_key["traces/caching.py: STEPS_PER_NOISE"], 50):
         assert blanks.SILENCE == 0.02
-    with constants.patched(by_key["matching/assignment.py: UNEXPLAINED_MOVING"], 0.03):
+    with constants.patched(by_key["matching/rules.py: UNEXPLAINED_MOVING"], 0.03):
         assert MatchingCriteria().unexplained == 0.03
     assert (alignment.BEYOND_UM, blanks.SILENCE, MatchingCriteria().unexplained) == (15.0, 1 / 64, 0.02)
     assert not {"motion/alignment.py: BEYOND_UM", "traces/blanks.py: SILENCE"} & set(by_key)
     assert "matching/assignment.py: MatchingCriteria.unexplained" not in by_key
+
+
+def test_one_name_has_one_value(study):
+    """In the rooms of `stages/`; `units` and `grouping` are left out."""
+    _, constants, _ = study
+    values: dict[str, set] = {}
+    for one in constants.find_constants():
+        if one.room not in ("units", "grouping"):
+            values.setdefault(one.name, set()).add(one.value)
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}
 
 
 def test_no_constant_that_decides_is_compiled_in(study):

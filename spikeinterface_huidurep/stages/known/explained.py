@@ -18,7 +18,7 @@ from ..templates.whitened_spikes import whiten_spikes
 # least this part of its energy on the channels around the spike's peak
 LEAST_EXPLAINED = 0.6
 # largest time between a peak and its place in a template, ms: of a waveform with two troughs either may be the peak
-MAX_LAG_MS = 0.7
+OTHER_TROUGH_MS = 0.7
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def explain_peaks(
     around = np.sort(np.argsort(get_channel_distances(shank.recording), axis=1, kind="stable")[:, :n_local], axis=1)
     values = whiten_spikes(shank, peaks, peaks["channel_index"], replace(space, channels=around))
     step = np.abs(displacement[:, None] - space.displacements).argmin(axis=1)
-    window = space.lags_within(shank.samples(MAX_LAG_MS))
+    window = space.lags_within(shank.samples(OTHER_TROUGH_MS))
     for channel in np.unique(peaks["channel_index"]):
         for position in np.unique(step[peaks["channel_index"] == channel]):
             here = np.flatnonzero((peaks["channel_index"] == channel) & (step == position))

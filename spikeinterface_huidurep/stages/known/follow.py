@@ -22,12 +22,11 @@ from ..units.split import split_units
 from ..units.unit_set import UnitSet
 from .explained import explain_peaks
 from .likeness import placed_and_covered, similarities
-from .since import SpikesAt, likely_displacements
+from .since import ASKED, CHANGED_STD, SpikesAt, likely_displacements
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# the displacement is chosen by so many peaks, and refined within these steps of it, um
-ASKED = 1000
+# the displacement is refined within these steps of it, um
 REFINED_UM = np.arange(-6.0, 7.0, 3.0)
 # of fewer peaks than the prior is worth a template says nothing of the displacement
 FEW_SPIKES = PRIOR_SPIKES
@@ -37,8 +36,6 @@ NEAR_UM = (-4.0, -2.0, 0.0, 2.0, 4.0)
 SIMILAR = 0.87
 # units further apart than a spike is seen, um, are two
 FAR_UM = SEEN_UM
-# amplitudes may have changed so much since the other session, as a fraction
-CHANGED_STD = 0.25
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import numpy as np
 
 from .amplitudes import fit_two, objective
 
-# what is explained where nothing is: finite, since the compiled code takes for granted that all numbers are
+# stands for minus infinity: the compiled code takes for granted that all numbers are finite
 NOTHING = np.float32(-1e30)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def leaves_a_pattern(search, others, echo, amplitude, gain, t):
     """
-    Whether what is left of a spike looks like another one, upright or upside down, to any neighbour's matched filter.
+    Whether the residual of a spike looks like another spike, upright or upside down, to any neighbour's matched filter.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def leaves_a_pattern(search, others, echo, amplitude, gain, t):
     """
     match, energy = search.match, search.energy
     half = echo.shape[1] // 2
-    reach = min(search.rules.first_reach, half)
-    least = max(search.rules.pattern_sd, search.rules.pattern_share * np.sqrt(gain))
+    reach = min(search.rules.same_spike, half)
+    least = np.sqrt(max(search.rules.threshold, search.rules.pattern * gain))
     for row in range(len(others)):
         bound = least * np.sqrt(energy[others[row]])
         for s in range(max(t - reach, 0), min(t + reach + 1, match.shape[1])):
@@ -111,13 +111,14 @@ def best_pair(search, neighbours, answer, unit, t, alone, together):
     best = (unit, t, np.float32(1.0), np.float32(0.0), np.float32(0.0), np.float32(0.0))
     near = neighbours.units[neighbours.start[unit] : neighbours.start[unit + 1]]
     for first in near[np.argsort(-alone[near])[: rules.most_first]]:
-        if alone[first] < rules.pair_share * alone[unit]:
+        if alone[first] < 0:  # noise explains more
             break
         rows = slice(neighbours.start[first], neighbours.start[first + 1])
         others, echo = neighbours.units[rows], np.dot(neighbours.products[rows], answer)
-        begin, end = max(t - rules.first_reach, 1), min(t + rules.first_reach + 1, n_samples - 1)
+        begin, end = max(t - rules.same_spike, 1), min(t + rules.same_spike + 1, n_samples - 1)
         peak = begin + np.argmax(match[first, begin:end])
-        for s in range(max(peak - rules.nudge, begin), min(peak + rules.nudge + 1, end)):
+        # the second spike may have moved the maximum of the first by a sample
+        for s in range(max(peak - 1, begin), min(peak + 2, end)):
             if blocked[first, s]:
                 continue
             for row in range(len(others)):

@@ -1,4 +1,4 @@
-"""Alignment: each bin of time gets the displacement at which its spikes lie where like spikes lie at other times."""
+"""Alignment: each bin of time gets the displacement at which its spikes match those of all other times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from spikeinterface.core.motion import Motion
 
 from .dredge import DEPTH_SMOOTH_UM
-from .path import COST_OF_JUMP, likeliest_path
+from .path import COST_OF_JUMP, ROUNDS, likeliest_path
 
 # step of the displacements that are tried, um
 STEP_UM = 0.5
@@ -15,7 +15,6 @@ STEP_UM = 0.5
 COST_PER_UM = 1.0
 # displacements are tried so far beyond those of the first estimate, um: what is farther away is a jump
 BEYOND_UM = COST_OF_JUMP / COST_PER_UM
-ROUNDS = 4
 # cells of the density of spikes over depth (um) and over the logarithm of the amplitude; along the logarithm it is
 # smoothed by one cell
 DEPTH_UM, LOG_AMPLITUDE = 2.0, 0.15
@@ -57,7 +56,7 @@ def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplit
         for column, displacement in enumerate(tried):
             each = density(depths - displacement, amplitudes)
             likelihood[:, column] = np.bincount(at_bin, weights=each, minlength=len(bins))
-            # of the spikes only those are seen that lie on the probe
+            # only spikes on the probe are seen
             likelihood[:, column] -= n_spikes * density.log_share(ends[0] - displacement, ends[1] - displacement)
         moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM)]
     moved = moved - np.median(moved)

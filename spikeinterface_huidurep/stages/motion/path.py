@@ -6,6 +6,8 @@ import numpy as np
 
 # most that a move costs, in units of the logarithm of the likelihood: from there on it is a jump
 COST_OF_JUMP = 15.0
+# a path, and what it is found by, are found in turns: rounds of that
+ROUNDS = 6
 
 
 def likeliest_path(likelihood: np.ndarray, cost_of_step: float) -> np.ndarray:

@@ -21,12 +21,12 @@ from .matched_filters import BestOutput, FilterBank, make_filter_bank
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 
-# the channel of a peak is where the traces are largest, so far from where the filter's output is, and in time as far as
-# half of the sweep, within which there is no other peak
+# the channel of a peak is where the traces are largest, so far from where the filter's output is (with 60 um sorts of
+# small units on two columns lose 0.05 of the accuracy), and in time as far as half of the sweep
 CENTRE_UM = 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
-# a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
+# after-waves of a spike: peaks near it in time and space that are smaller than this fraction of it
 ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
 
 # SpikeInterface compiles its detector anew in every process: numba can keep it on the disk, where there is a folder to
@@ -108,7 +108,7 @@ def detect_peaks(
 
 
 def _echoes(peaks, recording):
-    """Peaks that a much larger one nearby accounts for, (n_peaks,) bool."""
+    """Peaks that are after-waves of a much larger one nearby, (n_peaks,) bool."""
     window = ms_to_samples(ECHO_MS, recording.sampling_frequency)
     near = get_channel_distances(recording) <= ECHO_UM
     # one axis for all segments
@@ -147,7 +147,7 @@ class MatchedFilterDetector(PeakDetector):
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
         self.reach = ms_to_samples(criteria.exclude_sweep_ms / 2, recording.sampling_frequency)
-        # of the waveform so near to its peak no blank may have a part: cut ones made a unit
+        # no blank may be so near to a peak: waveforms that were cut by blanks made a unit of their own
         self.whole = ms_to_samples(criteria.exclude_sweep_ms, recording.sampling_frequency)
         distances = get_channel_distances(recording)
         n_near = int((distances <= CENTRE_UM).sum(axis=1).max())
@@ -184,7 +184,7 @@ class MatchedFilterDetector(PeakDetector):
         return (peaks[~self._cut(traces, peaks)],)
 
     def _cut(self, traces, peaks):
-        """Peaks of whose waveform a blank has a part: nobody knows what it was, and such ones are like each other."""
+        """Peaks with a blank in their waveform: a part of it is not known, and such waveforms resemble each other."""
         silent = silent_values(traces, self.recording.sampling_frequency)
         if not silent.any():
             return np.zeros(len(peaks), dtype=bool)

@@ -23,7 +23,7 @@ BEFORE_MS, AFTER_MS = 0.7, 1.3
 # distance of a spike's source from the probe, um: the further, the more channels have a part in its detection
 SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
 # clear spikes from which a time course is made
-FEW_SPIKES = 30
+SPIKES_A_COURSE = 30
 # white noise that is added to the recording's, as a fraction of it
 WHITE_NOISE = 0.2
 # of the samples from which the noise of the filters' output is measured one in so many is looked at
@@ -114,15 +114,15 @@ def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
         waveforms = traces[at[whole, None] + window, peaks["channel_index"][whole, None]]
         parts.append(waveforms / waveforms[:, nbefore : nbefore + 1])
     spikes = np.concatenate(parts)
-    if len(spikes) < FEW_SPIKES:
+    if len(spikes) < SPIKES_A_COURSE:
         time_courses = _textbook_spike(window / rate * 1000)[None]
     else:
-        means = KMeans(min(n_time_courses, len(spikes) // FEW_SPIKES), n_init=3, random_state=seed)
+        means = KMeans(min(n_time_courses, len(spikes) // SPIKES_A_COURSE), n_init=3, random_state=seed)
         labels = means.fit_predict(spikes)
         time_courses = np.array([np.median(spikes[labels == label], axis=0) for label in np.unique(labels)])
     some = (traces[:, some_channels(traces.shape[1])] for traces in stretches)
     correlation = autocorrelation(((traces, np.abs(traces) < QUIET) for traces in some), len(window))
-    # some white noise more than there is: a filter that no slow wave after a large spike gets through
+    # with more white noise than there is, the slow wave after a large spike does not pass the filter
     correlation[0] *= 1 + WHITE_NOISE
     time_courses = solve_toeplitz(correlation, time_courses.T).T
     norm = np.linalg.norm(time_courses, axis=1, keepdims=True)
@@ -136,8 +136,8 @@ def _textbook_spike(time_ms):
 
 def _filtered(traces, silent, time_course, nbefore):
     """
-    Output of a time course on every channel, (n, n_channels), and where the channel is silent: at one sample in EVERY
-    of those that are not silent on all.
+    Output of a time course on every channel, (n, n_channels), and where the channel is silent, at one sample in EVERY;
+    samples that are silent on all channels are left out.
     """
     n = max(len(traces) - len(time_course) + 1, 0)
     filtered = np.zeros((len(range(0, n, EVERY)), traces.shape[1]), dtype="float32")
@@ -212,7 +212,7 @@ class BestOutput:
 
 
 def _distinct(footprints):
-    """Without repeats: where channels are far apart near sources have one footprint."""
+    """Without repeats: where channels are far apart, all near sources have the same footprint."""
     return [
         footprint
         for index, footprint in enumerate(footprints)

@@ -15,8 +15,8 @@ from .scaling import MAD_TO_STD
 LONGEST_NOISE_MS = RAMP_MS
 # how often a value is repeated that was repeated so many times already is told by so many cases, up to so many times
 FEW_REPEATED, SHORT_RUNS = 100, 6
-# zeros are a blank, however short, where the traces come from so far and go back there: in standard deviations of the
-# noise's steps
+# zeros are a blank, however short, where the traces before and after are farther away than this, in standard deviations
+# of the noise's steps
 JUMP = 8.0
 # filtered traces, in units of noise, stay within one step of the cached ones for so long only where there is nothing
 SILENCE, SILENT_MS = 1 / STEPS_PER_NOISE, LEAST_GAP_MS
@@ -47,8 +47,8 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
     """
     Choose for each channel the shortest blank that noise cannot be taken for.
 
-    How often noise repeats a value is told by how many runs of like values there are of each short length, beside those
-    that are one shorter: blanks make few of them.
+    How often noise repeats a value follows from the number of runs of equal values of each short length, compared with
+    the number of runs that are one shorter: blanks make few of these.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
         steps = np.diff(sample[:, channel].astype("float64"))
         lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], steps == 0, [False]]).astype("int8"))))[::2]
         n_runs = np.bincount(lengths, minlength=SHORT_RUNS + 2)[1 : SHORT_RUNS + 2]
-        # of a value that is taken most of the time runs are longer than of others: the largest of the shares counts
+        # a value that is taken most of the time has longer runs than others: the largest of the shares counts
         shares = n_runs[1:][n_runs[:-1] >= FEW_REPEATED] / n_runs[:-1][n_runs[:-1] >= FEW_REPEATED]
         first = max(int(n_runs[0]), 1) / max(len(steps), 1)
         # a step that changes nothing comes after another at least as often as anywhere
@@ -109,10 +109,10 @@ def blank_stretches(traces: np.ndarray, blanking: Blanking) -> dict[int, np.ndar
 
 
 def _that_stand_still(traces, least):
-    """Channels with a run of like values that is long enough."""
+    """Channels with a run of equal values that is long enough."""
     every = int(least.min())
     rows = np.arange(0, len(traces) - 1, every)
-    # such a run has one of these steps, and one beside it
+    # such a run has one of these steps, and the one before it or after it
     at, channels = np.nonzero(traces[rows] == traces[rows + 1])
     at = rows[at]
     value = traces[at, channels]
@@ -145,7 +145,7 @@ def _that_jump_to_zero(traces, blanking):
 
 
 def _are_zero(values, zero):
-    """Where values (..., n_channels) are what stands for zero: nowhere, where their type does not hold that."""
+    """Where values (..., n_channels) are what stands for zero; nowhere if their type cannot hold it."""
     if values.dtype.kind == "f":
         return values == np.asarray(zero).astype(values.dtype)
     limits, zero = np.iinfo(values.dtype), np.asarray(zero, dtype=object)

@@ -1,4 +1,4 @@
-"""Centring: traces of wide types less an offset that single precision could not hold beside the spikes."""
+"""Centring: traces of wide types without an offset so large that single precision could not hold the spikes on it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .segments import STRIDE, random_stretches
 # seconds of nothing but noise hardly do
 QUIET, CLEAR_SPIKE = 4.0, 6.0
 # channels from which the autocorrelation, their mean, is taken
-MOST_CHANNELS = 16
+SOME_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def estimate_noise(
 
 
 def some_channels(n_channels: int) -> slice:
-    """Channels from all over the probe, `MOST_CHANNELS` at most, of which means over the channels are taken."""
-    return slice(None, None, -(-n_channels // MOST_CHANNELS))
+    """Channels from all over the probe, `SOME_CHANNELS` at most, of which means over the channels are taken."""
+    return slice(None, None, -(-n_channels // SOME_CHANNELS))
 
 
 def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
@@ -92,7 +92,7 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
         for peak in here[first:last]:
             at = peak["sample_index"] - start
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
-        if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
+        if quiet.mean() < 0.05:  # spikes so dense that hardly anything is left: what is small counts as noise
             quiet[:] = np.abs(traces) < QUIET
         # nothing is known of the noise where the recording has gaps, or one channel has
         quiet[silent_values(traces, recording.sampling_frequency)] = False

@@ -23,15 +23,15 @@ from .segments import STRIDE, some_segments
 logger = logging.getLogger("spikeinterface_huidurep")
 
 N_CHUNKS = 20
-# below this many channels the median of the others is more spike than common noise
+# with fewer channels the median holds more of the spikes than of the common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
 # a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all
 # of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts
 SHARED_NOISE = 0.3
-# in an artefact nearly all channels are beyond so many units of noise; on a probe so short that one neuron's spikes may
-# reach all of it, beyond more than such spikes are
+# in an artefact nearly all channels are beyond so many units of noise; the second is for probes shorter than the third
+# (um): one neuron's spikes may reach all of such a probe, and are smaller than that
 SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
-# a channel that is blank for so much more of the time than others is left out
+# a channel whose blank share of the time is larger than the median channel's by this much is left out
 MOST_BLANK = 0.2
 
 
@@ -106,7 +106,7 @@ def _filtered(recording, freq_min, freq_max):
 
 
 def _comparable(recording):
-    """The traces in one unit, and upright: in uV where gains differ or turn them over; each channel's gain to uV."""
+    """The traces in one unit and with one sign: in uV where gains differ or are negative; each channel's gain to uV."""
     gains = recording.get_channel_gains()
     if gains is None:
         return recording, np.ones(recording.get_num_channels(), dtype="float32")

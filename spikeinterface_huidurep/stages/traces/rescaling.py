@@ -30,7 +30,7 @@ def rescale(
     time_scale, distance_scale : float
         How many times longer, and farther.
     freq_max : float or None
-        Highest frequency in the traces, Hz; None where nobody knows it: then every sample is kept.
+        Highest frequency in the traces, Hz; None where it is not known: then every sample is kept.
 
     Returns
     -------
