@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from .stages.matching.assignment import MatchingCriteria
+from .stages.matching.rules import UNEXPLAINED_MOVING, UNEXPLAINED_STILL
 from .stages.peaks.clustering import least_cluster_size
 from .stages.peaks.detection import DetectionCriteria
 from .stages.result.cleaning import CleaningCriteria
 from .stages.units.loop import UnitCriteria
 
-# part of a spike's objective that its template may leave behind, at whose place nothing smaller is then a spike; more
-# where the template follows an estimated motion
-UNEXPLAINED_STILL, UNEXPLAINED_MOVING = 0.005, 0.02
 # peaks of a channel that are encoded: of five minutes 600 show as many units as all; the longer the recording, the
 # rarer are spikes of one neuron among those that are drawn
 PEAKS_PER_SECOND, FEWEST_PEAKS, MOST_PEAKS = 0.5, 600, 1500

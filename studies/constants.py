@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 import spikeinterface_huidurep
+from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 
 PACKAGE = Path(spikeinterface_huidurep.__file__).resolve().parent
 BESIDE_STAGES = ("criteria.py",)  # modules of the package with constants of the sort
+PARAMETERS = "parameters.py"
 SHARE = 0.2  # of a constant, by which it is changed
 
 TRACES, DETECT, EMBED, MOTION = "traces", "detect peaks", "embed spikes", "estimate motion"
@@ -40,6 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "matching": (REFINE, ASSIGN),
     "result": (),
     "criteria.py": (MAKE, REFINE, ASSIGN),
+    PARAMETERS: (),
 }
 # where less of the sort, or more, knows a file or a constant than its room
 ACTS_IN: dict[str, tuple[str, ...]] = {
@@ -55,7 +58,6 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "motion/estimation.py": (MOTION,),
     "motion/alignment.py": (MOTION,),
     "motion/jumps.py": (MOTION, ASSIGN, REFINE),
-    "peaks/detection.py: DetectionCriteria.threshold": (DETECT, MAKE, REFINE),
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),
     "units/loop.py: UnitCriteria.matching_threshold": (MAKE, REFINE, ASSIGN),
     "units/loop.py: SPLIT_ROUNDS": (MAKE,),
@@ -72,8 +74,13 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
         f"units/loop.py: UnitCriteria.{name}": (REFINE,)
         for name in "rounds again furthest sure fit least_fit min_source alone_ms duration_s".split()
     },
-    "criteria.py: UNEXPLAINED_STILL": (ASSIGN,),
-    "criteria.py: UNEXPLAINED_MOVING": (ASSIGN,),
+    "parameters.py: detect_threshold": (DETECT, MAKE, REFINE),
+    "parameters.py: exclude_sweep_ms": (DETECT,),
+    "parameters.py: detection_radius_um": (DETECT,),
+    "parameters.py: censored_period_ms": (ASSIGN,),
+    "parameters.py: min_confidence": (),
+    "parameters.py: min_spikes": (),
+    "parameters.py: min_firing_rate": (),
 }
 # constants that nothing asks where the probe stands still: there they are not tried
 OF_MOTION = {
@@ -81,30 +88,24 @@ OF_MOTION = {
     "units/evidence.py: SMOOTH_UM",
     "units/join.py: JoinCriteria.apart_factor",
     "units/join.py: JoinCriteria.max_shared",
-    "criteria.py: UNEXPLAINED_MOVING",
+    "matching/rules.py: UNEXPLAINED_MOVING",
 }
+# parameters that are one for a neuron's spikes: they are units of measurement
+YARDSTICKS = ("time_scale", "distance_scale")
 # fields that sorts take from a parameter: it is changed with them
 PARAMETER_OF = {
-    "peaks/detection.py: DetectionCriteria.threshold": "detect_threshold",
-    "peaks/detection.py: DetectionCriteria.exclude_sweep_ms": "exclude_sweep_ms",
-    "peaks/detection.py: DetectionCriteria.radius_um": "detection_radius_um",
     "units/loop.py: UnitCriteria.distance": "merge_threshold",
     "units/loop.py: UnitCriteria.amplitude_std": "amplitude_std",
     "units/loop.py: UnitCriteria.matching_threshold": "assignment_threshold",
-    "matching/assignment.py: MatchingCriteria.refractory_ms": "censored_period_ms",
-    "result/cleaning.py: CleaningCriteria.min_confidence": "min_confidence",
-    "result/cleaning.py: CleaningCriteria.min_spikes": "min_spikes",
-}
-# fields in samples that sorts take from a time in ms, a default of a class method
-TIME_OF = {
-    "result/cleaning.py: CleaningCriteria.echo_window": ("in_samples", "echo_window_ms"),
-    "result/cleaning.py: CleaningCriteria.echo_lag": ("in_samples", "echo_lag_ms"),
 }
 # shares so near to one that it is the rest to one that is changed
 SHARE_OF_MOST = {"units/mixtures.py: CROWD", "units/mixtures.py: FAR_SHARE"}
-SPEED = "sets speed only"
+# what decides nothing is not counted among the constants that decide how recordings are sorted
+SPEED, MATHEMATICS = "sets speed only", "mathematics"
+DECIDE_NOTHING = (SPEED, MATHEMATICS)
 # constants that have no row of figures, and why
 NOT_SWEPT: dict[str, str] = {
+    "parameters.py: max_cache_gb": SPEED,
     "traces/banded.py: BLOCK": SPEED,
     "traces/recursion_torch.py: BLOCK": SPEED,
     "traces/recursion_torch.py: LEAST_ENERGY": "keeps a root real, on a GPU",
@@ -115,23 +116,18 @@ NOT_SWEPT: dict[str, str] = {
     "matching/assignment.py: BINS": SPEED,
     "matching/assignment.py: BLOCK_VALUES": SPEED,
     "matching/assignment.py: LEAST_BLOCK": SPEED,
-    "matching/simultaneous.py: NOTHING": "stands for minus infinity",
-    "matching/assignment.py: MatchingCriteria.threshold": "as UnitCriteria.matching_threshold",
-    "matching/assignment.py: MatchingCriteria.amplitude_std": "as UnitCriteria.amplitude_std",
-    "matching/assignment.py: MatchingCriteria.forgiven": "zero while units are refined, then UNEXPLAINED_*",
+    "matching/simultaneous.py: NOTHING": MATHEMATICS,
+    "traces/scaling.py: MAD_TO_STD": MATHEMATICS,
     "units/split.py: SplitCriteria.distance": "as UnitCriteria.distance",
     "units/split.py: SplitCriteria.min_size": "as UnitCriteria.min_size and UnitCriteria.min_source",
     "units/split.py: SplitCriteria.amplitude_std": "as UnitCriteria.amplitude_std",
     "units/split.py: SplitCriteria.max_shared": "negative for 'never'; 0.1 for matched spikes",
     "units/join.py: JoinCriteria.distance": "as UnitCriteria.distance, times UnitCriteria.again for matched spikes",
-    "units/join.py: JoinCriteria.furthest": "zero for 'never'; UnitCriteria.furthest for matched spikes",
-    "units/drop.py: DropCriteria.detect_threshold": "as DetectionCriteria.threshold",
+    "units/drop.py: DropCriteria.detect_threshold": "as detect_threshold",
     "units/drop.py: DropCriteria.explained_distance": "as UnitCriteria.again times UnitCriteria.distance",
     "units/evidence.py: EvidenceCriteria.amplitude_std": "as UnitCriteria.amplitude_std",
     "units/loop.py: UnitCriteria.min_size": "a share of the number of peaks, see least_cluster_size",
-    "units/loop.py: UnitCriteria.detect_threshold": "as DetectionCriteria.threshold",
-    "result/cleaning.py: CleaningCriteria.censored_period": "as MatchingCriteria.refractory_ms",
-    "result/quality.py: QualityCriteria.censored_period_ms": "as MatchingCriteria.refractory_ms",
+    "units/loop.py: UnitCriteria.detect_threshold": "as detect_threshold",
 }
 
 
@@ -139,10 +135,9 @@ NOT_SWEPT: dict[str, str] = {
 class Constant:
     """A number, or a tuple of numbers, that decides how recordings are sorted."""
 
-    file: str  # in stages/, or one of BESIDE_STAGES
-    name: str  # of the module's constant, or Class.field
+    file: str  # in stages/, or one of BESIDE_STAGES, or PARAMETERS
+    name: str  # of the module's constant, or Class.field, or of the parameter
     value: Any
-    compiled: bool = False
 
     @property
     def key(self) -> str:
@@ -151,6 +146,11 @@ class Constant:
     @property
     def room(self) -> str:
         return self.file.split("/", maxsplit=1)[0]
+
+    @property
+    def decides(self) -> bool:
+        """Whether it decides how recordings are sorted."""
+        return NOT_SWEPT.get(self.key) not in DECIDE_NOTHING
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -192,6 +192,11 @@ def path_of(constant: Constant) -> Path:
     return PACKAGE / ("" if constant.file in BESIDE_STAGES else "stages") / constant.file
 
 
+def _file_of(path: Path) -> str:
+    """As constants name it."""
+    return path.relative_to(PACKAGE / "stages" if "stages" in path.parts else PACKAGE).as_posix()
+
+
 def _module_of(path: Path) -> ModuleType:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
@@ -203,40 +208,68 @@ def _tree(path: Path) -> ast.Module:
 
 
 def find_constants() -> list[Constant]:
-    """All constants, by room and file, in the order in which they are written."""
+    """
+    All constants, by room and file, in the order in which they are written.
+
+    What follows from another constant is none of its own, nor is a zero, which stands for "nothing" or "never".
+    """
     found = []
     for path in module_files():
         module = _module_of(path)
-        file = path.relative_to(PACKAGE / "stages" if "stages" in path.parts else PACKAGE).as_posix()
-        for name in _module_names(_tree(path)):
+        file = _file_of(path)
+        for name, expression in _module_names(_tree(path)).items():
             value = getattr(module, name)
-            if _is_constant(value):
-                found.append(Constant(file, name, value, (path, name) in _compiled()))
-        for node in _tree(path).body:
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Criteria"):
-                cls = getattr(module, node.name)
-                found += [
-                    Constant(file, f"{node.name}.{one.name}", one.default)
-                    for one in fields(cls)
-                    if _is_constant(one.default)
-                ]
+            if _is_constant(value) and not _follows(expression):
+                found.append(Constant(file, name, value))
+        for cls_name, name, expression in _criteria_fields(_tree(path)):
+            (value,) = (one.default for one in fields(getattr(module, cls_name)) if one.name == name)
+            if _is_constant(value) and value != 0 and not _follows(expression):
+                found.append(Constant(file, f"{cls_name}.{name}", value))
+    found += [
+        Constant(PARAMETERS, name, value)
+        for name, value in DEFAULT_PARAMS.items()
+        if _is_number(value) and value != 0 and name not in (*YARDSTICKS, *PARAMETER_OF.values())
+    ]
     rooms = list(ROOMS)
     return sorted(found, key=lambda one: (rooms.index(one.room) if one.room in rooms else len(rooms), one.file))
 
 
-def _module_names(tree: ast.Module) -> list[str]:
-    """Upper-case names that a module assigns to."""
-    names = []
+def _module_names(tree: ast.Module) -> dict[str, ast.expr]:
+    """Upper-case names that a module assigns to, and what it assigns to each."""
+    names: dict[str, ast.expr] = {}
     for node in tree.body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
-            parts = target.elts if isinstance(target, ast.Tuple) else [target]
-            names += [part.id for part in parts if isinstance(part, ast.Name) and part.id.isupper()]
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            parts, values = [target], [node.value]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                parts, values = target.elts, node.value.elts
+            for part, value in zip(parts, values, strict=True):
+                if isinstance(part, ast.Name) and part.id.isupper():
+                    names[part.id] = value
     return names
+
+
+def _criteria_fields(tree: ast.Module) -> list[tuple[str, str, ast.expr]]:
+    """(class, field, default) of a module's criteria."""
+    return [
+        (node.name, one.target.id, one.value)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Criteria")
+        for one in node.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None
+    ]
+
+
+def _read(expression: ast.AST) -> set[str]:
+    """Names that an expression reads."""
+    return {one.id for one in ast.walk(expression) if isinstance(one, ast.Name)}
+
+
+def _follows(expression: ast.expr) -> bool:
+    """Whether a value follows from other constants: it reads one, and has no number of its own but ones."""
+    numbers = [one.value for one in ast.walk(expression) if isinstance(one, ast.Constant) and _is_number(one.value)]
+    return any(name.isupper() for name in _read(expression)) and all(number == 1 for number in numbers)
 
 
 @cache
@@ -259,16 +292,15 @@ def _knowing(path: Path, name: str) -> list[tuple[Path, str]]:
     return [(path, name), *_imports().get((_module_of(path).__name__, name), [])]
 
 
-@cache
-def _compiled() -> frozenset[tuple[Path, str]]:
-    """(file, constant) that functions compiled with numba read: they are part of what is compiled."""
+def compiled_constants() -> set[str]:
+    """Keys of constants that functions compiled with numba read: they are part of what is compiled, and stay."""
     read = {path: _read_by_compiled(_tree(path)) for path in module_files()}
-    return frozenset(
-        (path, name)
+    return {
+        f"{_file_of(path)}: {name}"
         for path in module_files()
         for name in _module_names(_tree(path))
         if any(known in read.get(where, ()) for where, known in _knowing(path, name))
-    )
+    }
 
 
 def _read_by_compiled(tree: ast.Module) -> set[str]:
@@ -278,26 +310,29 @@ def _read_by_compiled(tree: ast.Module) -> set[str]:
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and any("njit" in ast.unparse(one) for one in node.decorator_list)
     ]
-    return {one.id for node in compiled for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return {name for node in compiled for name in _read(node)}
 
 
 @contextmanager
 def patched(constant: Constant, value: Any) -> Iterator[dict[str, Any]]:
     """
-    Give a constant another value, everywhere but in what numba has compiled with it.
+    Give a constant another value, everywhere but in what numba has compiled with it, and all that follows from it.
 
     Yields the parameters of a sort that have to be changed, too.
     """
+    if constant.file == PARAMETERS:
+        yield {constant.name: value}
+        return
     with ExitStack() as stack:
         changes: dict[str, Any] = {}
         path = path_of(constant)
-        module = _module_of(path)
         if "." in constant.name:
-            _patch_field(stack, constant, module, value)
+            cls_name, name = constant.name.split(".")
+            _patch_field(stack, getattr(_module_of(path), cls_name), name, value)
             parameter = PARAMETER_OF.get(constant.key)
             changes = {parameter: value} if parameter else {}
         else:
-            _patch_module(stack, constant, path, value)
+            _patch_module(stack, path, constant.name, value)
         yield changes
 
 
@@ -311,16 +346,8 @@ def _set_keywords(stack: ExitStack, function: Any, changed: dict[str, Any]) -> N
     _set(stack, function, "__kwdefaults__", {**function.__kwdefaults__, **changed})
 
 
-def _patch_field(stack: ExitStack, constant: Constant, module: ModuleType, value: Any) -> None:
-    cls_name, name = constant.name.split(".")
-    cls = getattr(module, cls_name)
-    if constant.key in TIME_OF:
-        method, keyword = TIME_OF[constant.key]
-        function = getattr(cls, method).__func__
-        time_ms = function.__kwdefaults__[keyword] * value / constant.value
-        _set_keywords(stack, function, {keyword: time_ms})
-        return
-    init = cls.__init__
+def _patch_field(stack: ExitStack, cls: type, name: str, value: Any) -> None:
+    init: Any = vars(cls)["__init__"]
     with_default = [one.name for one in fields(cls) if one.init and _has_default(one)]
     defaults = dict(zip(with_default, init.__defaults__, strict=True))
     defaults[name] = value
@@ -332,14 +359,24 @@ def _has_default(one: dataclasses.Field) -> bool:
     return one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING
 
 
-def _patch_module(stack: ExitStack, constant: Constant, own: Path, value: Any) -> None:
-    for path, name in _knowing(own, constant.name):
-        where = _module_of(path)
+def _patch_module(stack: ExitStack, own: Path, constant: str, value: Any) -> None:
+    for path, name in _knowing(own, constant):
+        where, tree = _module_of(path), _tree(path)
         _set(stack, where, name, value)
-        # defaults of functions were worked out when the module was loaded
-        for node in _tree(path).body:
+        # what follows from it, and defaults, were worked out when the module was loaded
+        for follower, expression in _module_names(tree).items():
+            if name in _read(expression):
+                _patch_module(stack, path, follower, _worth(expression, vars(where)))
+        for cls_name, field, expression in _criteria_fields(tree):
+            if name in _read(expression):
+                _patch_field(stack, getattr(where, cls_name), field, _worth(expression, vars(where)))
+        for node in tree.body:
             for owner, function in _functions(where, node):
                 _patch_defaults(stack, owner, function, name, vars(where))
+
+
+def _worth(expression: ast.expr, known: dict[str, Any]) -> Any:
+    return eval(compile(ast.Expression(expression), "<constant>", "eval"), known)  # of the package's own source
 
 
 def _functions(module: ModuleType, node: ast.stmt) -> Iterator[tuple[Any, ast.FunctionDef]]:
@@ -354,10 +391,10 @@ def _functions(module: ModuleType, node: ast.stmt) -> Iterator[tuple[Any, ast.Fu
 
 def _patch_defaults(stack: ExitStack, function: Any, node: ast.FunctionDef, name: str, known: dict[str, Any]) -> None:
     def new(expression: ast.expr) -> Any:
-        return eval(compile(ast.Expression(expression), "<default>", "eval"), known)  # of the package's own source
+        return _worth(expression, known)
 
     def reads(expression: ast.expr | None) -> bool:
-        return expression is not None and name in {one.id for one in ast.walk(expression) if isinstance(one, ast.Name)}
+        return expression is not None and name in _read(expression)
 
     keywords = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
     only = {argument.arg: new(default) for argument, default in keywords if default is not None and reads(default)}

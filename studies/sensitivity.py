@@ -51,8 +51,10 @@ from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.record import Record
 from spikeinterface_huidurep.sort import find_units
+from spikeinterface_huidurep.stages.result.finishing import unscaled
 from spikeinterface_huidurep.stages.traces.caching import cached_traces
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
+from spikeinterface_huidurep.stages.traces.rescaling import rescale
 
 HERE = Path(__file__).resolve().parent
 
@@ -174,6 +176,7 @@ class Case:
     truth: GroundTruth
     kept: dict[str, Any] = field(default_factory=dict)
     traces: Any = None
+    step: int = 1
     sorting: Any = None
     figures: list[float] = field(default_factory=list)
 
@@ -197,24 +200,29 @@ class Case:
         return params, resolve_job_kwargs(params, False, self.truth.recording.get_num_channels())
 
     def preprocessed(self, stack: ExitStack, changes: dict[str, Any]) -> BaseRecording:
-        """The traces as a sort with the default parameters has them."""
+        """The traces as a sort has them."""
         params, job_kwargs = self.params(changes)
-        traces = preprocess(self.truth.recording, seed=params["seed"])
+        limits = {name: params[name] for name in ("freq_min", "freq_max")}
+        traces = preprocess(self.truth.recording, seed=params["seed"], **limits)
+        traces, self.step = rescale(traces, 1.0, 1.0, freq_max=params["freq_max"])
         return stack.enter_context(cached_traces(traces, job_kwargs=job_kwargs))
 
     def sort(self, traces: BaseRecording, record: Record, changes: dict[str, Any]) -> BaseSorting:
         params, job_kwargs = self.params(changes)
         with threadpool_limits(1):
-            return find_units(traces, params, job_kwargs, record)
+            sorting = find_units(traces, params, job_kwargs, record)
+        return unscaled(sorting, self.truth.recording, step=self.step, distance_scale=1.0)
 
     def changed(self, stages: tuple[str, ...], changes: dict[str, Any]) -> list[Any]:
         """Sort with what is changed now: accuracy, units found, false units, and what is the same."""
         record = KeptRecord(self.kept, stages)
         with ExitStack() as stack:
             traces = self.traces
+            step = self.step
+            stack.callback(setattr, self, "step", step)
             if TRACES in stages:
                 traces = self.preprocessed(stack, changes)
-                record.differs = not _same_traces(traces, self.traces)
+                record.differs = self.step != step or not _same_traces(traces, self.traces)
             sorting = self.sort(traces, record, changes)
         if not _same_spikes(sorting, self.sorting):
             return [*figures(self.truth, sorting), "different"]
@@ -302,12 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = json.loads(options.results.read_text()) if options.results.is_file() else {"rows": {}}
     if not options.render:
         chosen = [seed_row()]
-        chosen += [
-            one
-            for room in options.rooms
-            for one in constants
-            if one.room == room and not one.compiled and one.key not in NOT_SWEPT
-        ]
+        chosen += [one for room in options.rooms for one in constants if one.room == room and one.key not in NOT_SWEPT]
         if options.only is not None:
             chosen = [one for one in chosen if one.name in options.only]
             chosen.sort(key=lambda one: options.only.index(one.name))

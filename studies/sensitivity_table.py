@@ -117,13 +117,13 @@ def _introduction(results: dict[str, Any], measured: dict[str, Any]) -> list[str
         'spikes": only properties of units, such as the label of their quality, are others.',
         "",
         "A field that sorts take from a parameter is changed with the parameter; of shares near one (`CROWD`,",
-        "`FAR_SHARE`) it is the rest to one that is changed. Not changed here are defaults of functions' arguments,",
-        "literal numbers inside functions and the encoder. The recordings are short and few, without artefacts, gaps,",
-        "jumps of the probe or several shanks: what makes no difference on them may make one elsewhere. Figures of",
-        "each recording are in `sensitivity.json`.",
+        "`FAR_SHARE`) it is the rest to one that is changed. What follows from a constant changes with it, and has no",
+        "row. Not changed here are defaults of functions' arguments, literal numbers inside functions and the",
+        "encoder. The recordings are short and few, without artefacts, gaps, jumps of the probe or several shanks:",
+        "what makes no difference on them may make one elsewhere. Figures of each recording are in `sensitivity.json`.",
         "",
         "Measured by `HUIDUREP_TEMPLATES=templates python studies/sensitivity.py` on recordings on which no",
-        "constant was chosen (constants that numba compiles in are not measured yet), with",
+        "constant was chosen, with",
         "",
     ]
     baselines = results.get("baselines", [])
@@ -160,7 +160,9 @@ def _summary(
     lines = [
         "## Summary",
         "",
-        f"Of {len(constants)} constants {n_swept} are to be changed, and {len(measured)} of these are measured: "
+        f"{sum(one.decides for one in constants)} constants decide how recordings are sorted, parameters among them; "
+        f"{sum(not one.decides for one in constants)} more set speed only, or are mathematics. "
+        f"{n_swept} are to be changed, and {len(measured)} of these are measured: "
         f"{len(strong)} matter, {len(same_both)} make no difference at all, {len(labels)} change only "
         f"properties of units, {len(measured) - len(strong) - len(same_spikes)} change some spikes, but little else.",
         "",

@@ -197,7 +197,7 @@ def test_cleaning_says_which_rule_dropped_what(caplog):
     spikes["gain"], spikes["confidence"] = 100.0, 1.0
     spikes["confidence"][:4] = 0.1
     with caplog.at_level("INFO", logger="spikeinterface_huidurep"):
-        kept = clean_spikes(spikes, np.full(3, 100.0), CleaningCriteria())
+        kept = clean_spikes(spikes, np.full(3, 100.0), CleaningCriteria.in_samples(30000.0))
     assert set(kept["unit_index"]) == {0, 1}
     assert "cleaning: of 63 spikes 4 doubtful and 0 repeated ones dropped" in caplog.text
     assert "cleaning: 1 of 3 units dropped that have too few spikes" in caplog.text

@@ -238,7 +238,7 @@ def test_repeats_and_echoes_are_cleaned():
     spikes["unit_index"] = np.concatenate([0 * train, 0 * train + 1, [0]])
     spikes["gain"] = np.concatenate([0 * train + 200, 0 * train + 50, [40]])
     spikes["confidence"] = 1.0
-    kept = clean_spikes(spikes, np.zeros(2), CleaningCriteria())
+    kept = clean_spikes(spikes, np.zeros(2), CleaningCriteria.in_samples(30000.0))
     np.testing.assert_array_equal(np.sort(kept["sample_index"]), train)
     assert np.all(kept["unit_index"] == 0)
 
@@ -264,7 +264,7 @@ def test_echoes_at_a_lag_are_cleaned_and_neurons_that_fire_by_chance_stay():
     spikes["unit_index"] = np.repeat([0, 1, 2], [len(large), len(echo), len(own)])
     spikes["gain"] = np.repeat([500.0, 60.0, 60.0], [len(large), len(echo), len(own)])
     spikes["confidence"] = 1.0
-    kept = clean_spikes(spikes, np.zeros(3), CleaningCriteria())
+    kept = clean_spikes(spikes, np.zeros(3), CleaningCriteria.in_samples(30000.0))
     assert set(kept["unit_index"]) == {0, 2}
 
 
@@ -381,11 +381,11 @@ def test_a_unit_of_sure_spikes_that_are_smaller_than_its_template_stays():
     spikes["confidence"] = 1.0
     spikes["gain"] = np.where(spikes["unit_index"] == 0, 95.0, 15.0)
     energy = np.array([100.0, 100.0])
-    kept = clean_spikes(spikes, energy, CleaningCriteria())
+    kept = clean_spikes(spikes, energy, CleaningCriteria.in_samples(30000.0))
     np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0, 1])
     # what is doubtful, too, are no such waveforms
     spikes["confidence"][spikes["unit_index"] == 1] = 0.8
-    kept = clean_spikes(spikes, energy, CleaningCriteria())
+    kept = clean_spikes(spikes, energy, CleaningCriteria.in_samples(30000.0))
     np.testing.assert_array_equal(np.unique(kept["unit_index"]), [0])
 
 

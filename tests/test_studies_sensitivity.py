@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import spikeinterface.core as sc
 
+from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
+
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 
 
@@ -63,7 +65,8 @@ def test_what_is_said_of_constants_is_said_of_some_that_there_are(study):
     assert len(found) > 100
     assert not set(constants.NOT_SWEPT) - known
     assert not set(constants.PARAMETER_OF) - known
-    assert not set(constants.TIME_OF) - known
+    assert not set(constants.YARDSTICKS) - set(DEFAULT_PARAMS)
+    assert not set(constants.PARAMETER_OF.values()) - set(DEFAULT_PARAMS)
     assert not constants.OF_MOTION - known
     assert not constants.SHARE_OF_MOST - known
     assert not set(constants.ACTS_IN) - known - files
@@ -82,16 +85,50 @@ def test_a_constant_is_changed_wherever_it_is_known_and_put_back(study):
         assert whitened.N_SUBSAMPLE == split.N_SUBSAMPLE == 10
     with constants.patched(by_key["matching/confidence.py: LEAST_SHARE"], 0.6):
         assert confidence.estimate_confidence.__kwdefaults__["least_share"] == 0.6
-    with constants.patched(by_key["result/cleaning.py: CleaningCriteria.echo_share"], 0.3):
-        assert CleaningCriteria().echo_share == CleaningCriteria.in_samples(30000.0).echo_share == 0.3
-    echo_lag = by_key["result/cleaning.py: CleaningCriteria.echo_lag"]
-    with constants.patched(echo_lag, echo_lag.changed("up")):
-        assert CleaningCriteria.in_samples(30000.0).echo_lag == 108
-    with constants.patched(by_key["result/cleaning.py: CleaningCriteria.min_confidence"], 0.5) as changes:
+    with constants.patched(by_key["result/cleaning.py: CleaningCriteria.min_explained"], 0.3):
+        assert CleaningCriteria.in_samples(30000.0).min_explained == 0.3
+    with constants.patched(by_key["units/loop.py: UnitCriteria.amplitude_std"], 0.2) as changes:
+        assert changes == {"amplitude_std": 0.2}
+    with constants.patched(by_key["parameters.py: min_confidence"], 0.5) as changes:
         assert changes == {"min_confidence": 0.5}
     assert whitened.N_SUBSAMPLE == split.N_SUBSAMPLE == 8
     assert confidence.estimate_confidence.__kwdefaults__["least_share"] == confidence.LEAST_SHARE == 0.5
-    assert CleaningCriteria() == CleaningCriteria.in_samples(30000.0)
+    assert CleaningCriteria.in_samples(30000.0).min_explained == 0.4
+
+
+def test_what_follows_from_a_constant_changes_with_it_and_is_none_of_its_own(study):
+    from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria
+    from spikeinterface_huidurep.stages.motion import alignment, path
+    from spikeinterface_huidurep.stages.traces import blanks
+
+    _, constants, _ = study
+    by_key = {one.key: one for one in constants.find_constants()}
+    with constants.patched(by_key["motion/path.py: COST_OF_JUMP"], 18.0):
+        assert path.COST_OF_JUMP == alignment.COST_OF_JUMP == alignment.BEYOND_UM == 18.0
+    with constants.patched(by_key["traces/caching.py: STEPS_PER_NOISE"], 50):
+        assert blanks.SILENCE == 0.02
+    with constants.patched(by_key["matching/rules.py: UNEXPLAINED_MOVING"], 0.03):
+        assert MatchingCriteria().unexplained == 0.03
+    assert (alignment.BEYOND_UM, blanks.SILENCE, MatchingCriteria().unexplained) == (15.0, 1 / 64, 0.02)
+    assert not {"motion/alignment.py: BEYOND_UM", "traces/blanks.py: SILENCE"} & set(by_key)
+    assert "matching/assignment.py: MatchingCriteria.unexplained" not in by_key
+
+
+def test_one_name_has_one_value(study):
+    """In the rooms of `stages/`; `units` and `grouping` are left out."""
+    _, constants, _ = study
+    values: dict[str, set] = {}
+    for one in constants.find_constants():
+        if one.room not in ("units", "grouping"):
+            values.setdefault(one.name, set()).add(one.value)
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}
+
+
+def test_no_constant_that_decides_is_compiled_in(study):
+    """What numba has compiled cannot be changed: `PursuitRules` hands constants to it."""
+    _, constants, _ = study
+    deciding = {one.key for one in constants.find_constants() if one.decides}
+    assert not constants.compiled_constants() & deciding
 
 
 def test_values_go_down_and_up_by_a_fifth(study):

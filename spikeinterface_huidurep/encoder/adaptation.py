@@ -109,7 +109,7 @@ def adapt_encoder(
     seed : int
     labels : ndarray, (n,) int, optional
         Clusters of the spikes, negative for none. Without them the spikes are clustered here: HDBSCAN on ten principal
-        components of the encoder's vectors beside the location.
+        components of the encoder's vectors, and the location.
 
     Returns
     -------

@@ -257,9 +257,9 @@ def delay_templates(templates: Tensor, delay: Tensor) -> Tensor:
 def noise_covariance(positions: Tensor, generator: torch.Generator, largest_share: float = 0.9) -> Tensor:
     """Covariance over channels (n, k, k) of noise that neighbours share.
 
-    Far neurons and the recording system are heard by several channels. The correlation is a share that falls
-    exponentially with distance and a white rest; both the share and the decay differ between probes and so between
-    batches. ``positions`` (n, k, 2) um.
+    Several channels record the same far neurons and the noise of the recording system. The correlation is a share that
+    falls exponentially with distance, and a white rest; both the share and the decay differ between probes and so
+    between batches. ``positions`` (n, k, 2) um.
     """
     decay = uniform(math.log(12.0), math.log(90.0), generator=generator).exp()
     share = uniform(0.2, largest_share, generator=generator)

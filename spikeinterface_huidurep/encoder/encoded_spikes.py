@@ -52,10 +52,10 @@ class EncodedSpikes:
     def placed(self, origin: np.ndarray, place_um: float = PLACE_UM) -> np.ndarray:
         """Shape and place in one vector, which :meth:`Encoder.embed` returns by default, (n, dimensions) float32.
 
-        The place is measured from ``origin`` (2,) um in units of ``place_um``. It takes the room of what says how a
-        neuron lies to the end of a shank, and changes as it moves (``beside_place``). On probes of up to
-        ``FEW_CHANNELS`` channels every neuron lies at an end, and how is a part of its shape: there, and without such
-        axes, the last two numbers of the shape give way, which vary least.
+        The place is measured from ``origin`` (2,) um in units of ``place_um``. It replaces the two directions of the
+        shape that change most as a neuron moves past the end of a shank (``beside_place``). On probes of up to
+        ``FEW_CHANNELS`` channels every neuron lies at an end, and these directions tell neurons apart: there, and
+        without such axes, the place replaces the last two numbers of the shape, which vary least.
 
         With a smaller unit HDBSCAN parts more neurons of a still probe, and a mixture fewer of a drifting one
         (``studies/encoder_place.py``).

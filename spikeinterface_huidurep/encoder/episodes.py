@@ -83,7 +83,7 @@ TABLE = _ROWS | {
 }
 
 
-@dataclass(eq=False)  # an episode is itself and no other: it can be a key
+@dataclass(eq=False)  # compared by identity, so that an episode can be a key
 class Episode:
     """Spikes of one episode.
 
@@ -126,7 +126,7 @@ def _displacement_steps(bank: TemplateBank, units: Tensor, drift_um: float, gene
     n, middle = len(units), bank.steps // 2
     reach = bank.steps_within(drift_um)
     steps = middle + torch.randint(-reach, reach + 1, (n,), generator=generator)
-    # of a neuron that drifted beyond the probe's end nothing is detected
+    # a neuron that drifted beyond the probe's end is not detected
     trough = bank.trough.amax(dim=2)
     return torch.where(trough[units, steps] >= 0.5 * trough[units, middle], steps, torch.full_like(steps, middle))
 

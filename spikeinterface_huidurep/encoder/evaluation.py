@@ -1,4 +1,4 @@
-"""How well spikes of neighbouring neurons are told apart: the encoder beside PCA and per-channel SVD."""
+"""How well spikes of neighbouring neurons are told apart: the encoder compared with PCA and per-channel SVD."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def encoder_features(encoder: Encoder) -> Features:
 
 
 def located_features(encoder: Encoder) -> Features:
-    """What the sorter clusters: ten principal components of the vectors beside the location in units of 20 um."""
+    """What the sorter clusters: ten principal components of the vectors, and the location in units of 20 um."""
     return _encoder_methods(encoder)["as the sorter clusters"]
 
 
@@ -108,7 +108,7 @@ def _encoder_methods(encoder: Encoder) -> dict[str, Features]:
 
 
 def cluster_space(spikes: EncodedSpikes) -> np.ndarray:
-    """Ten principal components of the vectors in units of their deviation beside the location in units of 20 um."""
+    """Ten principal components of the vectors in units of their deviation, and the location in units of 20 um."""
     reduced = principal_components(spikes.shape_vectors)
     return np.concatenate([reduced / max(float(reduced.std()), 1e-9), spikes.location / _LOCATION_UM], axis=1)
 
@@ -144,7 +144,7 @@ def score(features: np.ndarray, labels: np.ndarray, seed: int = 0, hdbscan: bool
     reduced = reduced / max(float(reduced.std()), 1e-9)
     count = len(np.unique(labels))
     principal = adjusted_rand_score(labels, _mixture(reduced, count, seed))
-    full = principal  # of few dimensions nothing is gained by taking fewer, of hundreds a mixture has no estimate
+    full = principal  # a few dimensions need no reduction; of hundreds a mixture cannot be estimated
     if 2 * PRINCIPAL < scaled.shape[1] <= 40:
         full = adjusted_rand_score(labels, _mixture(scaled, count, seed))
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(reduced).kneighbors(return_distance=False)
@@ -316,7 +316,7 @@ def write_report(
     facts: Mapping[str, Any] | None = None,
     title: str = "Evaluation of the encoder",
 ) -> None:
-    """Write ``path`` as Markdown and the same numbers as JSON beside it."""
+    """Write ``path`` as Markdown and the same numbers as JSON next to it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(report(rows, denoiser, title))

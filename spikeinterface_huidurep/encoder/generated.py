@@ -1,4 +1,4 @@
-"""Neurons of SpikeInterface's template generator, to train on beside the simulated ones.
+"""Neurons of SpikeInterface's template generator, to train on in addition to the simulated ones.
 
 Simulated cell models are few and of one kind, and a network trained on them alone tells neurons of another kind apart
 worse (studies/encoder_diary.md). The generator's waveforms are plain, but no two neurons are alike: each is a soma with
@@ -72,7 +72,7 @@ def generated_bank(
 
 
 def draw_somata(locations: np.ndarray, units: int, rng: np.random.Generator) -> np.ndarray:
-    """Places (units, 3) um beside a probe with contacts at ``locations`` (channels, 2) um."""
+    """Places (units, 3) um next to a probe with contacts at ``locations`` (channels, 2) um."""
     return np.array([_soma(locations, rng) for _ in range(units)])
 
 

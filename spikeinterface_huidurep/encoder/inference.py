@@ -33,7 +33,7 @@ class Encoder:
     network : SpikeEncoder
     device : str or torch.device
     facts : dict
-        Training facts stored beside the weights.
+        Training facts stored with the weights.
     batch_size : int
         Spikes a forward pass; halved where a GPU has too little memory for so many.
     beside_place : Tensor, (dimensions, dimensions - 2), optional
@@ -108,7 +108,7 @@ class Encoder:
         Raises
         ------
         ValueError
-            As :meth:`encode`, or if ``origin`` is no point.
+            As :meth:`encode`, or if ``origin`` is not a point.
         """
         if origin is not None and (np.shape(origin) != (2,) or not np.isfinite(origin).all()):
             raise ValueError(f"origin must be two finite numbers (um), not {origin!r}")
@@ -216,7 +216,7 @@ class Encoder:
         with one_torch_thread(), ThreadPoolExecutor(workers) as pool:
             list(pool.map(self._one_after_another, batches, repeat(work)))
 
-    @torch.inference_mode()  # which is a thread's own
+    @torch.inference_mode()  # each thread has a mode of its own
     def _one_after_another(self, rows: slice, work: Callable[[slice], None]) -> None:
         """Do the work on some rows; where a GPU's memory is too short for a batch, with smaller ones from then on."""
         self.batch_size = min(in_batches(rows, self.batch_size, work), self.batch_size)
@@ -354,7 +354,7 @@ class Batch:
             self.unshifted = windows @ self.matrix
         self.windows = shifted(self.unshifted, self.delay)
         self.positions = self.locations[self.rows, self.channels] - centre[:, None]
-        # by what larger spikes than the training's are shrunk into its range, (n, 1, 1)
+        # factor by which spikes larger than the training's are shrunk into its range, (n, 1, 1)
         size = self.windows.abs().amax(dim=(1, 2), keepdim=True)
         self.scale = _LARGEST_AMPLITUDE / size.clamp(min=_LARGEST_AMPLITUDE)
 

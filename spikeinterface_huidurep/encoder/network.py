@@ -6,7 +6,7 @@ same weights read a tetrode, a linear probe, a Neuropixels or a grid. A class to
 ``dimensions`` numbers (the representation), the channel tokens are decoded back into clean waveforms.
 
 The training network adds MoCo-v3's pieces (Chen, Xie and He 2021, arXiv 2104.02057): a projector, a
-predictor and a momentum copy of encoder and projector. Contrastive learning beside a denoising
+predictor and a momentum copy of encoder and projector. Contrastive learning together with a denoising
 autoencoder for spikes is HuiduRep's idea (arXiv 2507.17224).
 """
 
@@ -30,7 +30,7 @@ _LONGEST_DELAY = 8
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What the network is; stored beside its weights.
+    """What the network is; stored with its weights.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, exists: Tensor | None) 
     """Scaled dot-product attention over a dozen tokens, (n, heads, length, size).
 
     torch's softmax and its fused kernel are slow for rows this short on a CPU. Here the exponentials are summed by the
-    same matrix product that mixes the values (a column of ones beside them), which is two to four times faster. The
+    same matrix product that mixes the values (with a column of ones added), which is two to four times faster. The
     exponent is bounded, not shifted by its maximum: similarities of normalised tokens stay far below the bound.
     ``exists`` (n, 1, 1, length) is 1 for tokens that exist and 0 for those that do not.
     """

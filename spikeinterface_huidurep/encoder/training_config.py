@@ -41,7 +41,7 @@ class TrainingConfig:
     random_units : int
         How many of them a probe; a quarter as many more through filters that are not the default, with ``other_bands``.
     layouts : tuple of str
-        Probes beside those of the libraries around which neurons are generated (``layouts.LAYOUTS``).
+        Probes, in addition to those of the libraries, around which neurons are generated (``layouts.LAYOUTS``).
     licences : tuple of str
         Terms that the data may be under, as libraries state them (``MIT``, ``BSD-3-Clause``); any if there are none. A
         library under others, or without any, is refused, and so are weights to begin with that were trained on such.

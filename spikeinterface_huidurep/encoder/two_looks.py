@@ -65,7 +65,7 @@ def second_centre(
     Parameters
     ----------
     network : SpikeEncoder
-        Nothing but its location head is worked out.
+        Only its location head is computed.
     window : Window
         Of the first look.
     centre, delay : Tensor

@@ -1,4 +1,4 @@
-"""Weights files: safetensors with the configuration and the training facts beside the numbers.
+"""Weights files: safetensors with the configuration and the training facts next to the numbers.
 
 A safetensors file holds tensors and strings, so reading one runs no code, wherever it comes from.
 """
@@ -23,12 +23,12 @@ from .retired import ENCODER, without_retired
 
 FORMAT = "huidurep-encoder"
 FORMAT_VERSION = 1
-_BESIDE_PLACE = "beside_place"  # no part of the network
+_BESIDE_PLACE = "beside_place"  # not a part of the network
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def pretrained_folders() -> list[Path]:
-    """Where named weights are looked for: inside the package (a wheel), beside it (an editable install)."""
+    """Where named weights are looked for: inside the package (a wheel), next to it (an editable install)."""
     return [_PACKAGE / "pretrained", _PACKAGE.parent / "pretrained"]
 
 
@@ -137,7 +137,7 @@ def read_network(
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
         if not isinstance(facts, dict):
-            raise ValueError("the training facts are no names with values")
+            raise ValueError("the training facts are not names with values")
         config = EncoderConfig(**values)
         beside_place = tensors.pop(_BESIDE_PLACE, None)
         _check_axes(beside_place, config)
@@ -151,12 +151,12 @@ def read_network(
 
 
 def _check_axes(axes: torch.Tensor | None, config: EncoderConfig) -> None:
-    """Refuse axes beside the place that are no orthonormal directions of the representation."""
+    """Refuse axes besides the place that are not orthonormal directions of the representation."""
     if axes is None:
         return
     wanted = (config.dimensions, config.dimensions - PLACE_AXES)
     if tuple(axes.shape) != wanted or axes.dtype != torch.float32:
-        raise ValueError(f"{_BESIDE_PLACE} is no float32 matrix of {wanted[0]} x {wanted[1]}")
+        raise ValueError(f"{_BESIDE_PLACE} is not a float32 matrix of {wanted[0]} x {wanted[1]}")
     if not torch.allclose(axes.T @ axes, torch.eye(wanted[1]), atol=1e-3):
         raise ValueError(f"{_BESIDE_PLACE} is not orthonormal")
 
@@ -200,7 +200,7 @@ def load_encoder(name_or_path: str | Path = "default", device: str = "auto", cha
     Raises
     ------
     FileNotFoundError, ValueError
-        No such weights, a file that is not an encoder of this format, or ``channels`` that are no positive number. No
+        No such weights, a file that is not an encoder of this format, or ``channels`` that is not a positive number. No
         code of the file is ever run.
     """
     if channels is not None and (not isinstance(channels, (int, np.integer)) or channels < 1):

@@ -14,12 +14,11 @@ from ..templates.drifting import DriftingUnitTemplates
 from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates, whiten_templates
 from ..templates.whitened_spikes import whiten_spikes
 
-# a template has this share of its energy on the channels around a peak, if the peak may be its unit's
-SHARE_ON_CHANNELS = 0.6
-# of a spike the template explains at least this part, as of those that make templates in `refine_units`
-LEAST_SHARE = 0.6
+# of a spike the template explains at least this part, as of those that make templates in `refine_units`; so it has at
+# least this part of its energy on the channels around the spike's peak
+LEAST_EXPLAINED = 0.6
 # largest time between a peak and its place in a template, ms: of a waveform with two troughs either may be the peak
-MAX_LAG_MS = 0.7
+OTHER_TROUGH_MS = 0.7
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def explain_peaks(
     around = np.sort(np.argsort(get_channel_distances(shank.recording), axis=1, kind="stable")[:, :n_local], axis=1)
     values = whiten_spikes(shank, peaks, peaks["channel_index"], replace(space, channels=around))
     step = np.abs(displacement[:, None] - space.displacements).argmin(axis=1)
-    window = space.lags_within(shank.samples(MAX_LAG_MS))
+    window = space.lags_within(shank.samples(OTHER_TROUGH_MS))
     for channel in np.unique(peaks["channel_index"]):
         for position in np.unique(step[peaks["channel_index"] == channel]):
             here = np.flatnonzero((peaks["channel_index"] == channel) & (step == position))
@@ -98,7 +97,7 @@ def explain_peaks(
         mine = np.flatnonzero(labels == unit)
         fits = np.zeros(len(mine), dtype=[("gain", "f8"), ("misfit", "f8")])
         fits["gain"], fits["misfit"] = gain[mine], misfit[mine]
-        labels[mine[explained_share(fits, space.n_values) < LEAST_SHARE]] = -1
+        labels[mine[explained_share(fits, space.n_values) < LEAST_EXPLAINED]] = -1
     return Explained(labels, np.where(labels >= 0, lags, 0), gain)
 
 
@@ -109,7 +108,7 @@ def _templates_around(space: WhitenedTemplates, channels: np.ndarray, position: 
         _, there, mine = np.intersect1d(channels, own, return_indices=True)
         dense[unit, there] = space.coefficients[unit, position, mine]
     energy = (space.coefficients[:, position] ** 2).sum(axis=(1, 2))
-    units = np.flatnonzero((dense**2).sum(axis=(1, 2)) > SHARE_ON_CHANNELS * np.maximum(energy, 1e-9))
+    units = np.flatnonzero((dense**2).sum(axis=(1, 2)) > LEAST_EXPLAINED * np.maximum(energy, 1e-9))
     answers = space.response[N_SUBSAMPLE // 2, :, :, window]
     # a spike `lag` samples after the peak: the filters at the peak see it early
     shifted = np.einsum("ucq,lkq->luck", dense[units], answers[::-1], optimize=True)

@@ -12,8 +12,8 @@ from spikeinterface.core import BaseRecording, BaseSorting
 
 from ..grouping.group import Grouping
 from ..shank import Shank
-from ..templates.drifting import DriftingUnitTemplates, concatenated
-from ..templates.placing import SessionTemplates, place_templates
+from ..templates.drifting import SEEN_UM, DriftingUnitTemplates, concatenated
+from ..templates.placing import PRIOR_SPIKES, SessionTemplates, place_templates
 from ..templates.whitened import whiten_templates
 from ..units.evidence import template_distances
 from ..units.join import JoinCriteria
@@ -22,23 +22,20 @@ from ..units.split import split_units
 from ..units.unit_set import UnitSet
 from .explained import explain_peaks
 from .likeness import placed_and_covered, similarities
-from .since import SpikesAt, likely_displacements
+from .since import ASKED, CHANGED_STD, SpikesAt, likely_displacements
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# the displacement is chosen by so many peaks, and refined within these steps of it, um
-ASKED = 1000
+# the displacement is refined within these steps of it, um
 REFINED_UM = np.arange(-6.0, 7.0, 3.0)
-# of fewer peaks a template says nothing of the displacement
-FEW_SPIKES = 20
+# of fewer peaks than the prior is worth a template says nothing of the displacement
+FEW_SPIKES = PRIOR_SPIKES
 # what is left of the displacement at a single unit, um
 NEAR_UM = (-4.0, -2.0, 0.0, 2.0, 4.0)
 # cosine of a unit's template with that of a known unit from which it may be that unit
 SIMILAR = 0.87
-# units further apart than this, um, are two
-FAR_UM = 60.0
-# amplitudes may have changed so much since the other session, as a fraction
-CHANGED_STD = 0.25
+# units further apart than a spike is seen, um, are two
+FAR_UM = SEEN_UM
 
 
 @dataclass(frozen=True)

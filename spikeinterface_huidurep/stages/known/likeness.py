@@ -8,7 +8,7 @@ from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates, concatenated
 from ..templates.placing import SessionTemplates, coverage, place_templates
 from ..templates.whitened import whiten_templates
-from .explained import MAX_LAG_MS
+from .explained import OTHER_TROUGH_MS
 
 # largest ratio of the norms of a unit's templates on two days
 LARGER = 2.0
@@ -48,7 +48,7 @@ def similarities(
         than `LARGER` times the other.
     """
     space = whiten_templates(concatenated(today, placed), shank.noise)
-    window = space.lags_within(shank.samples(MAX_LAG_MS))
+    window = space.lags_within(shank.samples(OTHER_TROUGH_MS))
     found = np.zeros(len(pairs))
     for row, (one, other) in enumerate(pairs):
         seen = int(np.argmax(today.counts[one]))

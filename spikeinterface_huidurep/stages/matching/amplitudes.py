@@ -58,7 +58,7 @@ def fit_two(match_1, match_2, energy_1, energy_2, product, prior):
     drive_1, drive_2 = match_1 + prior.stiffness, match_2 + prior.stiffness
     determinant = max(stiff_1 * stiff_2 - product * product, 1e-6)
     free = min(max((drive_1 * stiff_2 - drive_2 * product) / determinant, prior.low), prior.high)
-    # within the bounds, each is the best one beside the other
+    # within the bounds, each is the best one given the other
     second = best_amplitude(match_2 - free * product, energy_2, prior)
     first = best_amplitude(match_1 - second * product, energy_1, prior)
     both = objective_at(first, match_1, energy_1, prior) + objective_at(second, match_2, energy_2, prior)

@@ -10,6 +10,7 @@ from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
+from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
 from ..motion.jumps import jump_times
 from ..shank import Shank
@@ -17,7 +18,7 @@ from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
 from ..traces.banded import BandedMatrix
 from .misfit import FittedTemplates, misfits
 from .pursuit import Neighbours, pursue, sum_of_products
-from .rules import pursuit_rules
+from .rules import UNEXPLAINED_MOVING, pursuit_rules
 
 spike_dtype = np.dtype(
     [
@@ -36,10 +37,10 @@ spike_dtype = np.dtype(
 UNITS_PER_GROUP = 16
 # frequencies at which the filters have less than this of their largest power are left out
 PASSED_POWER = 1e-3
-# frequencies of which the products are at once in the processor's cache
+# frequencies whose products fit into the processor's cache together
 BINS = 256
-# a block has at most so many values (samples times channels or units), so that its arrays stay in the cache and in
-# memory that is used again, but so many times the samples that are read beyond its ends
+# a block has at most so many values (samples times channels or units), so that its arrays stay in the cache, and at
+# least so many times the length of a template, since samples beyond its ends are read, too
 BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
 # seconds in which a moving probe is taken to stand still
 STILL_S = 0.5
@@ -61,17 +62,17 @@ class MatchingCriteria:
     refractory_ms : float
         Time around a spike in which its unit is not looked for again.
     unexplained : float
-        Fraction of a spike's objective that its template may leave behind (0.02 is 14 % of its norm): at its place no
-        spike is made of less.
+        Fraction of a spike's objective that its template may leave in the residual (0.02 is 14 % of its norm): nothing
+        smaller counts as a spike at its place.
     forgiven : float
-        Fraction of other spikes' energy that may be left behind without counting as a spike's misfit.
+        Fraction of other spikes' energy that may be in the residual without counting as a spike's misfit.
     """
 
-    threshold: float = 14.0
-    amplitude_std: float = 0.12
+    threshold: float = DEFAULT_PARAMS["assignment_threshold"]
+    amplitude_std: float = DEFAULT_PARAMS["amplitude_std"]
     amplitude_limits: tuple[float, float] = (0.4, 1.6)
-    refractory_ms: float = 0.5
-    unexplained: float = 0.02
+    refractory_ms: float = DEFAULT_PARAMS["censored_period_ms"]
+    unexplained: float = UNEXPLAINED_MOVING
     forgiven: float = 0.0
 
 
@@ -173,7 +174,7 @@ class MatchTemplates(PeakDetector):
         whitened = self.whitening.transposed_of(traces) if self.on_device is None else None
         n_chunk = traces.shape[0] - 2 * self.margin
         found = []
-        # blocks of like length, in which the probe does not jump
+        # blocks of similar length, in which the probe does not jump
         edges = np.linspace(0, n_chunk, max(-(-n_chunk // self.block), 1) + 1).astype(int)
         if self.jumps:
             jumps = self.jumps[segment_index] - start_frame
@@ -204,7 +205,7 @@ class MatchTemplates(PeakDetector):
         )
 
     def _placed(self, displacement):
-        """The templates where the probe has them."""
+        """The templates at a displacement of the probe."""
         coefficients = self.templates.at(displacement)
         overlap = self._overlap if self.on_device is None else self.on_device.overlap
         products, closeness = overlap(coefficients)
@@ -299,7 +300,7 @@ class MatchTemplates(PeakDetector):
 
 
 def _depth_groups(templates, depth_rank):
-    """Groups of units at like depths, with the range of channels (ranked by depth) that they cover."""
+    """Groups of units at similar depths, with the range of channels (ranked by depth) that they cover."""
     order = np.argsort(templates.locations[:, 1], kind="stable")
     groups = []
     for start in range(0, len(order), UNITS_PER_GROUP):

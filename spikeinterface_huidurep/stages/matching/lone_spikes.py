@@ -1,4 +1,4 @@
-"""Lone spikes: those in whose waveform no other spike has a part."""
+"""Lone spikes: those whose waveform does not overlap with another spike's."""
 
 from __future__ import annotations
 

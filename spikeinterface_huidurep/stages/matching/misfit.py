@@ -1,4 +1,4 @@
-"""Misfit: what is left in the traces where a spike was taken out of them, compiled with numba."""
+"""Misfit: the size of the residual where a spike was subtracted; compiled with numba."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class FittedTemplates(NamedTuple):
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def misfits(whitened, rows, templates, samples, units, amplitudes, shifts, forgiven):
     """
-    Mean square of what is left on each spike's channels once all spikes are subtracted.
+    Mean square of the residual on each spike's channels, all spikes subtracted.
 
     Noise leaves 1. A spike that is not the template's leaves the part of its waveform that the template does not
-    explain, however well the rest of it matches. What larger spikes leave behind is theirs: channels count the less the
-    more of others' energy was taken out of them. Where that may be more than the spike itself, as in an artefact,
-    nothing is forgiven.
+    explain, however well the rest of it matches. The residual of larger spikes does not count as a smaller spike's: a
+    channel counts less, the more energy of other spikes was subtracted from it. Where that may be more than the spike
+    itself, as in an artefact, all channels count in full.
 
     Parameters
     ----------

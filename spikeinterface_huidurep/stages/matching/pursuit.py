@@ -12,9 +12,6 @@ from .amplitudes import best_amplitude, objective, objective_at
 from .rules import PursuitRules
 from .simultaneous import NOTHING, best_pair, leaves_a_pattern, most_after
 
-# by how much two spikes together must explain more than one after the other
-PAIR_MARGIN = 10.0
-
 
 class Neighbours(NamedTuple):
     """
@@ -96,8 +93,8 @@ def pursue(
     """
     Take the spike that explains most, subtract it, and so on until nothing explains more than the threshold.
 
-    Where what a spike would leave behind looks like another one, two spikes are fitted together, and the larger of
-    them is taken in its place if they explain more; the pursuit then comes to the smaller one.
+    Where the residual of a spike would look like another spike, two spikes are fitted together. If they explain more,
+    the larger of them is taken in its place; the pursuit then comes to the smaller one.
 
     Parameters
     ----------
@@ -131,7 +128,7 @@ def pursue(
             continue
         gain = objective(match[unit, t], energy[unit], rules.prior)
         if gain - search.penalty[unit, t] < -key - 1e-3:
-            # something was subtracted here since: what is left is pushed again where it is a maximum
+            # something was subtracted here since: the maxima of the residual are pushed again
             _push_maxima(heap, search, unit, t - 1, t + 2)
             continue
         spike, echo = _spike_of(search, neighbours, answers, unit, t, explained, together)
@@ -156,7 +153,7 @@ def _columns(found):
 def _spike_of(search, neighbours, answers, unit, t, explained, together):
     """
     The spike at a maximum, or the larger of two that explain more together, and what each neighbour's matched filter
-    makes of it; `explained` and `together` are room.
+    makes of it; `explained` and `together` are arrays to work in.
     """
     match, energy, rules = search.match, search.energy, search.rules
     prior = rules.prior
@@ -177,7 +174,8 @@ def _spike_of(search, neighbours, answers, unit, t, explained, together):
         next_gain = most_after(search, others, echo, amplitude, left_behind, unit, t)
         one_by_one = gain + max(next_gain, 0.0)
         own = objective_at(a, at, energy[larger], prior) - search.penalty[larger, s]
-        if together[larger] - rules.threshold > one_by_one + PAIR_MARGIN and own > rules.threshold:
+        # for two spikes, each beyond the threshold, as much more has to speak as for one
+        if together[larger] - rules.threshold > one_by_one + rules.threshold and own > rules.threshold:
             unit, t, amplitude = larger, s, a
             gain = objective_at(amplitude, at, energy[unit], prior)
             explained[:] = together
@@ -189,7 +187,7 @@ def _spike_of(search, neighbours, answers, unit, t, explained, together):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _take(heap, search, neighbours, echo, spike):
-    """Subtract a spike from the output of all filters that hear it, and push what is left there."""
+    """Subtract a spike from the output of all filters that respond to it, and push the maxima of the residual."""
     t, unit, amplitude, gain = spike[0], spike[1], spike[2], spike[3]
     n_samples, half = search.match.shape[1], echo.shape[1] // 2
     pairs = slice(neighbours.start[unit], neighbours.start[unit + 1])
@@ -205,7 +203,7 @@ def _take(heap, search, neighbours, echo, spike):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _subtract(match, penalty, echo, amplitude, left_behind, start, stop, t):
-    """Take a spike at sample `t` off the output of one unit's matched filter, which hears `echo` of its template."""
+    """Take a spike at sample `t` off one unit's matched filter, whose response to its template is `echo`."""
     half = len(echo) // 2
     for s in range(start, stop):
         match[s] -= amplitude * echo[s - t + half]

@@ -7,19 +7,14 @@ import numpy as np
 
 from .amplitudes import fit_two, objective
 
-# what a spike leaves behind looks like another one from so many standard deviations of the noise at the output of a
-# matched filter, but at least this share of the spike's own
-PATTERN_SD, PATTERN_SHARE = 4.5, 0.15
-# units tried as the first of a pair: those that explain most alone, and at least this share of the best one's
-MOST_FIRST, LEAST_SHARE = 4, 0.25
-# what is explained where nothing is: finite, since the compiled code takes for granted that all numbers are
+# stands for minus infinity: the compiled code takes for granted that all numbers are finite
 NOTHING = np.float32(-1e30)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def leaves_a_pattern(search, others, echo, amplitude, gain, t):
     """
-    Whether what is left of a spike looks like another one, upright or upside down, to any neighbour's matched filter.
+    Whether the residual of a spike looks like another spike, upright or upside down, to any neighbour's matched filter.
 
     Parameters
     ----------
@@ -39,8 +34,8 @@ def leaves_a_pattern(search, others, echo, amplitude, gain, t):
     """
     match, energy = search.match, search.energy
     half = echo.shape[1] // 2
-    reach = min(search.rules.first_reach, half)
-    least = max(PATTERN_SD, PATTERN_SHARE * np.sqrt(gain))
+    reach = min(search.rules.same_spike, half)
+    least = np.sqrt(max(search.rules.threshold, search.rules.pattern * gain))
     for row in range(len(others)):
         bound = least * np.sqrt(energy[others[row]])
         for s in range(max(t - reach, 0), min(t + reach + 1, match.shape[1])):
@@ -115,14 +110,15 @@ def best_pair(search, neighbours, answer, unit, t, alone, together):
     most = NOTHING
     best = (unit, t, np.float32(1.0), np.float32(0.0), np.float32(0.0), np.float32(0.0))
     near = neighbours.units[neighbours.start[unit] : neighbours.start[unit + 1]]
-    for first in near[np.argsort(-alone[near])[:MOST_FIRST]]:
-        if alone[first] < LEAST_SHARE * alone[unit]:
+    for first in near[np.argsort(-alone[near])[: rules.most_first]]:
+        if alone[first] < 0:  # noise explains more
             break
         rows = slice(neighbours.start[first], neighbours.start[first + 1])
         others, echo = neighbours.units[rows], np.dot(neighbours.products[rows], answer)
-        begin, end = max(t - rules.first_reach, 1), min(t + rules.first_reach + 1, n_samples - 1)
+        begin, end = max(t - rules.same_spike, 1), min(t + rules.same_spike + 1, n_samples - 1)
         peak = begin + np.argmax(match[first, begin:end])
-        for s in range(max(peak - rules.nudge, begin), min(peak + rules.nudge + 1, end)):
+        # the second spike may have moved the maximum of the first by a sample
+        for s in range(max(peak - 1, begin), min(peak + 2, end)):
             if blocked[first, s]:
                 continue
             for row in range(len(others)):

@@ -1,4 +1,4 @@
-"""Alignment: each bin of time gets the displacement at which its spikes lie where like spikes lie at other times."""
+"""Alignment: each bin of time gets the displacement at which its spikes match those of all other times."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from spikeinterface.core.motion import Motion
 
-from .path import likeliest_path
+from .dredge import DEPTH_BIN_UM, DEPTH_SMOOTH_UM
+from .path import COST_OF_JUMP, ROUNDS, likeliest_path
 
-# displacements that are tried, um, and how far beyond those of the first estimate
-STEP_UM, BEYOND_UM = 0.5, 15.0
-# what a change of the displacement costs, in units of the logarithm of the likelihood: by the um, and a jump at most
-COST_PER_UM, COST_OF_JUMP = 1.0, 15.0
-ROUNDS = 4
-# cells of the density of spikes over depth (um) and over the logarithm of the amplitude, and its smoothing, in cells
-DEPTH_UM, LOG_AMPLITUDE, SMOOTHING = 2.0, 0.15, (1.5, 1.0)
+# step of the displacements that are tried, um
+STEP_UM = 0.5
+# what a change of the displacement costs by the um, in units of the logarithm of the likelihood
+COST_PER_UM = 1.0
+# displacements are tried so far beyond those of the first estimate, um: what is farther away is a jump
+BEYOND_UM = COST_OF_JUMP / COST_PER_UM
+# cells of the density of spikes over the logarithm of the amplitude, by one of which it is smoothed; over depth it is
+# binned and smoothed as DREDge's histograms are
+LOG_AMPLITUDE = 0.15
 
 
 def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplitudes: np.ndarray) -> Motion:
@@ -53,9 +56,9 @@ def align_motion(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplit
         for column, displacement in enumerate(tried):
             each = density(depths - displacement, amplitudes)
             likelihood[:, column] = np.bincount(at_bin, weights=each, minlength=len(bins))
-            # of the spikes only those are seen that lie on the probe
+            # only spikes on the probe are seen
             likelihood[:, column] -= n_spikes * density.log_share(ends[0] - displacement, ends[1] - displacement)
-        moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM, COST_OF_JUMP)]
+        moved = tried[likeliest_path(likelihood, COST_PER_UM * STEP_UM)]
     moved = moved - np.median(moved)
     return Motion([moved[:, None]], [bins], motion.spatial_bins_um, direction=motion.direction)
 
@@ -74,10 +77,10 @@ class SpikeDensity:
 
     def __init__(self, depths: np.ndarray, amplitudes: np.ndarray):
         logs = np.log(np.maximum(amplitudes, 1.0))
-        self.depths = np.arange(depths.min() - 10 * DEPTH_UM, depths.max() + 10 * DEPTH_UM, DEPTH_UM)
+        self.depths = np.arange(depths.min() - 10 * DEPTH_BIN_UM, depths.max() + 10 * DEPTH_BIN_UM, DEPTH_BIN_UM)
         self.logs = np.arange(logs.min() - 3 * LOG_AMPLITUDE, logs.max() + 3 * LOG_AMPLITUDE, LOG_AMPLITUDE)
         counts, _, _ = np.histogram2d(depths, logs, bins=(self.depths, self.logs))
-        smooth = gaussian_filter(counts, SMOOTHING, mode="constant")
+        smooth = gaussian_filter(counts, (DEPTH_SMOOTH_UM / DEPTH_BIN_UM, 1.0), mode="constant")
         smooth += 0.01 * smooth.mean() + 1e-9
         self.density = smooth / smooth.sum()
         self.log_density = np.log(self.density)
@@ -86,7 +89,7 @@ class SpikeDensity:
     def __call__(self, depths: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
         """Logarithm of the density at spikes, (n_spikes,)."""
         logs = np.log(np.maximum(amplitudes, 1.0))
-        row = np.clip(((depths - self.depths[0]) / DEPTH_UM).astype(int), 0, self.density.shape[0] - 1)
+        row = np.clip(((depths - self.depths[0]) / DEPTH_BIN_UM).astype(int), 0, self.density.shape[0] - 1)
         column = np.clip(((logs - self.logs[0]) / LOG_AMPLITUDE).astype(int), 0, self.density.shape[1] - 1)
         return self.log_density[row, column]
 

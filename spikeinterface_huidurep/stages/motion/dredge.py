@@ -18,8 +18,8 @@ DEPTH_SMOOTH_UM = 3.0
 # error is the same within 0.1 um (zigzag, ramp, bumps, non-rigid and SpikeInterface's drift, 60 s each)
 DEPTH_BIN_UM = 2.0
 BIN_S = 1.0
-# every bin is compared with every other: of a longer recording bins are longer, so many in all, and what they leave is
-# then estimated in bins of a second within pieces of this length
+# every bin is compared with every other one: a longer recording has longer bins, so many in all. The motion that these
+# leave is then estimated in bins of a second, within pieces of this length (s)
 MOST_BINS, PIECE_S = 600, 200.0
 
 
@@ -29,9 +29,9 @@ def dredge(
     """
     Estimate the motion over time and depth, in bins of a second (DREDge, Windolf et al. 2023).
 
-    It compares each bin of time with all others and solves equations of all of them, so that time grows with the square
-    of the length and more, memory with the square: of an hour of a large probe, more than all else in a sort. So a long
-    recording is first estimated in longer bins, then piece by piece from where these have its spikes.
+    It compares each bin of time with all others and solves equations of all of them. Memory grows with the square of
+    the length, time faster: an hour of a large probe would need more than all else in a sort. So the motion of a long
+    recording is first estimated in longer bins; what they leave is estimated piece by piece.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def dredge(
             [coarse.get_displacement_at_time_and_depth(times, np.full(len(times), z)) for z in coarse.spatial_bins_um],
             axis=1,
         )
-        # where a piece lies as a whole, the longer bins say
+        # the longer bins say where a piece lies as a whole
         bins.append(times)
         moved.append(before + fine.displacement[0] - np.median(fine.displacement[0], axis=0))
     return Motion([np.concatenate(moved)], [np.concatenate(bins)], coarse.spatial_bins_um, direction=coarse.direction)

@@ -13,33 +13,35 @@ from ..spike_features import SpikeFeatures
 from ..traces.segments import duration_of
 from .alignment import align_motion
 from .dredge import dredge
-from .from_waveforms import has_depth, motion_from_waveforms
-from .jumps import sharpen_jumps
+from .from_waveforms import WINDOW_UM, has_depth, motion_from_waveforms
+from .jumps import JUMP_BINS, sharpen_jumps
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
-# fewer peaks a second and shorter recordings than these say too little about motion
+# with fewer peaks a second, or in a shorter recording, motion cannot be estimated
 MIN_PEAKS_PER_S = 10.0
 MIN_DURATION_S = 30.0
 # on a probe that is too short for locations to show motion, waveforms do, from so many peaks on
 MIN_PEAKS = 500
 # an estimate that moves less than this is taken for the noise of a still probe
 MIN_RANGE_UM = 4.0
-# least correlation of the motions that two halves of the peaks show, medians over so many bins of time
+# least correlation of the motions that two halves of the peaks show, medians over as many bins of time as a jump has
 MIN_AGREEMENT = 0.6
-MEDIAN_BINS = 5
-# least share of the spikes there whose units follow what the others show: 0 to 0.06 of those on tetrodes, stereotrodes
-# at rest; 0.33 to 1 where they move, 0.25 to 0.5 where the waveforms of all units age
+# least share of the spikes on such a probe whose units follow what the others show: 0 to 0.06 on tetrodes and
+# stereotrodes at rest; 0.33 to 1 where they move; 0.25 to 0.5 where the waveforms of all units age
 MIN_FOLLOWED = 0.15
-# the same, where the motion's pieces in another order are what it is compared with: that tells motion in one direction,
-# of which the other says little. 0 to 0.16 at rest; 0.46 to 1 in 60 to 90 s of a moving tetrode or stereotrode
+# the same, compared with the motion's pieces in another order, which also shows motion that goes one way: 0 to 0.16 at
+# rest; 0.46 to 1 in 60 to 90 s of a moving tetrode or stereotrode
 MIN_IN_ORDER = 0.4
-# windows of depth, their width and step, and how far from the probe's ends their centres stay: there spikes come and go
-WINDOW_UM, WINDOW_STEP_UM, WINDOW_MARGIN_UM = 100.0, 50.0, 100.0
+# windows of depth overlap by half; their centres stay away from the probe's ends, where spikes come and go
+WINDOW_STEP_UM, WINDOW_MARGIN_UM = WINDOW_UM / 2, WINDOW_UM
+# on probes longer than this, um, the displacement is free to change with depth, in windows with this step
+NON_RIGID_SPAN_UM, NON_RIGID_STEP_UM = 800.0, 300.0
 # a probe with so many windows gets the motion that they agree on
 MIN_WINDOWS = 3
-# windows of a rigid motion differ, too: where units leave the probe they lag behind, by a third of it from one end
-# to the other. The displacement is taken to change with depth from here on, if all windows lie on a line to within this
+# windows of a rigid motion differ, too: where units leave the probe they lag behind, by up to a third of the motion.
+# The displacement is taken to change with depth if it differs by the first share of itself between the ends of the
+# probe, and if all windows lie on a line to within the second
 MIN_GRADIENT, STRAIGHT = 0.5, 0.15
 
 
@@ -50,7 +52,7 @@ def estimate_motion(
     *,
     correct: str | bool = "auto",
     given: Motion | None = None,
-    non_rigid_span_um: float = 800.0,
+    non_rigid_span_um: float = NON_RIGID_SPAN_UM,
     seed: int = 0,
 ) -> Motion | None:
     """
@@ -71,7 +73,7 @@ def estimate_motion(
     features : SpikeFeatures
         Of the peaks: vectors, locations (um) and amplitudes (units of noise).
     correct : {"auto", True, False}
-        "auto" estimates where duration and number of peaks allow it, and believes what two halves of them share.
+        "auto" estimates where duration and number of peaks allow it, and accepts what two halves of them agree on.
     given : Motion, optional
         One that is known already.
     non_rigid_span_um : float
@@ -110,7 +112,7 @@ def estimate_motion(
 
 
 def _of_short_probe(recording, peaks, features, correct, seed):
-    """The motion that waveforms show; None where it is not believed."""
+    """The motion that waveforms show; None where it is not accepted."""
     times = peaks["sample_index"] / recording.sampling_frequency
     motion, followed, in_order = motion_from_waveforms(times, features, seed)
     if correct == "auto" and followed < MIN_FOLLOWED and in_order < MIN_IN_ORDER:
@@ -125,7 +127,7 @@ def _of_short_probe(recording, peaks, features, correct, seed):
 
 
 def _of_long_probe(recording, peaks, features, correct, non_rigid_span_um):
-    """The motion that locations show; None where it is not believed."""
+    """The motion that locations show; None where it is not accepted."""
     locations, amplitudes = features.location, features.amplitude
     motion = _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um)
     if correct == "auto" and not _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
@@ -194,7 +196,7 @@ def register(locations: np.ndarray, displacement: np.ndarray, channel_locations:
 
 
 def _why_not(duration_s, n_peaks, short):
-    """Why the recording is not asked for its motion; an empty text where it is."""
+    """Why motion is not estimated; an empty text where it is."""
     if duration_s < MIN_DURATION_S:
         return f"{duration_s:.0f} s are too short"
     if n_peaks < (MIN_PEAKS if short else MIN_PEAKS_PER_S * duration_s):
@@ -217,7 +219,7 @@ def _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um):
     depths = recording.get_channel_locations()[:, 1]
     span = np.ptp(depths)
     if span > non_rigid_span_um:
-        return dredge(recording, peaks, locations, amplitudes, win_step_um=300.0, win_scale_um=350.0)
+        return dredge(recording, peaks, locations, amplitudes, win_step_um=NON_RIGID_STEP_UM, win_scale_um=350.0)
     if span < 2 * WINDOW_MARGIN_UM + (MIN_WINDOWS - 1) * WINDOW_STEP_UM:
         return dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
     windows = dredge(
@@ -263,8 +265,8 @@ def _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
     if displacements[0].shape[1] != displacements[1].shape[1]:  # one half saw it change with depth
         displacements = [values.mean(axis=1, keepdims=True) for values in displacements]
     n_bins = min(len(half) for half in displacements)
-    # a few bins in which a half of the peaks was not enough are no disagreement, nor is a jump in one bin an agreement
-    smooth = [median_filter(half[:n_bins], size=(MEDIAN_BINS, 1)) for half in displacements]
+    # the median: a few bins with too few peaks are not a disagreement, and a jump in one bin is not an agreement
+    smooth = [median_filter(half[:n_bins], size=(JUMP_BINS, 1)) for half in displacements]
     first, second = ((half - half.mean(axis=0)).ravel() for half in smooth)
     scale = np.sqrt((first**2).sum() * (second**2).sum())
     return scale > 0 and (first * second).sum() / scale >= MIN_AGREEMENT

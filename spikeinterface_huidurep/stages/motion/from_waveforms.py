@@ -11,36 +11,37 @@ from sklearn.decomposition import PCA
 from spikeinterface.core.motion import Motion
 
 from ..spike_features import SpikeFeatures
-from .path import likeliest_path
+from .dredge import BIN_S
+from .path import ROUNDS, likeliest_path
 
 # steps of the displacement that are told apart between its two ends
 STATES = 41
 # the clusters that serve as words: so many spikes a word, and the least and the most words
 SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS = 100, 20, 120
-# weight of the logarithm of the amplitude, and distance (um) that counts as 1, beside the embedding
-LOG_AMPLITUDE, LOCATION_UM = 3.0, 5.0
-# bins of time, s, and how many spikes one has at least on average
-BIN_S, SPIKES_A_BIN = 1.0, 8.0
-# words are smoothed over so many bins for the first order, then over so many states; each state has this share of what
+# weight of the logarithm of the amplitude, and the distance (um) that counts as 1, relative to the embedding
+AMPLITUDE_WEIGHT, LOCATION_UM = 3.0, 5.0
+# bins of time are longer than DREDge's where these have fewer spikes than this on average
+SPIKES_A_BIN = 8.0
+# words are smoothed over so many bins for the first order, then over as many states; each state has this share of what
 # all states have
-SMOOTH_BINS = 2.0
-SMOOTH_STATES, ANY_STATE = 2.0, 0.02
-# what a step to the next state costs, and a jump at most, in units of the logarithm of the likelihood
-COST_OF_STEP, COST_OF_JUMP = 1.0, 15.0
-ROUNDS = 6
-# like words that are of one kind
+SMOOTH, ANY_STATE = 2.0, 0.02
+# what a step to the next state costs, in units of the logarithm of the likelihood
+COST_OF_STEP = 1.0
+# similar words that are of one kind
 WORDS_A_KIND = 6
-# groups of like words: each is asked whether it follows what the others show, beyond the motion at so many other times
+# groups of similar words; a group follows the others if the states say more of its words than they do at so many other
+# times: more than the mean by so many standard deviations
 GROUPS, OTHER_TIMES, BEYOND_STD = 8, 40, 3.0
 # states are coarser there, since a group has few spikes
 SMOOTH_STATES_OF_GROUP = 4.0
-# a motion that goes one way tells as much when it is shifted in time: it is also cut into so many pieces, in another
-# order and direction, and over so many states these are mixed
+# a motion that goes one way says as much when it is shifted in time: it is also cut into so many pieces, which are put
+# in another order and direction; states are coarser again there
 PIECES, SMOOTH_STATES_OF_PIECES = 16, 8.0
-# numbers of groups whose change along the motion gives it its scale, and rounds in which they are found
-SLOPE_GROUPS, SLOPE_ROUNDS = (5, 10, 20), 6
-# on a probe whose contacts span less than this, depths do not show how far it moves
-LEAST_SPAN_UM = 100.0
+# numbers of groups whose change along the motion gives it its scale
+SLOPE_GROUPS = (5, 10, 20)
+# width of the windows of depth in which motion is estimated, um: on a probe whose contacts span less, depths do not
+# show how far it moves
+WINDOW_UM = 100.0
 # what the vector and the amplitude of a spike on such a probe change by when it moves by 1 um
 CHANGE_PER_UM = 0.09
 
@@ -49,8 +50,8 @@ class WaveformMotion(NamedTuple):
     """
     A motion, and the share of the spikes whose units follow it though it was found without them.
 
-    `followed` is said by the motion at other times, `in_order` by the motion with its pieces in another order: that is
-    there in a single stroke, too, but also where many units change slowly by themselves.
+    For `followed` the motion is compared with itself at other times, for `in_order` with its pieces in another order.
+    The second also shows a motion that goes one way, but is high where many units change slowly by themselves, too.
     """
 
     motion: Motion
@@ -60,7 +61,7 @@ class WaveformMotion(NamedTuple):
 
 def has_depth(channel_locations: np.ndarray) -> bool:
     """Whether the contacts, (n_channels, 2) in um, span enough depth to show displacements in um."""
-    return bool(np.ptp(channel_locations[:, 1]) >= LEAST_SPAN_UM)
+    return bool(np.ptp(channel_locations[:, 1]) >= WINDOW_UM)
 
 
 def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int = 0) -> WaveformMotion:
@@ -91,7 +92,7 @@ def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int 
         The motion, the same at all depths, with a median of zero; and the shares of the spikes (0 to 1) whose units
         follow what the other units show.
     """
-    logs = LOG_AMPLITUDE * np.log(np.maximum(spikes.amplitude, 1.0))
+    logs = AMPLITUDE_WEIGHT * np.log(np.maximum(spikes.amplitude, 1.0))
     features = np.column_stack([spikes.embedding, logs, spikes.location / LOCATION_UM]).astype("float64")
     n_words = int(np.clip(len(features) // SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS))
     n_words = min(n_words, len(features))
@@ -123,17 +124,17 @@ def _states(counts, kinds, seed):
     """
     The likeliest state of each bin, (n_bins,) int, from its words' counts (n_bins, n_words).
 
-    A word counts as a share of all words of its kind, (n_words,): which units fire when is no motion.
+    A word counts as a share of all words of its kind, (n_words,): a change of firing rates is not motion.
     """
-    rates = gaussian_filter1d(counts, SMOOTH_BINS, axis=0)
+    rates = gaussian_filter1d(counts, SMOOTH, axis=0)
     weights = np.sqrt(counts.sum(axis=0) / counts.sum())
     shares = np.sqrt(_shares_of_kind(rates + 1e-6 * counts.mean(axis=0), kinds)) * weights
     order = PCA(1, random_state=seed).fit_transform(shares)[:, 0]
     low, high = np.percentile(order, [1, 99])
     states = np.clip(np.round((order - low) / max(high - low, 1e-9) * (STATES - 1)), 0, STATES - 1).astype(int)
     for _ in range(ROUNDS):
-        _, smooth = _at_states(states, counts, SMOOTH_STATES)
-        states = likeliest_path(counts @ np.log(_shares_of_kind(smooth, kinds)).T, COST_OF_STEP, COST_OF_JUMP)
+        _, smooth = _at_states(states, counts, SMOOTH)
+        states = likeliest_path(counts @ np.log(_shares_of_kind(smooth, kinds)).T, COST_OF_STEP)
     return states
 
 
@@ -200,7 +201,7 @@ def _um_per_state(features, states, seed):
     if spread == 0:
         return 1.0
     displacement = (states - states.mean()) / spread
-    # many groups follow small units, few hold both ends of a jump: the most change that any number of them shows
+    # many groups resolve small units, few groups hold both ends of a jump: the largest change of all numbers is taken
     found = [_mean_move(features, displacement, n_groups, seed) for n_groups in SLOPE_GROUPS]
     return max(found, key=abs) / spread
 
@@ -220,7 +221,7 @@ def _slopes(features, displacement, n_groups, seed):
     """
     n_groups = min(n_groups, len(features))
     registered = features
-    for _ in range(SLOPE_ROUNDS):
+    for _ in range(ROUNDS):
         groups, _ = _words(registered, n_groups, seed)
         slopes = np.zeros((n_groups, features.shape[1]))
         for group in range(n_groups):

@@ -1,4 +1,4 @@
-"""Jumps: motion that is faster than the bins of time in which it is estimated gets its exact time from the spikes."""
+"""Jumps: motion that is faster than the bins of time of its estimate gets its exact time from the spikes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .alignment import SpikeDensity
 
 # motion from one bin to the next that may be part of a jump, and how far a jump goes at least, um
 LEAST_STEP_UM, LEAST_JUMP_UM = 3.0, 8.0
-# a motion of more bins than this is no jump; levels before and after it are medians of so many bins
-MOST_BINS, LEVEL_BINS = 4, 4
+# a motion of more bins than this is not a jump; the levels before and after it are medians of so many bins, too
+JUMP_BINS = 4
 # a jump takes this long, s
 JUMP_S = 0.02
 
 
 def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, amplitudes: np.ndarray) -> Motion:
     """
-    Put each jump at the time that the spikes around it speak for.
+    Put each jump at its likeliest time, given the spikes around it.
 
-    An estimate in bins of a second shows a jump as a slope over two or three of them, and all spikes of that time at
-    places where no unit is. Each of these spikes was either before the jump or after it: which, is said by the density
-    of all other spikes over depth and amplitude, and the time is the change point that is the likeliest.
+    An estimate in bins of a second shows a jump as a slope over two or three bins, and puts the spikes of that time
+    where no unit is. Each of these spikes was either before the jump or after it. The density of all other spikes over
+    depth and amplitude gives the likelihood of both, and the time of the jump is the likeliest change point.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def sharpen_jumps(motion: Motion, times_s: np.ndarray, depths: np.ndarray, ampli
 
 
 def jump_times(motion: Motion | None) -> list[np.ndarray]:
-    """Times (s) of the jumps of each segment: a step between points of time nearer to each other than any bins are."""
+    """Times (s) of the jumps of each segment: steps between two points in time that are closer than any two bins."""
     if motion is None:
         return []
     found = []
@@ -92,11 +92,11 @@ def _find_jumps(moved):
     starts, stops = edges[::2], edges[1::2]
     jumps = []
     for index, (first, last) in enumerate(zip(starts, stops, strict=True)):
-        if last - first > MOST_BINS or first == 0 or last == len(moved) - 1:
+        if last - first > JUMP_BINS or first == 0 or last == len(moved) - 1:
             continue
-        # it stands still as far as the motion before this one, and the one after it
-        low = max(stops[index - 1] if index else 0, first - LEVEL_BINS)
-        high = min(starts[index + 1] if index + 1 < len(starts) else len(moved), last + LEVEL_BINS) + 1
+        # the levels reach to the motion before this one, and to the one after it
+        low = max(stops[index - 1] if index else 0, first - JUMP_BINS)
+        high = min(starts[index + 1] if index + 1 < len(starts) else len(moved), last + JUMP_BINS) + 1
         before, after = np.median(moved[low:first], axis=0), np.median(moved[last + 1 : high], axis=0)
         if np.abs(after - before).max() >= LEAST_JUMP_UM:
             jumps.append((first, last, before, after))

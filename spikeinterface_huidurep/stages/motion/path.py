@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+# most that a move costs, in units of the logarithm of the likelihood: from there on it is a jump
+COST_OF_JUMP = 15.0
+# a path, and what it is found by, are found in turns: rounds of that
+ROUNDS = 6
 
-def likeliest_path(likelihood: np.ndarray, cost_of_step: float, cost_of_jump: float) -> np.ndarray:
+
+def likeliest_path(likelihood: np.ndarray, cost_of_step: float) -> np.ndarray:
     """
     Find the path over the states whose likelihood less the costs of moving is the largest.
 
@@ -13,8 +18,8 @@ def likeliest_path(likelihood: np.ndarray, cost_of_step: float, cost_of_jump: fl
     ----------
     likelihood : (n_bins, n_states) float
         Logarithm of the likelihood of each state in each bin.
-    cost_of_step, cost_of_jump : float
-        Of a move by one state, and of any move at most, in the same unit.
+    cost_of_step : float
+        Of a move by one state, in the same unit; any move costs `COST_OF_JUMP` at most.
 
     Returns
     -------
@@ -22,7 +27,7 @@ def likeliest_path(likelihood: np.ndarray, cost_of_step: float, cost_of_jump: fl
         The state in each bin.
     """
     states = np.arange(likelihood.shape[1])
-    costs = np.minimum(cost_of_step * np.abs(states[:, None] - states), cost_of_jump)
+    costs = np.minimum(cost_of_step * np.abs(states[:, None] - states), COST_OF_JUMP)
     total = likelihood[0]
     came_from = np.zeros(likelihood.shape, dtype=int)
     for row in range(1, len(likelihood)):

@@ -1,4 +1,4 @@
-"""Adapting: on request the encoder is fine-tuned on the recording's own spikes, unless that is no gain."""
+"""Adapting: on request the encoder is fine-tuned on the recording's own spikes, if that is a gain."""
 
 from __future__ import annotations
 

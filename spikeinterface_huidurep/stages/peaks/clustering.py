@@ -1,4 +1,4 @@
-"""Clustering: pure groups of peaks, with nobody to say how many; what belongs together is joined later, on evidence."""
+"""Clustering: pure groups of peaks, as many as there are; those of one neuron are joined later, on evidence."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def cluster_peaks(
     seed: int = 0,
 ) -> np.ndarray:
     """
-    Density clustering (HDBSCAN, Campello et al. 2013) of the embeddings beside the registered locations.
+    Density clustering (HDBSCAN, Campello et al. 2013) of the embeddings together with the registered locations.
 
-    The leaves of the cluster tree are taken, not its most persistent clusters: a unit in two leaves is joined again by
-    `merge_clusters`, while two neurons in one cluster would be lost. Leaves are only the densest parts; the other peaks
-    of the persistent cluster around them go to the leaf of most of their neighbours. What then lies in no cluster is
-    clustered once more, by itself: small units come of it, and pieces of larger ones, which `refine_units` finds out.
+    The leaves of the cluster tree are taken, not its most persistent clusters: a unit in two leaves is joined again
+    later (`join_units`), while two neurons in one cluster might be lost. Leaves are only the densest parts; the other
+    peaks of the persistent cluster around them go to the leaf of most of their neighbours. Peaks that then lie in no
+    cluster are clustered once more, by themselves. This gives small units, and pieces of larger ones, which
+    `refine_units` finds.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def cluster_peaks(
     n_peaks = len(embedding)
     min_samples = max(min_cluster_size // 2, 2)
     if n_peaks < 2 * min_samples:
-        # too few for a density: what there is is one cluster, to be judged by its template
+        # too few peaks to estimate a density: they are one cluster, which is judged by its template
         return np.zeros(n_peaks, dtype="int64")
     features = clustering_features(
         embedding, locations, n_components=n_components, location_scale_um=location_scale_um, seed=seed
@@ -55,11 +56,11 @@ def cluster_peaks(
     tree = _KeptTree()
     leaves = _hdbscan(features, min_cluster_size, min_samples, "leaf", tree)
     if leaves.max(initial=-1) < 0:
-        # HDBSCAN never calls everything one cluster; where nothing falls apart that is what there is
+        # HDBSCAN never makes one cluster of all peaks; if it finds no two clusters, they are one
         return np.zeros(n_peaks, dtype="int64")
     persistent = _hdbscan(features, min_cluster_size, min_samples, "eom", tree)
     labels = _fill(features, leaves, persistent)
-    # beside dense clusters sparse ones do not stand out
+    # sparse clusters do not stand out next to dense ones
     rest = np.flatnonzero(labels < 0)
     if len(rest) >= 2 * min_cluster_size:
         sparse = _hdbscan(features[rest], min_cluster_size, min_samples, "leaf", _KeptTree())
@@ -76,7 +77,7 @@ def clustering_features(
     seed: int = 0,
 ) -> np.ndarray:
     """
-    The space in which spikes are clustered: principal components of the embedding beside the location.
+    The space in which spikes are clustered: principal components of the embedding, and the location.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
 from ..traces.blanks import silent_values
 from ..traces.segments import away_from_ends
@@ -21,13 +22,12 @@ from .matched_filters import BestOutput, FilterBank, make_filter_bank
 
 peak_dtype = np.dtype([*base_peak_dtype, ("score", "float32")])
 
-# the channel of a peak is where the traces are largest, so far from where the filter's output is
-CENTRE_MS, CENTRE_UM = 0.2, 40.0
+# the channel of a peak is where the traces are largest, so far from where the filter's output is (with 60 um sorts of
+# small units on two columns lose 0.05 of the accuracy), and in time as far as half of the sweep
+CENTRE_UM = 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
-# the part of a waveform, before and after its peak, of which no blank may have any: cut ones made a unit
-WHOLE_MS = 0.5
-# a spike's own after-waves: peaks near it in time and space, smaller than this fraction of it
+# after-waves of a spike: peaks near it in time and space that are smaller than this fraction of it
 ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
 
 # SpikeInterface compiles its detector anew in every process: numba can keep it on the disk, where there is a folder to
@@ -54,9 +54,9 @@ class DetectionCriteria:
     """
 
     peak_sign: str = "neg"
-    threshold: float = 5.0
-    exclude_sweep_ms: float = 0.4
-    radius_um: float = 60.0
+    threshold: float = DEFAULT_PARAMS["detect_threshold"]
+    exclude_sweep_ms: float = DEFAULT_PARAMS["exclude_sweep_ms"]
+    radius_um: float = DEFAULT_PARAMS["detection_radius_um"]
     n_time_courses: int = 3
 
 
@@ -112,7 +112,7 @@ def detect_peaks(
 
 
 def _echoes(peaks, recording):
-    """Peaks that a much larger one nearby accounts for, (n_peaks,) bool."""
+    """Peaks that are after-waves of a much larger one nearby, (n_peaks,) bool."""
     window = ms_to_samples(ECHO_MS, recording.sampling_frequency)
     near = get_channel_distances(recording) <= ECHO_UM
     # one axis for all segments
@@ -152,8 +152,9 @@ class MatchedFilterDetector(PeakDetector):
             noise_levels=np.ones(recording.get_num_channels(), dtype="float32"),
         )
         self.on_device = None if device == CPU else self._on_device(criteria, device)
-        self.reach = ms_to_samples(CENTRE_MS, recording.sampling_frequency)
-        self.whole = ms_to_samples(WHOLE_MS, recording.sampling_frequency)
+        self.reach = ms_to_samples(criteria.exclude_sweep_ms / 2, recording.sampling_frequency)
+        # no blank may be so near to a peak: waveforms that were cut by blanks made a unit of their own
+        self.whole = ms_to_samples(criteria.exclude_sweep_ms, recording.sampling_frequency)
         distances = get_channel_distances(recording)
         n_near = int((distances <= CENTRE_UM).sum(axis=1).max())
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :n_near]
@@ -203,7 +204,7 @@ class MatchedFilterDetector(PeakDetector):
         return PeaksOnDevice(self.best_output, self.bank.footprints, exclusion, self._found, device)
 
     def _cut(self, traces, peaks):
-        """Peaks of whose waveform a blank has a part: nobody knows what it was, and such ones are like each other."""
+        """Peaks with a blank in their waveform: a part of it is not known, and such waveforms resemble each other."""
         silent = silent_values(traces, self.recording.sampling_frequency)
         if not silent.any():
             return np.zeros(len(peaks), dtype=bool)

@@ -14,7 +14,7 @@ from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import Lo
 
 from ..traces.banded import BandedMatrix
 from ..traces.blanks import silent_values
-from ..traces.noise import autocorrelation, some_channels
+from ..traces.noise import CLEAR_SPIKE, QUIET, autocorrelation, some_channels
 from ..traces.scaling import MAD_TO_STD, median_of_rows
 from ..traces.segments import random_stretches
 
@@ -22,12 +22,12 @@ from ..traces.segments import random_stretches
 BEFORE_MS, AFTER_MS = 0.7, 1.3
 # distance of a spike's source from the probe, um: the further, the more channels have a part in its detection
 SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
-# spikes that show what spikes look like here: how large (units of noise), how many a time course
-CLEAR_SPIKE, FEW_SPIKES = 6.0, 30
-# traces below this (units of noise) are noise; white noise added to it, as a fraction of it
-QUIET, WHITE_NOISE = 4.0, 0.2
-# of the samples from which the filters' noise is measured one in so many is looked at
-STRIDE = 11
+# clear spikes from which a time course is made
+SPIKES_A_COURSE = 30
+# white noise that is added to the recording's, as a fraction of it
+WHITE_NOISE = 0.2
+# of the samples from which the noise of the filters' output is measured one in so many is looked at
+EVERY = 11
 # samples of one product with the time courses, and how many products are at once in the processor's cache
 BLOCK, BATCH = 32, 32
 
@@ -114,15 +114,15 @@ def _time_courses(stretches, recording, peak_sign, n_time_courses, seed):
         waveforms = traces[at[whole, None] + window, peaks["channel_index"][whole, None]]
         parts.append(waveforms / waveforms[:, nbefore : nbefore + 1])
     spikes = np.concatenate(parts)
-    if len(spikes) < FEW_SPIKES:
+    if len(spikes) < SPIKES_A_COURSE:
         time_courses = _textbook_spike(window / rate * 1000)[None]
     else:
-        means = KMeans(min(n_time_courses, len(spikes) // FEW_SPIKES), n_init=3, random_state=seed)
+        means = KMeans(min(n_time_courses, len(spikes) // SPIKES_A_COURSE), n_init=3, random_state=seed)
         labels = means.fit_predict(spikes)
         time_courses = np.array([np.median(spikes[labels == label], axis=0) for label in np.unique(labels)])
     some = (traces[:, some_channels(traces.shape[1])] for traces in stretches)
     correlation = autocorrelation(((traces, np.abs(traces) < QUIET) for traces in some), len(window))
-    # some white noise more than there is: a filter that no slow wave after a large spike gets through
+    # with more white noise than there is, the slow wave after a large spike does not pass the filter
     correlation[0] *= 1 + WHITE_NOISE
     time_courses = solve_toeplitz(correlation, time_courses.T).T
     norm = np.linalg.norm(time_courses, axis=1, keepdims=True)
@@ -136,14 +136,14 @@ def _textbook_spike(time_ms):
 
 def _filtered(traces, silent, time_course, nbefore):
     """
-    Output of a time course on every channel, (n, n_channels), and where the channel is silent: at one sample in STRIDE
-    of those that are not silent on all.
+    Output of a time course on every channel, (n, n_channels), and where the channel is silent, at one sample in EVERY;
+    samples that are silent on all channels are left out.
     """
     n = max(len(traces) - len(time_course) + 1, 0)
-    filtered = np.zeros((len(range(0, n, STRIDE)), traces.shape[1]), dtype="float32")
+    filtered = np.zeros((len(range(0, n, EVERY)), traces.shape[1]), dtype="float32")
     for place, value in enumerate(time_course):
-        filtered += value * traces[place : place + n : STRIDE]
-    silent = silent[nbefore : nbefore + n : STRIDE]
+        filtered += value * traces[place : place + n : EVERY]
+    silent = silent[nbefore : nbefore + n : EVERY]
     heard = ~silent.all(axis=1)
     return filtered[heard], silent[heard]
 
@@ -212,7 +212,7 @@ class BestOutput:
 
 
 def distinct(footprints: np.ndarray) -> list[np.ndarray]:
-    """Without repeats: where channels are far apart near sources have one footprint."""
+    """Without repeats: where channels are far apart, all near sources have the same footprint."""
     return [
         footprint
         for index, footprint in enumerate(footprints)

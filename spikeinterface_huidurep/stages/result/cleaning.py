@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
+from ...parameters import DEFAULT_PARAMS
+from ..matching.rules import SAME_SPIKE_MS
+from ..peaks.detection import ECHO_MS
 from ..units.drop import taken_by_rules
 from .quality import spikes_of_each
 
@@ -24,14 +27,14 @@ class CleaningCriteria:
     ----------
     censored_period : int
         Of two spikes of one unit nearer than this (samples) the better one is kept.
-    min_confidence : float
-        Spikes with less confidence are dropped.
-    min_spikes : float
-        Least number of spikes of a unit.
     echo_window : int
         Spikes of two units coincide at a lag when their lag is this one to within so many samples.
     echo_lag : int
         Largest lag (samples) that is looked at: ringing of a large spike lasts some milliseconds.
+    min_confidence : float
+        Spikes with less confidence are dropped.
+    min_spikes : float
+        Least number of spikes of a unit.
     echo_share : float
         A unit is an echo if more than this share of its spikes coincide, at one lag, with those of one unit that
         explains more.
@@ -41,11 +44,11 @@ class CleaningCriteria:
         spikes of a neuron may be smaller than its template, too, but their confidence is high.
     """
 
-    censored_period: int = 15
-    min_confidence: float = 0.4
-    min_spikes: float = 10
-    echo_window: int = 6
-    echo_lag: int = 90
+    censored_period: int
+    echo_window: int
+    echo_lag: int
+    min_confidence: float = DEFAULT_PARAMS["min_confidence"]
+    min_spikes: float = DEFAULT_PARAMS["min_spikes"]
     echo_share: float = 0.4
     min_explained: float = 0.4
     sure: float = 0.9
@@ -55,9 +58,9 @@ class CleaningCriteria:
         cls,
         sampling_frequency: float,
         *,
-        censored_period_ms: float = 0.5,
-        echo_window_ms: float = 0.2,
-        echo_lag_ms: float = 3.0,
+        censored_period_ms: float = DEFAULT_PARAMS["censored_period_ms"],
+        echo_window_ms: float = SAME_SPIKE_MS,
+        echo_lag_ms: float = ECHO_MS,
         **others: Any,
     ) -> CleaningCriteria:
         """The criteria at a sampling frequency (Hz), times given in ms."""

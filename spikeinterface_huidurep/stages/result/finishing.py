@@ -7,6 +7,7 @@ from spikeinterface.core import BaseRecording, NumpySorting
 from spikeinterface.core.base import minimum_spike_dtype
 from spikeinterface.core.basesorting import SpikeVectorSortingSegment
 
+from ...parameters import DEFAULT_PARAMS
 from ..templates.drifting import DriftingUnitTemplates
 from ..traces.segments import away_from_ends, duration_of
 from .quality import QualityCriteria, label_units
@@ -20,7 +21,7 @@ def finish(
     *,
     names: np.ndarray | None = None,
     first_new: int = 0,
-    censored_period_ms: float = 0.5,
+    censored_period_ms: float = DEFAULT_PARAMS["censored_period_ms"],
 ) -> NumpySorting:
     """
     Make the Sorting of one shank.

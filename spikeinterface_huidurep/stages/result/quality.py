@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...parameters import DEFAULT_PARAMS
+
 
 @dataclass(frozen=True)
 class QualityCriteria:
@@ -32,7 +34,7 @@ class QualityCriteria:
     """
 
     refractory_ms: float = 1.5
-    censored_period_ms: float = 0.5
+    censored_period_ms: float = DEFAULT_PARAMS["censored_period_ms"]
     max_contamination: float = 0.15
     min_mean_confidence: float = 0.8
     min_snr: float = 2.0

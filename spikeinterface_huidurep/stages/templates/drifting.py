@@ -11,12 +11,14 @@ from ..motion.from_waveforms import has_depth
 from ..shank import Shank
 from ..traces.chunks import run_in_chunks, spikes_in_chunk
 
-# a spike is seen this far from its neuron, um; a template has no fewer channels than the first number, and no more than
-# the second, which bounds memory and time
+# a spike is seen this far from its neuron, um; a template has at least the first number of channels, and at most the
+# second, which bounds memory and time
 SEEN_UM, LEAST_CHANNELS, MOST_CHANNELS = 60.0, 24, 64
-# a unit's waveform is much the same over this distance on the tissue, and where each channel is a field of its own over
-# this displacement, um
+# length over which a unit's waveform changes in space, um; and the displacement over which it changes on a channel that
+# is a field of its own, um
 FIELD_UM, ALONG_UM = 25.0, 40.0
+# part of the field's variance by which a channel may differ from the field
+JITTER = 1e-4
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _interpolate_field(sums, counts, places, displacements, noise_variance=1.0):
     if n_displacements == 1:
         return means
     signal_variance = max(float((means**2).max()) * 0.25, 1e-3)
-    noise = noise_variance / counts[seen] / signal_variance + 1e-4
+    noise = noise_variance / counts[seen] / signal_variance + JITTER
     if places is None:
         at = np.column_stack([np.zeros(n_displacements), displacements])
         data, where_seen, length_um = means.reshape(len(seen), -1), at[seen], ALONG_UM

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..shank import Shank
-from .drifting import DriftingUnitTemplates, local_channels, squared_exponential
+from .drifting import FIELD_UM, JITTER, DriftingUnitTemplates, local_channels, squared_exponential
 
-# what one unit's templates are worth as spikes: enough to keep a rare unit as it was, few beside a session's own
+# how many spikes a known unit's templates count as: enough to keep a rare unit as it was, few next to a session's own
 PRIOR_SPIKES = 20
-# the field of a template is smooth over so many um
-LENGTH_UM = 20.0
-# share of the field's variance that is no field
-JITTER = 1e-3
 
 
 @dataclass(frozen=True)
@@ -107,9 +103,9 @@ def coverage(session: SessionTemplates, shank: Shank, placed: DriftingUnitTempla
         seen = _seen(before, unit)
         where_seen = _relative(session.channel_locations[before.channels[unit]], before.displacements[seen])
         wanted = _relative(probe[placed.channels[unit]], moved[unit] + displacements)
-        kernel = squared_exponential(where_seen, where_seen, LENGTH_UM)
+        kernel = squared_exponential(where_seen, where_seen, FIELD_UM)
         kernel[np.diag_indices_from(kernel)] += JITTER
-        cross = squared_exponential(wanted, where_seen, LENGTH_UM)
+        cross = squared_exponential(wanted, where_seen, FIELD_UM)
         known[unit] = (cross * np.linalg.solve(kernel, cross.T).T).sum(axis=1).reshape(known.shape[1:])
     return known
 
@@ -129,6 +125,6 @@ def _relative(channel_locations, displacements):
 def _field(where_seen, data, variance, wanted):
     """Posterior mean of a field at the wanted positions, of data (n_seen, n_samples) with noise of some variance."""
     signal = max(float((data**2).max()) * 0.25, 1e-12)
-    kernel = squared_exponential(where_seen, where_seen, LENGTH_UM)
+    kernel = squared_exponential(where_seen, where_seen, FIELD_UM)
     kernel[np.diag_indices_from(kernel)] += variance / signal + JITTER
-    return squared_exponential(wanted, where_seen, LENGTH_UM) @ np.linalg.solve(kernel, data.astype("float64"))
+    return squared_exponential(wanted, where_seen, FIELD_UM) @ np.linalg.solve(kernel, data.astype("float64"))

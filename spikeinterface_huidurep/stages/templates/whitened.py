@@ -210,7 +210,7 @@ def _answers(templates, unit, other, displacement, window):
 def _temporal_basis(whitened, n_filters):
     n_samples = whitened.shape[2]
     rows = whitened.transpose(0, 1, 3, 2).reshape(-1, n_samples)
-    # each unit has the same say, whatever its amplitude
+    # each unit has the same weight, whatever its amplitude
     norm = np.sqrt((whitened.astype("float64") ** 2).sum(axis=(1, 2, 3)))
     rows = rows / np.repeat(np.maximum(norm, 1e-6), len(rows) // max(len(norm), 1))[:, None]
     _, vectors = np.linalg.eigh(rows.T @ rows)

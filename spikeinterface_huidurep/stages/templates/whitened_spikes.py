@@ -27,7 +27,7 @@ def whiten_spikes(shank: Shank, spikes: np.ndarray, labels: np.ndarray, template
     values : (n_spikes, n_values) float32
         On the unit's channels, in standard deviations of the noise.
     """
-    # only channels near a unit's have a part in its whitened ones
+    # only channels near those of a unit contribute to its whitened ones
     columns = [templates.whitening[:, channels] for channels in templates.channels]
     used = [np.flatnonzero(column.any(axis=1)) for column in columns]
     n_used = np.array([len(channels) for channels in used])

@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 from scipy.signal import iirfilter, sosfilt_zi
 from spikeinterface.core import BaseRecording, get_chunk_with_margin
+from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
+from spikeinterface.preprocessing.filter import adjust_margin_ms_for_highpass
 
 from ..device import CPU
 
 FILTER_ORDER = 3
-# a chunk is filtered with so many periods of the lowest frequency before and after it
-MARGIN_PERIODS = 3
 
 
 class BandpassRecording(BasePreprocessor):
@@ -43,7 +43,7 @@ class BandpassRecording(BasePreprocessor):
         sections = iirfilter(
             FILTER_ORDER, [freq_min, freq_max], fs=rate, btype="bandpass", ftype="butter", output="sos"
         )
-        margin = int(MARGIN_PERIODS * rate / freq_min)
+        margin = ms_to_samples(adjust_margin_ms_for_highpass(freq_min), rate)
         filter_traces: Callable[[np.ndarray], np.ndarray] = partial(filter_both_ways, sections=sections)
         if device != CPU:
             from .recursion_torch import SectionsOnDevice

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
-from .gaps import RAMP_MS, SILENCE, long_runs
+from .caching import STEPS_PER_NOISE
+from .gaps import BY_CHANCE, LEAST_GAP_MS, RAMP_MS, long_runs
 from .scaling import MAD_TO_STD
 
 # a channel that has one value for so long is blank, however coarse its converter is
 LONGEST_NOISE_MS = RAMP_MS
-# noise looks like a blank at so small a share of the samples: a curve in place of a little noise does no harm
-BY_CHANCE = 1e-9
-# least share of the steps, after one that changes nothing, that change nothing again: of values that hardly ever repeat
-# it cannot be measured
-LEAST_REPEATED, FEW_REPEATED, SHORT_RUNS = 1e-3, 100, 6
-# zeros are a blank, however short, where the traces come from so far and go back there: in standard deviations of the
-# noise's steps
+# how often a value is repeated that was repeated so many times already is told by so many cases, up to so many times
+FEW_REPEATED, SHORT_RUNS = 100, 6
+# zeros are a blank, however short, where the traces before and after are farther away than this, in standard deviations
+# of the noise's steps
 JUMP = 8.0
-# every so many samples one is looked at for silence of `SILENT_MS` on a channel
-SILENT_MS, LOOKS = 1.0, 3
+# filtered traces, in units of noise, stay within one step of the cached ones for so long only where there is nothing
+SILENCE, SILENT_MS = 1 / STEPS_PER_NOISE, LEAST_GAP_MS
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
     """
     Choose for each channel the shortest blank that noise cannot be taken for.
 
-    How often noise repeats a value is told by how many runs of like values there are of each short length, beside those
-    that are one shorter: blanks make few of them.
+    How often noise repeats a value follows from the number of runs of equal values of each short length, compared with
+    the number of runs that are one shorter: blanks make few of these.
 
     Parameters
     ----------
@@ -73,11 +71,12 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
         steps = np.diff(row.astype("float64"))
         lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], steps == 0, [False]]).astype("int8"))))[::2]
         n_runs = np.bincount(lengths, minlength=SHORT_RUNS + 2)[1 : SHORT_RUNS + 2]
-        # of a value that is taken most of the time runs are longer than of others: the largest of the shares counts
+        # a value that is taken most of the time has longer runs than others: the largest of the shares counts
         shares = n_runs[1:][n_runs[:-1] >= FEW_REPEATED] / n_runs[:-1][n_runs[:-1] >= FEW_REPEATED]
-        again = np.clip(shares.max(initial=0.0), LEAST_REPEATED, 0.999)
-        first = np.log(max(int(n_runs[0]), 1) / max(len(steps), 1))
-        least.append(int(np.clip(1 + np.ceil((rare - first) / np.log(again)), 3, longest)))
+        first = max(int(n_runs[0]), 1) / max(len(steps), 1)
+        # a step that changes nothing comes after another at least as often as anywhere
+        again = np.clip(shares.max(initial=first), None, 0.999)
+        least.append(int(np.clip(1 + np.ceil((rare - np.log(first)) / np.log(again)), 3, longest)))
         moving = np.abs(steps[steps != 0])
         jump.append(JUMP * MAD_TO_STD * float(np.median(moving)) if len(moving) else 0.0)
     return Blanking(least, zero, jump)
@@ -154,8 +153,9 @@ def silent_values(traces: np.ndarray, sampling_frequency: float) -> np.ndarray:
     """
     least = ms_to_samples(SILENT_MS, sampling_frequency)
     silent = np.zeros(traces.shape, dtype=bool)
-    looks = np.abs(traces[:: max(least // LOOKS, 1)]) < SILENCE
+    # a stretch that is long enough has three of these looks one after the other
+    looks = np.abs(traces[:: max(least // 3, 1)]) <= SILENCE
     together = looks[2:] & looks[1:-1] & looks[:-2]
     for channel in np.flatnonzero(together.any(axis=0)):
-        silent[:, channel] = long_runs(np.abs(traces[:, channel]) < SILENCE, least)
+        silent[:, channel] = long_runs(np.abs(traces[:, channel]) <= SILENCE, least)
     return silent

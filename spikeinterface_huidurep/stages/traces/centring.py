@@ -1,4 +1,4 @@
-"""Centring: traces of wide types less an offset that single precision could not hold beside the spikes."""
+"""Centring: traces of wide types without an offset so large that single precision could not hold the spikes on it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.preprocessing import unsigned_to_signed
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
-
-# single precision has 24 bits; so far from zero, in steps of a converter, it keeps 1/32 of a step
-FARTHEST_STEPS = 2**18
-# ... and, in median absolute deviations of real numbers, 1/512 of a deviation
-FARTHEST_DEVIATIONS = 2**14
 
 
 def centred(recording: BaseRecording, sample: np.ndarray) -> BaseRecording:
@@ -27,7 +22,7 @@ def centred(recording: BaseRecording, sample: np.ndarray) -> BaseRecording:
     Returns
     -------
     BaseRecording
-        The recording itself where it is so already.
+        The recording itself where single precision holds all of it.
     """
     dtype = np.dtype(recording.get_dtype())
     if dtype.itemsize < 4 and dtype.kind == "u":
@@ -36,12 +31,7 @@ def centred(recording: BaseRecording, sample: np.ndarray) -> BaseRecording:
         return recording
     # the middle value, which a mean of two would round
     middle = np.sort(sample, axis=0)[len(sample) // 2]
-    if dtype.kind == "f":
-        deviation = np.median(np.abs(sample - middle), axis=0)
-        far = np.any((np.abs(middle) > FARTHEST_DEVIATIONS * deviation) & (deviation > 0))
-    else:
-        far = dtype.kind == "u" or np.any(np.abs(middle.astype("float64")) > FARTHEST_STEPS)
-    return CentredRecording(recording, middle.tolist()) if far else recording
+    return CentredRecording(recording, middle.tolist())
 
 
 class CentredRecording(BasePreprocessor):

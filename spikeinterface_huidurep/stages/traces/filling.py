@@ -1,4 +1,4 @@
-"""Filling: the recording without its gaps and blanks, whose ends would be spikes."""
+"""Filling: gaps and blanks, whose ends would be taken for spikes, get a smooth curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FilledRecording(BasePreprocessor):
     The recording with its gaps and blanks filled, short ones by a curve, long ones by the baseline.
 
     A gap of zeros in traces with an offset has a step at both ends, and a filter makes a burst of spikes of each. So
-    does the baseline where traces are far from it, as in a slow wave.
+    does the baseline where the traces are far from it, as in a slow wave.
 
     Parameters
     ----------

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from spikeinterface.core.core_tools import ms_to_samples
 
-# noise that stands still for so long on all channels is none
+# what stands still for so long on all channels is not noise
 LEAST_GAP_MS = 1.0
-# filtered traces, in units of noise, stay below this on all channels for so long only where there is nothing
-SILENCE = 0.02
-# in a recording of this many samples, noise looks like a gap this often at most
-LONGEST_RECORDING, BY_CHANCE = 1e9, 0.01
+# noise looks like a gap, or like a blank on one channel, at so small a share of the samples: in ten hours once, and a
+# curve in place of a little noise does no harm
+BY_CHANCE = 1e-9
 # of n channels so many are taken as independent of each other: n to this power
 INDEPENDENT = 0.75
-# so long the traces take from what is before a gap to the baseline, and from there to what is after it, ms
+# in a gap the traces go to the baseline within this time, and come back from it as fast, ms
 RAMP_MS = 10.0
-# slopes are taken from so long before and after a gap, ms, and from no fewer samples than this
-SLOPE_MS, FEW_FOR_A_SLOPE = 1.0, 8
+# slopes are taken from so long before and after a gap, ms
+SLOPE_MS = LEAST_GAP_MS
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def choose_stillness(sample: np.ndarray, sampling_frequency: float) -> Stillness
     moving = sample[~still_samples(sample, Stillness(longest))]
     if len(moving) < 2:
         return Stillness(longest)
-    rare = np.log(BY_CHANCE / LONGEST_RECORDING)
+    rare = np.log(BY_CHANCE)
 
     def chance(same):  # the logarithm, of a step in which all of some pairs of values agree
         share = float(np.median(same.mean(axis=0)))
@@ -107,7 +106,7 @@ def still_samples(traces: np.ndarray, stillness: Stillness) -> np.ndarray:
     (n_samples,) bool
     """
     still = np.zeros(len(traces), dtype=bool)
-    # one channel says where it is worth to look at all
+    # all channels are looked at only where the first one stands still
     same = traces[1:, 0] == traces[:-1, 0]
     after = np.flatnonzero(same) + 1
     if len(after) < len(traces) // 8:
@@ -125,7 +124,7 @@ def still_samples(traces: np.ndarray, stillness: Stillness) -> np.ndarray:
 
 def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp: int, n_slope: int) -> None:
     """
-    Fill gaps in place, with cubic curves that leave the traces with their slope: a kink in a slow wave is a spike, too.
+    Fill gaps in place, with cubic curves that continue the slope of the traces: a kink in a slow wave would be a spike.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp:
         if start == 0 and end == len(traces):
             traces[:] = baseline
             continue
-        # one that goes on beyond the end has no other side to reach
+        # a gap that goes on beyond the end has no other side to reach
         length = ramp if start == 0 or end == len(traces) else min(end - start + 1, ramp)
         part = np.minimum(np.arange(1, end - start + 1)[:, None] / length, 1.0)
         # Hermite's polynomials: from the value to zero, and from the slope to zero
@@ -152,17 +151,17 @@ def fill_gaps(traces: np.ndarray, still: np.ndarray, baseline: np.ndarray, ramp:
         filling = np.repeat(baseline[None], end - start, axis=0)
         if start > 0:
             before = traces[max(start - n_slope, 0) : start][::-1]
-            filling += value * (before[0] - baseline) - slope * _slope(before)
+            filling += value * (before[0] - baseline) - slope * _slope(before, n_slope)
         if end < len(traces):
             after = traces[end : end + n_slope]
-            filling += (value * (after[0] - baseline) - slope * _slope(after))[::-1]
+            filling += (value * (after[0] - baseline) - slope * _slope(after, n_slope))[::-1]
         traces[start:end] = np.rint(filling) if traces.dtype.kind == "i" else filling
 
 
-def _slope(values):
-    """Change from a sample to the next, (n_channels,), of (n, n_channels): least squares; zero where there are few."""
+def _slope(values, n_wanted):
+    """Change from a sample to the next, (n_channels,), of (n, n_channels): least squares; zero of too few."""
     n = len(values)
-    if n < FEW_FOR_A_SLOPE:
+    if n < max(n_wanted, 2):
         return np.zeros(values.shape[1])
     time = np.arange(n) - 0.5 * (n - 1)
     return time @ values.astype("float64") / (time @ time)

@@ -10,12 +10,13 @@ from scipy import fft
 from spikeinterface.core import BaseRecording, get_channel_distances
 
 from .blanks import silent_values
-from .segments import random_stretches
+from .segments import STRIDE, random_stretches
 
-# of the samples one in so many is looked at for the covariance: neighbours in time tell little more
-STRIDE = 3
+# in units of noise: traces below the first are taken for noise, and what goes beyond the second is a clear spike: ten
+# seconds of nothing but noise hardly do
+QUIET, CLEAR_SPIKE = 4.0, 6.0
 # channels from which the autocorrelation, their mean, is taken
-MOST_CHANNELS = 16
+SOME_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def estimate_noise(
 
 
 def some_channels(n_channels: int) -> slice:
-    """Channels from all over the probe, `MOST_CHANNELS` at most, of which means over the channels are taken."""
-    return slice(None, None, -(-n_channels // MOST_CHANNELS))
+    """Channels from all over the probe, `SOME_CHANNELS` at most, of which means over the channels are taken."""
+    return slice(None, None, -(-n_channels // SOME_CHANNELS))
 
 
 def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
@@ -91,8 +92,8 @@ def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):
         for peak in here[first:last]:
             at = peak["sample_index"] - start
             quiet[max(0, at - n_lags // 3) : at + n_lags * 2 // 3, near[peak["channel_index"]]] = False
-        if quiet.mean() < 0.05:  # so dense that nothing is quiet: everything counts as noise
-            quiet[:] = np.abs(traces) < 5
+        if quiet.mean() < 0.05:  # spikes so dense that hardly anything is left: what is small counts as noise
+            quiet[:] = np.abs(traces) < QUIET
         # nothing is known of the noise where the recording has gaps, or one channel has
         quiet[silent_values(traces, recording.sampling_frequency)] = False
         yield traces, quiet

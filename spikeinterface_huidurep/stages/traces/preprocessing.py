@@ -6,9 +6,7 @@ import logging
 from dataclasses import asdict
 
 import numpy as np
-from scipy.ndimage import binary_dilation
 from spikeinterface.core import BaseRecording, get_channel_distances, get_random_data_chunks
-from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.preprocessing import scale
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
@@ -19,29 +17,22 @@ from .blanks import blank_stretches, choose_blanking
 from .centring import centred
 from .filling import FilledRecording, SilencedRecording
 from .gaps import choose_stillness, still_samples
+from .noise import CLEAR_SPIKE
 from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
-from .segments import some_segments
+from .segments import STRIDE, some_segments
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 N_CHUNKS = 20
-# of the samples from which medians are taken one in so many is looked at: neighbours in time tell little more
-STRIDE = 3
-# in units of noise: ten seconds of nothing but noise hardly go beyond
-QUIET = 6.0
-# below this many channels the median of the others is more spike than common noise
+# with fewer channels the median holds more of the spikes than of the common noise
 MIN_CHANNELS_FOR_REFERENCE = 16
 # a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all
 # of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts
 SHARED_NOISE = 0.3
-# in an artefact nearly all channels are beyond so many units of noise; on a probe so short that one neuron's spikes may
-# reach all of it, beyond more than such spikes are
+# in an artefact nearly all channels are beyond so many units of noise; the second is for probes shorter than the third
+# (um): one neuron's spikes may reach all of such a probe, and are smaller than that
 SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
-# what counts as noise: samples this far (ms) from any beyond so many units of noise, and at least so many of them
-LOUD, LOUD_MS, FEW_SAMPLES = 4.5, 1.0, 2000
-# a median hardly changes where so small a share of the samples is blank
-FEW_BLANKS = 0.005
-# a channel that is blank for so much more of the time than others is left out
+# a channel whose blank share of the time is larger than the median channel's by this much is left out
 MOST_BLANK = 0.2
 
 
@@ -121,7 +112,7 @@ def _filtered(recording, freq_min, freq_max, device):
 
 
 def _comparable(recording):
-    """The traces in one unit, and upright: in uV where gains differ or turn them over; each channel's gain to uV."""
+    """The traces in one unit and with one sign: in uV where gains differ or are negative; each channel's gain to uV."""
     gains = recording.get_channel_gains()
     if gains is None:
         return recording, np.ones(recording.get_num_channels(), dtype="float32")
@@ -197,7 +188,7 @@ def _noise(sample: np.ndarray, known: np.ndarray) -> np.ndarray:
     rows -= median_of_rows(rows)[:, None]
     noise = MAD_TO_STD * median_of_rows(np.abs(rows))
     # a channel that is blank for half of the time has a median deviation of nothing
-    for channel in np.flatnonzero(known.mean(axis=1) < 1 - FEW_BLANKS):
+    for channel in np.flatnonzero(~known.all(axis=1)):
         own = sample[::STRIDE, channel][known[channel]]
         noise[channel] = MAD_TO_STD * np.median(np.abs(own - np.median(own))) if len(own) >= 100 else 0.0
     return noise
@@ -230,28 +221,31 @@ def _mostly_there(recording: BaseRecording, known: np.ndarray) -> np.ndarray:
 
 def _spared(recording: BaseRecording, sample: np.ndarray, noise: np.ndarray) -> float:
     """What `NoiseUnitsRecording` takes under this name."""
-    if _noise_is_shared(recording, sample, noise):
+    if _noise_is_shared(recording, sample):
         return 0.0
     short = np.ptp(recording.get_channel_locations(), axis=0).max() < SHORT_UM
     return (SPARED_ON_SHORT if short else SPARED) * float(np.median(noise))
 
 
-def _noise_is_shared(recording: BaseRecording, sample: np.ndarray, noise: np.ndarray) -> bool:
-    """Whether channels that are far from each other have noise in common; `sample` is (n_samples, n_channels)."""
-    loud = (np.abs(sample) > LOUD * noise).any(axis=1)
-    quiet = sample[~binary_dilation(loud, iterations=ms_to_samples(LOUD_MS, recording.sampling_frequency))]
-    if len(quiet) < FEW_SAMPLES:
-        return True
+def _noise_is_shared(recording: BaseRecording, sample: np.ndarray) -> bool:
+    """
+    Whether channels that are far from each other have noise in common; `sample` is (n_samples, n_channels).
+
+    The correlation is that of Gaussian noise whose signs agree as often (Blomqvist 1950): large spikes and artefacts
+    weigh no more than other samples.
+    """
+    rows = np.ascontiguousarray(sample[::STRIDE].T)
+    signs = np.sign(rows - median_of_rows(rows)[:, None])
     distances = get_channel_distances(recording)
     far = np.triu(distances >= np.median(distances[distances > 0]), 1)
-    correlation = float(np.corrcoef(quiet.T)[far].mean())
+    correlation = float(np.sin(0.5 * np.pi * np.corrcoef(signs)[far]).mean())
     logger.info("distant channels' noise has a correlation of %.2f", correlation)
     return correlation >= SHARED_NOISE
 
 
 def _log_quiet_channels(recording, largest):
     """Name the channels that have noise but no spike: none of their samples stands out while others' do."""
-    quiet = (largest < QUIET) & (np.median(largest) > 1.5 * QUIET)
+    quiet = (largest < CLEAR_SPIKE) & (np.median(largest) > 1.5 * CLEAR_SPIKE)
     if quiet.any():
         names = ", ".join(str(channel) for channel in recording.channel_ids[quiet])
         logger.info("%d nearly silent channel(s), kept: %s", quiet.sum(), names)

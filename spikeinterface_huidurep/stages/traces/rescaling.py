@@ -6,9 +6,12 @@ import numpy as np
 from spikeinterface.core import BaseRecording, BaseRecordingSegment
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor
 
-# traces are thinned out to no less than so many samples a second, nor to less than so many in a period of the highest
-# frequency that they hold: at 15 kHz stages take half the time, and find as many units
-LEAST_RATE_HZ, SAMPLES_PER_PERIOD = 15_000.0, 2.5
+from ...parameters import DEFAULT_PARAMS
+
+# traces are thinned out to no fewer samples than so many in a period of the highest frequency that they hold, or of the
+# highest by default: at 15 kHz stages take half the time, and find as many units
+SAMPLES_PER_PERIOD = 2.5
+LEAST_RATE_HZ = SAMPLES_PER_PERIOD * DEFAULT_PARAMS["freq_max"]
 # slow potentials to no less than this on the sort's clock: they are on few channels, where samples cost little, and at
 # 15 kHz one muscle's unit of 24 fell into two
 LEAST_SLOW_RATE_HZ = 30_000.0
@@ -27,7 +30,7 @@ def rescale(
     time_scale, distance_scale : float
         How many times longer, and farther.
     freq_max : float or None
-        Highest frequency in the traces, Hz; None where nobody knows it: then every sample is kept.
+        Highest frequency in the traces, Hz; None where it is not known: then every sample is kept.
 
     Returns
     -------

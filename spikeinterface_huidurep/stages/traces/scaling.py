@@ -10,11 +10,11 @@ from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, Base
 
 # of Gaussian noise the standard deviation over the median absolute deviation
 MAD_TO_STD = 1.4826
-# an artefact is where fewer than this share of the channels is within what is spared
+# an artefact is where less than this share of the channels stays within what is spared
 WITHIN_SHARE = 0.1
 # ... and so long before and after, ms
 ARTEFACT_MS = 3.0
-# shorter rows are sorted faster than parted
+# shorter rows are sorted faster than they are partitioned
 LONG_ROW = 2000
 
 
@@ -88,7 +88,7 @@ def common_part(traces: np.ndarray, spared: float, margin: int) -> np.ndarray:
     """
     The median over the channels near samples at which hardly any of them stays within `spared`, else zero.
 
-    An artefact reaches all channels, large spikes up to half of them, and with them the median.
+    An artefact reaches all channels. A large spike reaches up to half of them, and then the median, too.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def common_part(traces: np.ndarray, spared: float, margin: int) -> np.ndarray:
     artefact = np.maximum(above, below) >= nearly_all
     common = np.zeros(len(traces), dtype="float32")
     if artefact.any():
-        # the largest of a window is a dilation
+        # the maximum over a window is a dilation
         artefact = maximum_filter1d(artefact.view("uint8"), 2 * margin + 1, mode="constant").view(bool)
         common[artefact] = median_of_rows(traces[artefact])
     return common
@@ -117,7 +117,7 @@ def common_part(traces: np.ndarray, spared: float, margin: int) -> np.ndarray:
 
 def median_of_rows(rows: np.ndarray) -> np.ndarray:
     """
-    Median of each row, which numpy finds several times as fast by sorting, or parting long ones, as with `median`.
+    Median of each row: several times as fast as `numpy.median`, by sorting, or partitioning long rows.
 
     Parameters
     ----------

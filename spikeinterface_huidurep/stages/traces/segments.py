@@ -8,6 +8,9 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.time_series_tools import get_random_sample_slices
 
+# of the samples from which a noise is measured one in so many is looked at: neighbours in time tell little more
+STRIDE = 3
+
 
 def duration_of(recording: BaseRecording) -> float:
     """How long the traces last, s: SpikeInterface's `get_total_duration` counts the pauses of a time vector, too."""
@@ -120,7 +123,7 @@ def stretches_all_over(
     """
     if duration_of(recording) <= 1.5 * duration_s:
         return None
-    # segments lie on one line, one after the other: each by itself would have a stretch, and all trials would be read
+    # segments are taken as one line: if each had a stretch of its own, all of many short trials would be read
     n_samples = [recording.get_num_samples(segment) for segment in range(recording.get_num_segments())]
     ends = np.cumsum(n_samples)
     length = int(length_s * recording.sampling_frequency)
