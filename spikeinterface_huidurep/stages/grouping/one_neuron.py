@@ -27,6 +27,9 @@ STEEPNESS, MOST, LEAST = 16.0, 6.0, -12.0
 # second template), how much it differs between recordings, and its limits
 EVEN, EVEN_STD, EVEN_LIMITS = 0.45, 0.07, (0.0, 0.55)
 CHANGING = 0.05
+# within a burst spikes get broader, up to a factor whose logarithm is so many standard deviations of the width, in so
+# many steps; and smaller, by up to this power of the factor
+BROADEST, STEPS, SMALLER = 8.0, 6, 1.75
 
 
 class Pairs(NamedTuple):
@@ -109,22 +112,36 @@ def compare_templates(space: WhitenedTemplates, counts: np.ndarray, variability:
     """
     window = space.lags_within(max_lag)
     seen, n_spikes = smoothed_shares(counts, space.displacements), counts.sum(axis=1)
+    factors = np.exp(BROADEST * variability.width * np.arange(STEPS + 1) / STEPS)
+    changes = [(factor, space.broadened(factor) if factor > 1 else None) for factor in factors]
     pairs, lags, differences = [], [], []
     for first in range(space.n_units):
         apart = np.linalg.norm(space.locations[first + 1 :] - space.locations[first], axis=1)
         for second in first + 1 + np.flatnonzero(apart <= MAX_DISTANCE_UM):
-            large, small = (first, int(second)) if n_spikes[first] >= n_spikes[second] else (int(second), first)
+            many, few = (first, int(second)) if n_spikes[first] >= n_spikes[second] else (int(second), first)
             displacement = int(np.argmax(np.minimum(seen[first], seen[second])))
-            mine, theirs, channels, best = space.aligned(large, small, displacement, window)
-            difference = np.inf
-            if _alike(mine, theirs):
-                of_means = (1 / np.maximum(n_spikes[[large, small]], 1)).sum()
-                directions = variability.directions(0.5 * (mine + theirs), channels, space)
-                difference = _difference(mine, theirs, of_means, directions, variability.rest)
-            pairs.append((large, small))
-            lags.append(best - len(window) // 2)
+            sizes = np.linalg.norm(space.coefficients[[many, few], displacement], axis=(1, 2))
+            large, small = (many, few) if sizes[0] >= sizes[1] else (few, many)
+            of_means = (1 / np.maximum(n_spikes[[large, small]], 1)).sum()
+            difference, lag = np.inf, 0
+            for factor, change in changes:
+                mine, theirs, channels, best = space.aligned(large, small, displacement, window, change)
+                mine = mine * _as_large(mine, theirs, factor)
+                if _alike(mine, theirs):
+                    directions = variability.directions(0.5 * (mine + theirs), channels, space)
+                    found = _difference(mine, theirs, of_means, directions, variability.rest)
+                    if found < difference:
+                        difference, lag = found, best - len(window) // 2
+            pairs.append((many, few))
+            lags.append(lag if large == many else -lag)
             differences.append(difference)
     return Pairs(np.array(pairs, dtype=int).reshape(-1, 2), np.array(lags, dtype=int), np.array(differences))
+
+
+def _as_large(mine, theirs, factor):
+    """By how much a template is smaller in a burst in which it is so many times as broad, to be most like another."""
+    smaller = (mine * theirs).sum() / max((mine**2).sum(), 1e-9)
+    return float(np.clip(smaller, factor**-SMALLER, 1.0))
 
 
 def _alike(mine, theirs):

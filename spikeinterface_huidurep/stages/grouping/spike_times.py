@@ -62,6 +62,8 @@ def times_log_odds(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
     log_odds : array of float64
         Zero where none are expected and none are seen.
     """
-    # more than chance makes are no two neurons' either: one spike is found twice
-    observed = np.minimum(observed, expected)
-    return np.clip(observed * np.log(FOREIGN) + (1 - FOREIGN) * expected, -MOST, MOST)
+    seen = np.minimum(observed, expected)
+    log_odds = np.clip(seen * np.log(FOREIGN) + (1 - FOREIGN) * expected, -MOST, MOST)
+    # more than chance makes are no two neurons' either, one spike is found twice: as much less likely as that is
+    excess = observed * np.log(np.maximum(observed, 1e-9) / np.maximum(expected, 1e-9)) - (observed - expected)
+    return np.where(observed > expected, np.minimum(log_odds + excess, 0), log_odds)
