@@ -17,7 +17,8 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # log odds of two templates that nothing compares
 NOTHING = -99.0
-# two templates of one neuron that find something nearer to each other than this share one spike
+# two templates of one neuron that find something nearer to each other than this share one spike: of what smaller ones
+# find beside their largest, all that was no true spike was nearer
 SAME_SPIKE_MS = 1.5
 # what is grouped shows how much one neuron varies, and that may bring more together
 ROUNDS = 3
@@ -61,7 +62,10 @@ class Grouping:
         spikes["unit_index"] = self.group[templates]
         order = np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))
         spikes = spikes[order]
-        return spikes[~_found_twice(spikes, templates[order], self.same_spike)]
+        twice = _found_twice(spikes, templates[order], self.same_spike)
+        if twice.any():
+            logger.info("grouping: of %d spikes %d are found by two templates of a neuron", len(spikes), twice.sum())
+        return spikes[~twice]
 
     def piece_probability(self, spikes: np.ndarray) -> np.ndarray:
         """
@@ -132,9 +136,12 @@ def group_templates(shank: Shank, space: WhitenedTemplates, counts: np.ndarray, 
 
 def _found_twice(spikes, templates, reach):
     """Spikes that explain less than one of another template of their group within so many samples, (n_spikes,) bool."""
+    twice = np.zeros(len(spikes), dtype=bool)
+    if reach == 0:
+        return twice
     order = np.lexsort((spikes["sample_index"], spikes["segment_index"], spikes["unit_index"]))
-    unit, segment, sample, gain = (spikes[name][order] for name in ("unit_index", "segment_index", "sample_index", "gain"))
-    template, less = templates[order], np.zeros(len(spikes), dtype=bool)
+    ordered, template, less = spikes[order], templates[order], np.zeros(len(spikes), dtype=bool)
+    unit, segment, sample, gain = (ordered[name] for name in ("unit_index", "segment_index", "sample_index", "gain"))
     for step in range(1, len(spikes)):
         near = (unit[step:] == unit[:-step]) & (segment[step:] == segment[:-step])
         near &= sample[step:] - sample[:-step] < reach
@@ -142,7 +149,6 @@ def _found_twice(spikes, templates, reach):
             break
         first = np.flatnonzero(near & (template[step:] != template[:-step]))
         less[np.where(gain[first] < gain[first + step], first, first + step)] = True
-    twice = np.zeros(len(spikes), dtype=bool)
     twice[order[less]] = True
     return twice
 

@@ -63,7 +63,8 @@ def times_log_odds(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
         Zero where none are expected and none are seen.
     """
     seen = np.minimum(observed, expected)
-    log_odds = np.clip(seen * np.log(FOREIGN) + (1 - FOREIGN) * expected, -MOST, MOST)
-    # more than chance makes are no two neurons' either, one spike is found twice: as much less likely as that is
-    excess = observed * np.log(np.maximum(observed, 1e-9) / np.maximum(expected, 1e-9)) - (observed - expected)
-    return np.where(observed > expected, np.minimum(log_odds + excess, 0), log_odds)
+    log_odds = seen * np.log(FOREIGN) + (1 - FOREIGN) * expected
+    # far more than chance makes are no two neurons' either, one spike is found twice: as much less likely as they are
+    observed, expected = np.maximum(observed, 1e-9), np.maximum(expected, 1e-9)
+    unlikely = observed * np.log(observed / expected) - (observed - expected)
+    return np.clip(np.where(observed > expected, np.minimum(log_odds + unlikely, 0), log_odds), -MOST, MOST)

@@ -91,7 +91,10 @@ class WhitenedTemplates:
         return filters @ (-after * np.gradient(waveforms, axis=1)).T
 
     def broadened(self, factor: float) -> np.ndarray:
-        """Coefficients of a spike so many times as broad: `coefficients @ broadened(factor).T`, (n_filters, n_filters)."""
+        """Change to a spike `factor` times as broad: `coefficients @ broadened(factor).T`, (n_filters, n_filters).
+
+        Broader about the sample on which it is centred.
+        """
         filters = self.filters.astype("float64")
         samples = np.arange(filters.shape[1])
         before = self.nbefore + (samples - self.nbefore) / factor
