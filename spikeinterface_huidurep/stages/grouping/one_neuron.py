@@ -28,9 +28,12 @@ STEEPNESS, MOST, LEAST = 16.0, 6.0, -12.0
 EVEN, EVEN_STD, EVEN_LIMITS = 0.45, 0.07, (0.0, 0.55)
 CHANGING = 0.05
 # within a burst spikes get broader, up to a factor whose logarithm is so many standard deviations of the width, in so
-# many steps; and smaller, by up to this power of the factor. On ten recordings with bursts 1.4 to 1.75 give the same,
-# with 2.2 two neurons are one
-BROADEST, STEPS, SMALLER = 8.0, 6, 1.5
+# many steps, but never up to more than `MOST_BROAD`; and smaller, by up to this power of the factor. On ten recordings
+# with bursts 1.4 to 1.75 give the same, with 2.2 two neurons are one
+BROADEST, STEPS, MOST_BROAD, SMALLER = 8.0, 6, 1.6, 1.5
+# the difference counts as larger by so many times the factor's logarithm: with half of that two neurons of a tetrode
+# are one, with twice as much pieces are left
+UNLIKELY = 0.2
 
 
 class Pairs(NamedTuple):
@@ -115,7 +118,8 @@ def compare_templates(space: WhitenedTemplates, counts: np.ndarray, variability:
     """
     window = space.lags_within(max_lag)
     seen, n_spikes = smoothed_shares(counts, space.displacements), counts.sum(axis=1)
-    factors = np.exp(BROADEST * variability.width * np.arange(STEPS + 1) / STEPS)
+    broadest = min(BROADEST * variability.width, np.log(MOST_BROAD))
+    factors = np.exp(broadest * np.arange(STEPS + 1) / STEPS)
     bursts = [(factor, space.broadened(factor) if factor > 1 else None) for factor in np.unique(factors).tolist()]
     pairs, lags, differences = [], [], []
     for first in range(space.n_units):
@@ -133,6 +137,7 @@ def compare_templates(space: WhitenedTemplates, counts: np.ndarray, variability:
                 if _alike(mine, theirs):
                     directions = variability.directions(0.5 * (mine + theirs), channels, space)
                     found = _difference(mine, theirs, of_means, directions, variability.rest)
+                    found += UNLIKELY * np.log(factor)
                     if found < difference:
                         difference, lag = found, best - len(window) // 2
             pairs.append((many, few))
