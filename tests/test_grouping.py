@@ -7,8 +7,8 @@ import pytest
 from stage_helpers import NBEFORE, RATE, WHITE, recording_with, shank_of, templates_for, waveform
 
 from spikeinterface_huidurep.stages.grouping.group import Grouping, group_templates
-from spikeinterface_huidurep.stages.grouping.one_neuron import even_difference, one_neuron
-from spikeinterface_huidurep.stages.grouping.spike_times import coincidences
+from spikeinterface_huidurep.stages.grouping.one_neuron import compare_templates, even_difference, one_neuron
+from spikeinterface_huidurep.stages.grouping.spike_times import coincidences, times_log_odds
 from spikeinterface_huidurep.stages.grouping.variability import Variability, measure_variances, pool_variability
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
@@ -146,3 +146,43 @@ def test_two_that_are_nothing_alike_are_two_even_if_by_chance_they_never_meet():
     difference, observed, expected = np.array([0.7, 0.9, 1.1]), np.array([6.0, 8.0, 0.0]), np.array([6.2, 7.9, 7.4])
     for varies in (CHANGES, Variability(0.07, 0.0, 0.0)):
         assert (one_neuron(difference, observed, expected, varies) < 0).all()
+
+
+def test_a_broader_and_smaller_template_is_like_the_larger_one_where_widths_vary():
+    """The late spikes of a burst: half as broad again and 0.6 times as large; a narrower one is no burst's."""
+    shape = waveform(100.0, 40.0)
+    shapes = [shape, 0.6 * _broader(shape, 1.5), 0.6 * _broader(shape, 0.67)]
+    samples, labels = np.arange(1000, 290000, 1000), np.arange(289) % 3
+    recording = recording_with([(sample, shapes[label]) for sample, label in zip(samples, labels, strict=True)])
+    templates = templates_for(recording, samples, labels, [100.0] * 3)
+    space = whiten_templates(templates, WHITE)
+    found = {}
+    for width in (0.0, 0.06):
+        compared = compare_templates(space, templates.counts, Variability(0.05, width, 0.0), max_lag=18)
+        pairs = [tuple(sorted(pair)) for pair in compared.pairs.tolist()]
+        found[width] = dict(zip(pairs, compared.difference, strict=True))
+    assert found[0.0][0, 1] > 0.4 and found[0.06][0, 1] < 0.2
+    assert found[0.06][0, 2] > 0.4
+
+
+def test_far_more_coincidences_than_by_chance_are_no_two_neurons():
+    """As many as by chance are two neurons', none is one neuron's; ten times as many are one spike found twice."""
+    observed, expected = np.array([20.0, 0.0, 40.0, 200.0]), np.full(4, 20.0)
+    log_odds = times_log_odds(observed, expected)
+    assert log_odds[0] < -5 and log_odds[1] > 5
+    assert log_odds[2] < -5, "two neurons that are driven together"
+    assert log_odds[3] == 0
+
+
+def test_of_two_templates_of_a_neuron_that_find_one_spike_one_has_it():
+    dtype = [("sample_index", "i8"), ("segment_index", "i8"), ("unit_index", "i8"), ("gain", "f4")]
+    spikes = np.array(
+        [(1000, 0, 0, 90.0), (1020, 0, 1, 40.0), (1030, 0, 2, 50.0), (2000, 0, 1, 40.0), (2040, 0, 1, 30.0),
+         (1010, 1, 1, 20.0)],
+        dtype=dtype,
+    )  # fmt: skip
+    grouping = Grouping(np.array([0, 0, 2]), np.zeros(3, int), np.zeros((0, 2), int), np.zeros(0), same_spike=45)
+    kept = grouping.of(spikes)
+    # the second template's spike beside the first's goes; what one template finds twice, and other segments, stay
+    assert kept["sample_index"].tolist() == [1000, 1030, 2000, 2040, 1010]
+    assert kept["unit_index"].tolist() == [0, 2, 0, 0, 0]

@@ -168,6 +168,6 @@ def test_units_of_very_different_size_are_not_alike(session):
 
 def test_known_groups_stay_together(session):
     of_one_unit = KnownUnits(session, np.array([4, 4]), np.array([0, 3]))
-    grouping = of_one_unit.grouping()
+    grouping = of_one_unit.grouping(shank_with(SHAPES)[0])
     assert len(set(grouping.group)) == 1
     np.testing.assert_array_equal(grouping.lag, [0, 3])

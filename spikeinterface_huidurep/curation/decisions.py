@@ -66,6 +66,10 @@ _SENTENCES = tuple(
             r"The \1 templates belong to \2 neurons, \3 of which have several.",
         ),
         (
+            r"grouping: of (\d+) spikes (\d+) are found by two templates of a neuron",
+            r"\2 of \1 spikes were found by two templates of one neuron; each is counted once.",
+        ),
+        (
             r"cleaning: of (\d+) spikes (\d+) doubtful and (\d+) repeated ones dropped",
             r"Of \1 spikes, \2 were doubtful and \3 found twice; they were left out.",
         ),

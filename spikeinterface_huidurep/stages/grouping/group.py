@@ -17,6 +17,9 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # log odds of two templates that nothing compares
 NOTHING = -99.0
+# two templates of one neuron that find something nearer to each other than this share one spike: of what smaller ones
+# find beside their largest, all that was no true spike was nearer
+SAME_SPIKE_MS = 1.5
 # what is grouped shows how much one neuron varies, and that may bring more together
 ROUNDS = 3
 
@@ -36,19 +39,33 @@ class Grouping:
         The templates that were compared.
     log_odds : (n_pairs,) float
         Log odds that both are one neuron's, see `one_neuron`.
+    same_spike : int
+        Samples within which two templates of a group share one spike.
     """
 
     group: np.ndarray
     lag: np.ndarray
     pairs: np.ndarray
     log_odds: np.ndarray
+    same_spike: int = 0
 
     def of(self, spikes: np.ndarray) -> np.ndarray:
-        """Spikes (n_spikes,) with the unit of their template's group, aligned, sorted by segment and sample."""
+        """
+        Spikes (n_spikes,) with the unit of their template's group, aligned, sorted by segment and sample.
+
+        What a changed spike leaves of one template may look like another's: of spikes of two templates of a group that
+        are nearer than `same_spike` that stays which explains more.
+        """
         spikes = spikes.copy()
-        spikes["sample_index"] += self.lag[spikes["unit_index"]]
-        spikes["unit_index"] = self.group[spikes["unit_index"]]
-        return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
+        templates = spikes["unit_index"].copy()
+        spikes["sample_index"] += self.lag[templates]
+        spikes["unit_index"] = self.group[templates]
+        order = np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))
+        spikes = spikes[order]
+        twice = _found_twice(spikes, templates[order], self.same_spike)
+        if twice.any():
+            logger.info("grouping: of %d spikes %d are found by two templates of a neuron", len(spikes), twice.sum())
+        return spikes[~twice]
 
     def piece_probability(self, spikes: np.ndarray) -> np.ndarray:
         """
@@ -113,7 +130,27 @@ def group_templates(shank: Shank, space: WhitenedTemplates, counts: np.ndarray, 
     alike = np.isfinite(compared.difference)
     observed, expected = (values[alike] for values in counted)
     log_odds = one_neuron(compared.difference[alike], observed, expected, variability)
-    return Grouping(group, _lags(group, compared, likely), compared.pairs[alike], log_odds)
+    lag, same_spike = _lags(group, compared, likely), shank.samples(SAME_SPIKE_MS)
+    return Grouping(group, lag, compared.pairs[alike], log_odds, same_spike)
+
+
+def _found_twice(spikes, templates, reach):
+    """Spikes that explain less than one of another template of their group within so many samples, (n_spikes,) bool."""
+    twice = np.zeros(len(spikes), dtype=bool)
+    if reach == 0:
+        return twice
+    order = np.lexsort((spikes["sample_index"], spikes["segment_index"], spikes["unit_index"]))
+    ordered, template, less = spikes[order], templates[order], np.zeros(len(spikes), dtype=bool)
+    unit, segment, sample, gain = (ordered[name] for name in ("unit_index", "segment_index", "sample_index", "gain"))
+    for step in range(1, len(spikes)):
+        near = (unit[step:] == unit[:-step]) & (segment[step:] == segment[:-step])
+        near &= sample[step:] - sample[:-step] < reach
+        if not near.any():
+            break
+        first = np.flatnonzero(near & (template[step:] != template[:-step]))
+        less[np.where(gain[first] < gain[first + step], first, first + step)] = True
+    twice[order[less]] = True
+    return twice
 
 
 def _log(group, n_found):

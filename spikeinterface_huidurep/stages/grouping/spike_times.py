@@ -62,6 +62,9 @@ def times_log_odds(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
     log_odds : array of float64
         Zero where none are expected and none are seen.
     """
-    # more than chance makes are no two neurons' either: one spike is found twice
-    observed = np.minimum(observed, expected)
-    return np.clip(observed * np.log(FOREIGN) + (1 - FOREIGN) * expected, -MOST, MOST)
+    seen = np.minimum(observed, expected)
+    log_odds = seen * np.log(FOREIGN) + (1 - FOREIGN) * expected
+    # far more than chance makes are no two neurons' either, one spike is found twice: as much less likely as they are
+    observed, expected = np.maximum(observed, 1e-9), np.maximum(expected, 1e-9)
+    unlikely = observed * np.log(observed / expected) - (observed - expected)
+    return np.clip(np.where(observed > expected, np.minimum(log_odds + unlikely, 0), log_odds), -MOST, MOST)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from spikeinterface.core import BaseRecording, BaseSorting
 
-from ..grouping.group import Grouping
+from ..grouping.group import SAME_SPIKE_MS, Grouping
 from ..shank import Shank
 from ..templates.drifting import SEEN_UM, DriftingUnitTemplates, concatenated
 from ..templates.placing import PRIOR_SPIKES, SessionTemplates, place_templates
@@ -77,14 +77,14 @@ class KnownUnits:
     def n_templates(self) -> int:
         return len(self.unit_ids)
 
-    def grouping(self, *_: Any) -> Grouping:
+    def grouping(self, shank: Shank, *_: Any) -> Grouping:
         """The templates of each unit as one group, whatever they look like today (in place of `group_templates`)."""
         n_spikes = self.session.templates.n_spikes
         group = np.arange(self.n_templates)
         for unit in np.unique(self.unit_ids):
             mine = np.flatnonzero(self.unit_ids == unit)
             group[mine] = mine[np.argmax(n_spikes[mine])]
-        return Grouping(group, self.lag, np.zeros((0, 2), dtype="int64"), np.zeros(0))
+        return Grouping(group, self.lag, np.zeros((0, 2), dtype="int64"), np.zeros(0), shank.samples(SAME_SPIKE_MS))
 
     def renamed(self, names: dict[int, int], next_id: int) -> KnownUnits:
         """The same with other ids for some units, and for the next one that is new."""

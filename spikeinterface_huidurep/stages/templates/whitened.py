@@ -90,6 +90,17 @@ class WhitenedTemplates:
         after = np.arange(filters.shape[1]) - self.nbefore
         return filters @ (-after * np.gradient(waveforms, axis=1)).T
 
+    def broadened(self, factor: float) -> np.ndarray:
+        """Change to a spike `factor` times as broad: `coefficients @ broadened(factor).T`, (n_filters, n_filters).
+
+        Broader about the sample on which it is centred.
+        """
+        filters = self.filters.astype("float64")
+        samples = np.arange(filters.shape[1])
+        before = self.nbefore + (samples - self.nbefore) / factor
+        waveforms = np.linalg.pinv(filters).T
+        return filters @ np.array([np.interp(before, samples, row, left=0.0, right=0.0) for row in waveforms]).T
+
     def lags_within(self, max_lag: int) -> np.ndarray:
         """Lags of at most so many samples, as indices into the last axis of `response`; the middle one is lag zero."""
         middle = self.response.shape[3] // 2
@@ -97,7 +108,7 @@ class WhitenedTemplates:
         return np.arange(middle - max_lag, middle + max_lag + 1)
 
     def aligned(
-        self, unit: int, other: int, displacement: int, window: np.ndarray
+        self, unit: int, other: int, displacement: int, window: np.ndarray, change: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """
         Templates of two units on the channels of both, the other's moved in time to where it is most like the unit's.
@@ -109,6 +120,8 @@ class WhitenedTemplates:
             Index into the templates' displacements.
         window : (n,) int
             Lags to try: indices into the last axis of `response`, whose middle is lag zero.
+        change : (n_filters, n_filters) float, optional
+            What becomes of the unit's coefficients first: `coefficients @ change.T`.
 
         Returns
         -------
@@ -122,7 +135,8 @@ class WhitenedTemplates:
         for row, name in enumerate((unit, other)):
             pair[row, np.searchsorted(channels, self.channels[name])] = self.coefficients[name, displacement]
         mine, theirs = pair
-        correlation = _answers(self, unit, other, displacement, window)
+        mine = mine if change is None else mine @ change.T
+        correlation = np.einsum("kq,jkql->jl", mine.T @ theirs, self.response[..., window], optimize=True)
         shift, best = np.unravel_index(int(correlation.argmax()), correlation.shape)
         return mine, theirs @ self.response[shift, :, :, window[best]].astype("float64").T, channels, int(best)
 
