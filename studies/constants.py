@@ -54,6 +54,7 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "peaks/encoding.py": (EMBED,),
     "motion/estimation.py": (MOTION,),
     "motion/alignment.py": (MOTION,),
+    "motion/curves.py": (MOTION,),
     "motion/jumps.py": (MOTION, ASSIGN, REFINE),
     "peaks/detection.py: DetectionCriteria.threshold": (DETECT, MAKE, REFINE),
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),
