@@ -57,6 +57,7 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "peaks/encoding.py": (EMBED,),
     "motion/estimation.py": (MOTION,),
     "motion/alignment.py": (MOTION,),
+    "motion/curves.py": (MOTION,),
     "motion/jumps.py": (MOTION, ASSIGN, REFINE),
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),
     "units/loop.py: UnitCriteria.matching_threshold": (MAKE, REFINE, ASSIGN),

@@ -10,6 +10,7 @@ from spikeinterface.core.motion import Motion
 
 from spikeinterface_huidurep.stages.motion.alignment import align_motion
 from spikeinterface_huidurep.stages.motion.clock import given_motion, on_recording_clock, on_sample_clock
+from spikeinterface_huidurep.stages.motion.curves import follow_curves
 from spikeinterface_huidurep.stages.motion.estimation import displacement_at, estimate_motion
 from spikeinterface_huidurep.stages.motion.from_waveforms import motion_from_waveforms
 from spikeinterface_huidurep.stages.motion.jumps import jump_times, sharpen_jumps
@@ -184,6 +185,38 @@ def tetrode_with(times):
     peaks = np.zeros(len(times), dtype=base_peak_dtype)
     peaks["sample_index"] = (times * RATE).astype(int)
     return recording, peaks
+
+
+def error_of(motion, displacement):
+    """Standard deviation of the truth around a straight line in what was found, um: its scale is its own."""
+    truth, found = displacement(motion.temporal_bins_s[0]), motion.displacement[0][:, 0]
+    return np.std(truth - np.polyval(np.polyfit(found, truth, 1), found))
+
+
+@pytest.mark.parametrize(
+    ("displacement", "rates", "most_um"), [(ramp, steady, 1.0), (ramp, changing, 1.0), (jump, changing, 1.5)]
+)
+def test_a_tetrode_moves_along_the_curves_of_its_units(displacement, rates, most_um):
+    """The clusters of the first estimate alone miss these by 2 um."""
+    times, features = waveforms_of(displacement, rates)
+    motion = estimate_motion(*tetrode_with(times), features)
+    assert error_of(motion, displacement) < most_um
+    again = estimate_motion(*tetrode_with(times), features)
+    np.testing.assert_array_equal(again.displacement[0], motion.displacement[0])
+
+
+def test_which_unit_fires_is_no_motion():
+    """A place at which one unit is silent and another fires is not taken for a displacement."""
+    rng = np.random.default_rng(4)
+    bins = np.arange(80) + 0.5
+    times = np.sort(rng.uniform(0, 80, 8000))
+    unit = np.where((times > 40) & (rng.random(8000) < 0.9), rng.integers(3, 6, 8000), rng.integers(0, 6, 8000))
+    moved = 5 * np.sin(times / 8)
+    centres, directions = rng.normal(0, 2, (6, 8)), rng.normal(0, 0.1, (6, 8))
+    features = centres[unit] + directions[unit] * moved[:, None] + rng.normal(0, 0.3, (8000, 8))
+    first = 5 * np.sin(bins / 8) + rng.normal(0, 2, 80)
+    found = follow_curves(Motion([first[:, None]], [bins], np.zeros(1)), times, features, unit)
+    assert np.corrcoef(found.displacement[0][:, 0], np.sin(bins / 8))[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,7 +13,7 @@ from ..spike_features import SpikeFeatures
 from ..traces.segments import duration_of
 from .alignment import align_motion
 from .dredge import dredge
-from .from_waveforms import WINDOW_UM, has_depth, motion_from_waveforms
+from .from_waveforms import WINDOW_UM, has_depth, motion_from_waveforms, refine_from_waveforms
 from .jumps import JUMP_BINS, sharpen_jumps
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -123,7 +123,7 @@ def _of_short_probe(recording, peaks, features, correct, seed):
         return None
     if correct == "auto" and _is_small(motion):
         return None
-    return motion
+    return refine_from_waveforms(motion, times, features, seed)
 
 
 def _of_long_probe(recording, peaks, features, correct, non_rigid_span_um):

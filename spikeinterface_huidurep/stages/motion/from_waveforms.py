@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from spikeinterface.core.motion import Motion
 
 from ..spike_features import SpikeFeatures
+from .curves import CURVES, follow_curves
 from .dredge import BIN_S
 from .path import ROUNDS, likeliest_path
 
@@ -92,8 +93,7 @@ def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int 
         The motion, the same at all depths, with a median of zero; and the shares of the spikes (0 to 1) whose units
         follow what the other units show.
     """
-    logs = AMPLITUDE_WEIGHT * np.log(np.maximum(spikes.amplitude, 1.0))
-    features = np.column_stack([spikes.embedding, logs, spikes.location / LOCATION_UM]).astype("float64")
+    features = _features(spikes)
     n_words = int(np.clip(len(features) // SPIKES_A_WORD, LEAST_WORDS, MOST_WORDS))
     n_words = min(n_words, len(features))
     words, centres = _words(features, n_words, seed)
@@ -107,6 +107,27 @@ def motion_from_waveforms(times_s: np.ndarray, spikes: SpikeFeatures, seed: int 
     moved = states * _um_per_state(features, states[bins].astype(float), seed)
     motion = Motion([(moved - np.median(moved))[:, None]], [(np.arange(len(counts)) + 0.5) * bin_s], np.zeros(1))
     return WaveformMotion(motion, *_followed(counts, kinds, _kinds(centres, GROUPS, seed), seed))
+
+
+def refine_from_waveforms(motion: Motion, times_s: np.ndarray, spikes: SpikeFeatures, seed: int = 0) -> Motion:
+    """
+    Refine what `motion_from_waveforms` has found by the curves that units follow (`follow_curves`).
+
+    Parameters and what is returned are as there.
+    """
+    features, moved = _features(spikes), motion.displacement[0][:, 0]
+    bins = motion.temporal_bins_s[0]
+    at_spikes = moved[np.searchsorted(0.5 * (bins[:-1] + bins[1:]), times_s)]
+    if at_spikes.std() == 0:
+        return motion
+    groups, _ = _slopes(features, (at_spikes - at_spikes.mean()) / at_spikes.std(), CURVES, seed)
+    return follow_curves(motion, times_s, features, groups)
+
+
+def _features(spikes):
+    """In what spikes are compared: vectors beside amplitudes and locations, (n_spikes, n_features) float64."""
+    logs = AMPLITUDE_WEIGHT * np.log(np.maximum(spikes.amplitude, 1.0))
+    return np.column_stack([spikes.embedding, logs, spikes.location / LOCATION_UM]).astype("float64")
 
 
 def _words(features, n_words, seed):
