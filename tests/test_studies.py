@@ -22,7 +22,7 @@ from spikeinterface_huidurep.encoder.weights import load_encoder, read_network
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 NAMES = sorted(path.stem for path in STUDIES.glob("*.py"))
-IMPORTED = ("constants", "published_network", "sensitivity_table", "two_sessions")
+IMPORTED = ("constants", "published_network", "sensitivity_table", "template_days")
 SCRIPTS = [name for name in NAMES if name not in IMPORTED]
 STILL, MOVING, TETRODE = "two-column, SNR 4-10", "two-column, drift +-30 um", "tetrode, 4 units"
 
