@@ -59,7 +59,7 @@ logger = logging.getLogger("spikeinterface_huidurep")
 KNOWN_REFINED_S = 40.0
 # share of the peaks, and how many at least, that show where the probe is and how it moves: of the others those are
 # encoded that no known template explains
-KNOWN_FIRST, KNOWN_FEWEST = 0.3, 2000
+KNOWN_FIRST, KNOWN_FEWEST = 0.3, 1000
 
 
 def sort_recording(
