@@ -44,8 +44,10 @@ SETS = ("days_tetrode", "days_64_far", "days_linear32_far", "days_tetrode_2")
 # more the probabilities are too cautious.
 STRENGTH = 0.05
 
-# Sets for scale and shift, and how many of each (seeds 5000, 5100, ...): half are fitted to.
-COMPETING, COPIES = ("days_64", "days_linear32", "days_linear32_far", "days_tetrode", "days_tetrode_2"), 10
+# Sets for scale and shift, and how many of each (seeds 5000, 5100, ...): half are fitted to. Nobody knows how many
+# neurons two days share: in half of the sets it is as in the suite, in the others none are there always.
+COMPETING = ("days_64_far", "days_linear32", "days_linear32_far", "days_tetrode", "days_tetrode_2")
+COPIES, SHARED = 8, (0.7, 0.0)
 SURE = 1e-4  # a wrong pair may cost no more than one of this probability
 
 Pairs = list[tuple[PairScores, PairsOfSessions]]
@@ -92,10 +94,12 @@ def checked(model: PairModel, pairs: Pairs) -> dict[str, float]:
     return figures(scored)
 
 
-def competing_pairs(name: str, seed: int, templates: Path, encoder) -> list[tuple[np.ndarray, np.ndarray]]:
+def competing_pairs(name: str, copy: int, templates: Path, encoder) -> list[tuple[np.ndarray, np.ndarray]]:
     """Log odds of all pairs of two sessions after the fit to their own halves, and which are one neuron."""
-    settings = DAYS[name]
-    settings = dataclasses.replace(settings, models=FITTED, seed=settings.seed + seed, duration_s=60.0)
+    settings, seed = DAYS[name], 5000 + 100 * copy
+    settings = dataclasses.replace(
+        settings, models=FITTED, seed=settings.seed + seed, duration_s=60.0, shared=SHARED[copy // 2 % len(SHARED)]
+    )
     sessions = mean_waveforms(settings, templates, encoder)
     model = fit_to_halves([(one.early, one.late) for one in sessions], encoder, np.random.default_rng(seed))
     found = []
@@ -121,7 +125,9 @@ def fit_competition(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, 
             total -= float(np.log(np.clip(right, SURE, 1)).sum())
         return total
 
-    found = minimize(loss, np.array([0.1, 2.0]), method="Nelder-Mead", options={"xatol": 0.03, "fatol": 0.3})
+    found = minimize(
+        loss, np.array([0.1, 2.0]), method="Nelder-Mead", options={"xatol": 0.05, "fatol": 0.5, "maxfev": 40}
+    )
     return float(np.exp(found.x[0])), float(found.x[1])
 
 
@@ -132,11 +138,12 @@ def measure_competition(templates: Path) -> dict[str, float]:
     left_out: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for name in COMPETING:
         for copy in range(COPIES):
-            pairs = competing_pairs(name, 5000 + 100 * copy, templates, encoder)
+            pairs = competing_pairs(name, copy, templates, encoder)
             if copy % 2 == 0:
                 fitted += pairs
             else:
-                left_out.setdefault(name, []).extend(pairs)
+                shared = SHARED[copy // 2 % len(SHARED)]
+                left_out.setdefault(f"{name}, {100 * shared:.0f} % always there", []).extend(pairs)
     scale, shift = (round(value, 2) for value in fit_competition(fitted))
     print("| sets left out | shared | recall | precision | calibration error before | after |")
     print("|---|---|---|---|---|---|")
