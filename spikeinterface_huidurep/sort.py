@@ -16,7 +16,7 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
-from .criteria import cleaning_criteria, cluster_size, detection_criteria, matching_criteria, most_peaks, unit_criteria
+from .criteria import cleaning_criteria, detection_criteria, matching_criteria, most_peaks, unit_criteria
 from .known_units import read_known_units
 from .progress import TimeLeft
 from .record import Record
@@ -38,8 +38,8 @@ from .stages.motion.clock import given_motion, on_recording_clock
 from .stages.motion.estimation import estimate_motion, register
 from .stages.peaks.clustering import cluster_peaks
 from .stages.peaks.detection import detect_peaks
-from .stages.peaks.embedding import embed_peaks, load_for_sorting
-from .stages.peaks.selection import select_peaks
+from .stages.peaks.embedding import EncodedSome, embed_peaks, load_for_sorting
+from .stages.peaks.selection import select_peaks, some_peaks
 from .stages.result.cleaning import clean_spikes
 from .stages.result.finishing import empty_sorting, finish, join_shanks, unscaled
 from .stages.shank import Shank
@@ -51,12 +51,16 @@ from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.traces.rescaling import rescale
 from .stages.traces.segments import duration_of
-from .stages.units.loop import make_units, refine_units, refit_units
+from .stages.units.loop import UnitCriteria, make_units, refine_units, refit_units
+from .stages.units.unit_set import UnitSet
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 # seconds of the recording in which units are refined that start from known templates: these need fewer spikes
 KNOWN_REFINED_S = 40.0
+# share of the peaks, and how many at least, that show where the probe is: of the others those are encoded that no known
+# template explains. To estimate how it moves takes all: with 2000 of 6700 a zigzag of 20 um was not seen on 32 channels
+KNOWN_FIRST, KNOWN_FEWEST = 0.3, 1000
 
 
 def sort_recording(
@@ -169,18 +173,15 @@ def find_units(
         return _nothing(traces, "none is known, and new ones are not looked for", known)
     most = most_peaks(params, duration_of(traces))
     peaks = peaks[select_peaks(peaks, traces.get_num_channels(), max_peaks_per_channel=most, seed=seed)]
-    features = record.run(
-        "embed spikes", embed_peaks, traces, peaks, load_for_sorting(params["model"], params["device"]),
-        adaptation_steps=params["adaptation_steps"], seed=seed, job_kwargs=job_kwargs,
-    )  # fmt: skip
+    encoded = encode(traces, peaks, params, job_kwargs, record, known)
     motion = record.run(
-        "estimate motion", estimate_motion, traces, peaks, features,
+        "estimate motion", estimate_motion, traces, peaks[encoded.which], encoded.features,
         correct=params["motion_correction"], given=motion_given, seed=seed,
     )  # fmt: skip
     record.save(motion=on_clock(motion) if on_clock is not None and motion is not None else motion)
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)
     shank, moving = Shank(traces, noise, nbefore, nafter, motion, seed, job_kwargs, device), motion is not None
-    templates, followed = find_templates(shank, peaks, features, params, record, known)
+    templates, followed = find_templates(shank, peaks, encoded, params, record, known)
     space, matching = whiten_templates(templates, noise), matching_criteria(params, moving=moving)
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
@@ -203,44 +204,91 @@ def find_units(
     return sorting
 
 
+def encode(
+    traces: BaseRecording,
+    peaks: np.ndarray,
+    params: dict[str, Any],
+    job_kwargs: dict[str, Any],
+    record: Record,
+    known: KnownUnits,
+) -> EncodedSome:
+    """Encode the peaks; only some where units are known and no motion is estimated: of the others most are theirs."""
+    embed = partial(
+        embed_peaks, traces, encoder=load_for_sorting(params["model"], params["device"]),
+        adaptation_steps=params["adaptation_steps"], seed=params["seed"], job_kwargs=job_kwargs,
+    )  # fmt: skip
+    which = np.ones(len(peaks), dtype=bool)
+    told = params["motion_correction"] is False or params["motion_folder"] is not None
+    if known.n_templates and told and not params["adaptation_steps"]:
+        which = some_peaks(len(peaks), KNOWN_FIRST, KNOWN_FEWEST, seed=params["seed"])
+    return EncodedSome(which, record.run("embed spikes", embed, peaks[which]), embed)
+
+
 def find_templates(
     shank: Shank,
     peaks: np.ndarray,
-    features: SpikeFeatures,
+    encoded: EncodedSome,
     params: dict[str, Any],
     record: Record,
     known: KnownUnits,
 ) -> tuple[DriftingUnitTemplates, Followed | None]:
     """Templates of the units: known ones where the probe has them now, and those of the peaks that they leave over."""
+    criteria = unit_criteria(params, n_peaks=len(peaks))
+    if known.n_templates:
+        return find_known_and_new(shank, peaks, encoded, params, record, known)
+    units = units_of_peaks(shank, peaks, encoded.features, params, record, criteria)
+    return record.run("refine units", refine_units, shank, units.templates, criteria), None
+
+
+def find_known_and_new(
+    shank: Shank,
+    peaks: np.ndarray,
+    encoded: EncodedSome,
+    params: dict[str, Any],
+    record: Record,
+    known: KnownUnits,
+) -> tuple[DriftingUnitTemplates, Followed]:
+    """Templates of known units as they are today, and of new ones."""
+    some = encoded.features
+    depths = shank.recording.get_channel_locations()[peaks["channel_index"], 1]
+    depths[encoded.which] = some.location[:, 1]
+    displacement = shank.displacement_of(peaks, depths)
+    registered = register(some.location, displacement[encoded.which], shank.recording.get_channel_locations())
+    criteria = replace(unit_criteria(params, n_peaks=len(peaks)), duration_s=KNOWN_REFINED_S)
+    followed = record.run(
+        "follow known units", follow_units, shank, known, peaks, registered, some.amplitude, displacement, criteria
+    )
+    if not params["find_new_units"]:
+        return record.run("refit units", refit_units, shank, followed.templates, criteria), followed
+    new = followed.labels < 0
+    features = record.run("embed what is left", encoded.of, peaks, new)
+    units = units_of_peaks(shank, peaks[new], features, params, record, criteria)
+    templates = with_new_units(shank, followed, units, criteria.join_peaks)
+    return record.run("refine units", refine_units, shank, templates, criteria), followed
+
+
+def units_of_peaks(
+    shank: Shank,
+    peaks: np.ndarray,
+    features: SpikeFeatures,
+    params: dict[str, Any],
+    record: Record,
+    criteria: UnitCriteria,
+) -> UnitSet:
+    """Cluster the peaks, and make units of the clusters."""
     displacement = shank.displacement_of(peaks, features.location[:, 1])
     registered = register(features.location, displacement, shank.recording.get_channel_locations())
-    criteria, new, followed = unit_criteria(params, n_peaks=len(peaks)), np.ones(len(peaks), dtype=bool), None
-    if known.n_templates:
-        followed = record.run(
-            "follow known units", follow_units, shank, known, peaks, registered, features.amplitude, displacement,
-            criteria,
-        )  # fmt: skip
-        new = followed.labels < 0
-        criteria = replace(criteria, duration_s=KNOWN_REFINED_S)
-        if not params["find_new_units"]:
-            return record.run("refit units", refit_units, shank, followed.templates, criteria), followed
     clusters = record.run(
-        "cluster", cluster_peaks, features.embedding[new], registered[new],
-        min_cluster_size=cluster_size(params, len(peaks)), seed=shank.seed,
-    )  # fmt: skip
+        "cluster", cluster_peaks, features.embedding, registered, min_cluster_size=criteria.min_size, seed=shank.seed
+    )
     units = record.run(
-        "make units", make_units, shank, peaks[new], clusters, features.embedding[new], registered[new],
-        displacement[new], criteria,
-    )  # fmt: skip
+        "make units", make_units, shank, peaks, clusters, features.embedding, registered, displacement, criteria
+    )
     record.save(
-        peaks=units.spikes, embedding=features.embedding[new], locations=features.location[new],
-        amplitudes=features.amplitude[new], clusters=clusters, labels=units.labels,
-        templates=units.templates.waveforms,
+        peaks=units.spikes, embedding=features.embedding, locations=features.location, amplitudes=features.amplitude,
+        clusters=clusters, labels=units.labels, templates=units.templates.waveforms,
     )  # fmt: skip
-    templates = units.templates
-    if followed is not None:
-        templates = with_new_units(shank, followed, units, criteria.join_peaks)
-    return record.run("refine units", refine_units, shank, templates, criteria), followed
+    return units
 
 
 def _nothing(recording, why, known):

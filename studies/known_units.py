@@ -3,10 +3,10 @@
     python studies/known_units.py OUTPUT --templates HELDOUT
     python studies/known_units.py OUTPUT --templates HELDOUT --only "linear, 32" --seeds 200 --moves 0 2
 
-Two sessions are made of the same tissue (`two_sessions.py`): three quarters of the neurons stay, the others go and
-come, the probe has moved, amplitudes have changed by up to 20 % and each electrode's by itself by 3 %, and rates,
-spikes, noise and background are others. Both sessions are sorted; then the second one with `known_units`. Writes
-`known_units.csv`, a row for each pair of sessions, and `known_units.md`. Times are the processor's, of one job.
+Two sessions are made as those of the suite `days`: 70 % of the neurons stay, the others go and come, the probe has
+moved, amplitudes have changed by up to 30 %, widths and each electrode by 5 %, and rates, spikes, noise and background
+are others. Both sessions are sorted; then the second one with `known_units`. Writes `known_units.csv`, a row for each
+pair of sessions, and `known_units.md`. Times are the processor's, of one job.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ import pandas as pd
 from spikeinterface.comparison import compare_sorter_to_ground_truth
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.sorters import run_sorter
-from two_sessions import TwoSessions, save_sessions
 
-PROBES: dict[str, TwoSessions] = {
-    "two columns, 64": TwoSessions("neuropixels2-64_zdrift.npz", n_units=45, n_hash=250),
-    "linear, 32": TwoSessions("neuronexus-32_zdrift.npz", n_units=20, n_hash=150),
-    "tetrode": TwoSessions("tetrode.npz", n_units=8, n_hash=60, snr_range=(4.5, 20.0)),
-}
+from spikeinterface_huidurep.benchmark import DAYS, DaysSettings, GroundTruth, get_days
+from spikeinterface_huidurep.benchmark.days import NEURON
+
+PROBES = {"two columns, 64": "days_64", "linear, 32": "days_linear32", "tetrode": "days_tetrode"}
 # um between the sessions, and of a zigzag within each
 MOVES = ((0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (-30.0, 20.0))
 # ms between a true spike and the same found one: the spikes of a waveform with two troughs may be centred on either,
@@ -67,17 +65,23 @@ def names(before: dict[int, int], now: dict[int, int], named: set[int]) -> dict[
     return {"still there": len(both), "named right": len(right), "named otherwise": len(named - right)}
 
 
-def figures(settings: TwoSessions, library: Path, folder: Path) -> dict[str, Any]:
+def of_neurons(session: GroundTruth) -> BaseSorting:
+    """The true spikes of a session; a neuron has the same unit id in all."""
+    return session.sorting.rename_units(session.sorting.get_property(NEURON))
+
+
+def figures(settings: DaysSettings, library: Path, folder: Path) -> dict[str, Any]:
     """Make, sort and compare both sessions."""
-    (first, truth_1), (second, truth_2) = save_sessions(settings, library, folder)
-    sort_1, _ = sort_timed(first, folder / "sort_1")
-    fresh, fresh_s = sort_timed(second, folder / "sort_2")
-    known, known_s = sort_timed(second, folder / "sort_2_known", known_units=folder / "sort_1")
+    first, second = get_days(settings, folder / "cache", library)
+    truth_1, truth_2 = of_neurons(first), of_neurons(second)
+    sort_1, _ = sort_timed(first.recording, folder / "sort_1")
+    fresh, fresh_s = sort_timed(second.recording, folder / "sort_2")
+    known, known_s = sort_timed(second.recording, folder / "sort_2_known", known_units=folder / "sort_1")
     before, _ = matches(truth_1, sort_1, FOUND_BEFORE)
     _, accuracy_fresh = matches(truth_2, fresh, FOUND_NOW)
     now, accuracy_known = matches(truth_2, known, FOUND_NOW)
     named = set(known.unit_ids[known.get_property("known")].tolist())
-    stays = set(truth_2.unit_ids[truth_2.get_property("stays")].tolist())
+    stays = set(truth_1.unit_ids.tolist()) & set(truth_2.unit_ids.tolist())
     return {
         "accuracy, fresh": accuracy_fresh,
         "accuracy, known": accuracy_known,
@@ -91,10 +95,10 @@ def figures(settings: TwoSessions, library: Path, folder: Path) -> dict[str, Any
 
 def warm_up(library: Path, folder: Path) -> None:
     """A short sort of each kind, so that no figure has the time of compiling."""
-    settings = replace(PROBES["tetrode"], duration_s=10.0, seed=1)
-    (recording, _), _ = save_sessions(settings, library, folder)
-    sort_timed(recording, folder / "sort_1")
-    sort_timed(recording, folder / "sort_2", known_units=folder / "sort_1")
+    settings = replace(DAYS["days_tetrode"], displacements_um=(0.0, 0.0), duration_s=10.0, seed=1)
+    first, second = get_days(settings, folder / "cache", library)
+    sort_timed(first.recording, folder / "sort_1")
+    sort_timed(second.recording, folder / "sort_2", known_units=folder / "sort_1")
 
 
 def summary(table: pd.DataFrame) -> str:
@@ -137,8 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
             for move in options.moves if probe != "tetrode" else [0]:
                 displacement, drift = MOVES[move]
                 settings = replace(
-                    PROBES[probe], displacement_um=displacement, drift_um=drift, duration_s=options.duration,
-                    seed=seed + 10 * move,
+                    DAYS[PROBES[probe]], displacements_um=(0.0, displacement), drift_um=drift,
+                    duration_s=options.duration, seed=seed + 10 * move,
                 )  # fmt: skip
                 folder = options.output / f"{probe.split(',')[0].replace(' ', '_')}_{settings.seed}"
                 found = figures(settings, options.templates, folder)

@@ -1,5 +1,7 @@
 """The suite `days`: sessions of one set of neurons, and how matches are measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benchmark_helpers import perturbed, write_library
@@ -59,6 +61,22 @@ def test_the_tissue_moves_and_amplitudes_change(library):
     assert np.median(moved) == pytest.approx(20, abs=8)
     ratio = np.array([depth[1][neuron][1] / depth[0][neuron][1] for neuron in both])
     assert np.abs(np.log(ratio)).max() > 0.02
+
+
+def test_sessions_may_drift(library):
+    settings = replace(SETTINGS, displacements_um=(0.0, 10.0), drift_um=16.0, duration_s=20.0)
+    spread = []
+    for drift in (0.0, 16.0):
+        session = make_days(replace(settings, drift_um=drift), library)[1]
+        traces = session.recording.get_traces(return_in_uV=True)
+        depth = session.recording.get_channel_locations()[:, 1]
+        of_units = []
+        for unit in session.sorting.unit_ids:
+            parts = np.array_split(session.sorting.get_unit_spike_train(unit), 8)
+            sizes = np.array([-traces[part].mean(axis=0).clip(max=0) for part in parts])
+            of_units.append(np.ptp((sizes**2 @ depth) / (sizes**2).sum(axis=1)))
+        spread.append(np.median(of_units))
+    assert spread[1] > spread[0] + 2.0
 
 
 def test_what_cannot_be_made_is_said(library):

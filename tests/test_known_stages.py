@@ -9,12 +9,22 @@ import pytest
 from stage_helpers import N_CHANNELS, NBEFORE, recording_with, shank_of, templates_for, waveform
 
 from spikeinterface_huidurep.stages.known.explained import explain_peaks
-from spikeinterface_huidurep.stages.known.follow import KnownUnits, follow_units, name_units
+from spikeinterface_huidurep.stages.known.follow import (
+    Followed,
+    KnownUnits,
+    follow_units,
+    name_units,
+    with_new_units,
+)
 from spikeinterface_huidurep.stages.known.likeness import similarities
 from spikeinterface_huidurep.stages.known.since import SpikesAt, likely_displacements
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria
+from spikeinterface_huidurep.stages.peaks.embedding import EncodedSome
+from spikeinterface_huidurep.stages.peaks.selection import some_peaks
+from spikeinterface_huidurep.stages.spike_features import SpikeFeatures
 from spikeinterface_huidurep.stages.templates.placing import SessionTemplates, coverage, place_templates
 from spikeinterface_huidurep.stages.units.loop import UnitCriteria
+from spikeinterface_huidurep.stages.units.unit_set import UnitSet
 
 DEPTHS = np.array([80.0, 140.0])
 SHAPES = [waveform(80.0, 14.0), waveform(140.0, 12.0, width=6.0)]
@@ -171,3 +181,38 @@ def test_known_groups_stay_together(session):
     grouping = of_one_unit.grouping(shank_with(SHAPES)[0])
     assert len(set(grouping.group)) == 1
     np.testing.assert_array_equal(grouping.lag, [0, 3])
+
+
+def test_known_templates_without_peaks_are_not_matched(session):
+    shank, peaks, labels = shank_with(SHAPES)
+    placed = place_templates(session, shank, np.zeros(2))
+    nothing_new = UnitSet(peaks[:0], np.zeros(0, dtype=int), placed.select(np.zeros(0, dtype=int)))
+    for gone, left in ((0, [1]), (1, [0]), (None, [0, 1])):
+        followed = Followed(placed, placed, np.where(labels == gone, -1, labels), np.zeros(2))
+        kept = with_new_units(shank, followed, nothing_new, UnitCriteria().join_peaks)
+        np.testing.assert_array_equal(kept.waveforms, placed.waveforms[left])
+
+
+def test_only_what_is_missing_is_encoded():
+    rng = np.random.default_rng(0)
+    peaks = np.zeros(50, [("sample_index", "i8")])
+    peaks["sample_index"] = np.arange(50)
+    every = SpikeFeatures(rng.normal(size=(50, 32)), rng.normal(size=(50, 2)), rng.normal(size=50))
+    encoded = []
+
+    def embed(some):
+        encoded.extend(some["sample_index"].tolist())
+        return SpikeFeatures(*(values[some["sample_index"]] for values in every))
+
+    which, wanted = some_peaks(50, 0.3, 5, seed=1), np.arange(50) % 2 == 0
+    found = EncodedSome(which, SpikeFeatures(*(values[which] for values in every)), embed).of(peaks, wanted)
+    for values, expected in zip(found, every, strict=True):
+        np.testing.assert_array_equal(values, expected[wanted])
+    assert encoded == np.flatnonzero(wanted & ~which).tolist()
+
+
+@pytest.mark.parametrize(("share", "fewest", "expected"), [(0.3, 10, 30), (0.3, 60, 60), (0.3, 200, 100)])
+def test_a_share_of_the_peaks_is_drawn(share, fewest, expected):
+    chosen = some_peaks(100, share, fewest, seed=3)
+    assert chosen.sum() == expected
+    np.testing.assert_array_equal(chosen, some_peaks(100, share, fewest, seed=3))

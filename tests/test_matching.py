@@ -13,11 +13,14 @@ from probeinterface import generate_multi_columns_probe
 from spikeinterface.curation import validate_curation_dict
 from spikeinterface.sorters import run_sorter
 
+from spikeinterface_huidurep.benchmark.days_measures import calibration_error
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.matching import match_units
 from spikeinterface_huidurep.matching.displacement import estimate_displacement
 from spikeinterface_huidurep.matching.exclusive import exclusive_marginals, match_probabilities
 from spikeinterface_huidurep.matching.grouping import group_units
+from spikeinterface_huidurep.matching.pair_model import in_competition, load_model
+from spikeinterface_huidurep.matching.scores import NAMES
 
 RATE = 30000.0
 DURATION_S = 20.0
@@ -254,6 +257,22 @@ def test_the_share_of_neurons_is_estimated():
         probability, found = match_probabilities(log_odds)
         assert found == pytest.approx(shared / 40, abs=0.08)
         assert probability.sum(axis=0).max() <= 1 + 1e-6 and probability.sum(axis=1).max() <= 1 + 1e-6
+
+
+def test_the_competition_sharpens_the_model():
+    model = load_model()
+    sharper = in_competition(model)
+    scores = np.random.default_rng(0).uniform(0, 0.2, (50, len(NAMES)))
+    scale, shift = np.polyfit(model.log_odds(scores), sharper.log_odds(scores), 1)
+    assert scale > 0 and shift > 0
+    np.testing.assert_allclose(sharper.log_odds(scores), scale * model.log_odds(scores) + shift)
+
+
+def test_probabilities_mean_what_they_say(matches):
+    listed = matches.candidates
+    right = listed["unit_a"] == listed["unit_b"]
+    assert abs(listed["probability"].sum() - right.sum()) < 0.1 * right.sum()
+    assert calibration_error(listed["probability"].to_numpy(), right.to_numpy()) < 0.08
 
 
 def test_no_group_has_two_units_of_one_session():

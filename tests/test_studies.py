@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark_helpers import write_library as write_days_library
 from test_encoder_training import SMALL, settings, write_library
 
-from spikeinterface_huidurep.benchmark import GeneratorSettings, get_recording
+from spikeinterface_huidurep.benchmark import DaysSettings, GeneratorSettings, get_recording
+from spikeinterface_huidurep.benchmark.days_measures import figures
 from spikeinterface_huidurep.encoder.episodes import TABLE, EpisodeConfig
 from spikeinterface_huidurep.encoder.sources import build_sampler
 from spikeinterface_huidurep.encoder.training import Trainer
@@ -22,7 +24,7 @@ from spikeinterface_huidurep.encoder.weights import load_encoder, read_network
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 NAMES = sorted(path.stem for path in STUDIES.glob("*.py"))
-IMPORTED = ("constants", "published_network", "sensitivity_table", "two_sessions")
+IMPORTED = ("constants", "published_network", "sensitivity_table", "template_days")
 SCRIPTS = [name for name in NAMES if name not in IMPORTED]
 STILL, MOVING, TETRODE = "two-column, SNR 4-10", "two-column, drift +-30 um", "tetrode, 4 units"
 
@@ -102,6 +104,41 @@ def test_every_study_is_in_the_table():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == [f"{name}.py" for name in NAMES]
     assert all(len(row.split("|")) == 6 and all(cell.strip() for cell in row.split("|")[1:-1]) for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["days_model"], indirect=True)
+def test_probabilities_are_right_after_the_competition(study):
+    """Log odds that are half of what they should be, and 3 too low."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(15):
+        same = np.zeros((8, 8), dtype=bool)
+        same[np.arange(6), np.arange(6)] = True
+        # two normal distributions of variance 9 around 4 and -4: log odds of 8 x / 9
+        odds = 8 / 9 * rng.normal(np.where(same, 4.0, -4.0), 3.0)
+        pairs.append((odds / 2 - 3, same))
+    scale, shift = study.fit_competition(pairs)
+    assert scale == pytest.approx(2.0, abs=0.7) and shift == pytest.approx(6.0, abs=2.5)
+    before, after = (figures(study.in_competition_of(pairs, *these)) for these in ((1.0, 0.0), (scale, shift)))
+    assert after["calibration"] < 0.7 * before["calibration"]
+
+
+@pytest.mark.parametrize("study", ["days_model"], indirect=True)
+def test_mean_waveforms_of_days(study, tmp_path):
+    write_days_library(tmp_path / "moving.npz", n_units=60, displacements=13)
+    settings = DaysSettings("tiny", "moving.npz", 6, (-10.0, 10.0), snr_range=(6.0, 25.0), duration_s=20.0)
+    first, second = study.mean_waveforms(settings, tmp_path, load_encoder("default", "cpu"))
+    assert len(set(first.neuron) & set(second.neuron)) >= 3
+    assert first.units.vectors.shape[:2] == first.early.vectors.shape[:2] == (len(first.neuron), 2)
+    moved = study.displacement_between(
+        first.units,
+        second.units,
+        study.fit_to_halves(
+            [(one.early, one.late) for one in (first, second)], load_encoder("default", "cpu"), np.random.default_rng(0)
+        ),
+    )
+    assert moved.mean_um == pytest.approx(20.0, abs=8.0)
 
 
 @pytest.mark.parametrize("study", ["cost"], indirect=True)

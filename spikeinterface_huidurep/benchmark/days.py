@@ -14,6 +14,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from spikeinterface.core import BaseRecording, BaseSorting, NumpySorting
 
+from .drift import displacement_at, make_motion
 from .injection import InjectMovingSpikes, MovableTemplates, SpikesToAdd
 from .library_placement import find_rows
 from .library_recording import LibrarySettings, as_int16, make_noise, measure_noise_level
@@ -28,6 +29,7 @@ from .library_units import (
 )
 from .spike_trains import log_normal_rates, make_spike_trains
 
+AT_REST = np.zeros(1)
 NEURON = "neuron"  # the unit property that names a neuron in all sessions
 SESSION_RATE_STD = 0.3  # of the logarithm of a neuron's rate from session to session
 
@@ -47,6 +49,8 @@ class DaysSettings:
         Of the tissue against the probe in each session, as many as there are sessions, within the library's range.
     gradient : float
         um of displacement more at the upper end of the probe than at the lower one, for each 100 um of displacement.
+    drift_um : float
+        Range of a zigzag within each session, beside its displacement.
     shared : float
         Share of a session's neurons that are there in all sessions. Of the others none is in the next session, and half
         are back in the one after that.
@@ -73,6 +77,7 @@ class DaysSettings:
     n_units: int
     displacements_um: tuple[float, ...]
     gradient: float = 0.0
+    drift_um: float = 0.0
     shared: float = 0.7
     amplitude_change: float = 0.3
     width_change: float = 0.05
@@ -86,6 +91,17 @@ class DaysSettings:
     n_hash: int = 100
     hash_uv: tuple[float, float] = (5.0, 18.0)
     seed: int = 0
+
+
+class Neurons(NamedTuple):
+    """The neurons of all sessions: as the library has them, with the gains of the sessions; their rates (Hz); which of
+    them each session has, (n_sessions, n_neurons) bool; far units of the background; a generator for each session."""
+
+    units: LibraryUnits
+    rates: np.ndarray
+    present: np.ndarray
+    far: LibraryUnits
+    generators: list[np.random.Generator]
 
 
 class Session(NamedTuple):
@@ -118,6 +134,12 @@ def make_days(settings: DaysSettings, templates: str | Path | None = None) -> li
     ValueError
         If it has no displacements, or too few neurons.
     """
+    neurons = choose_neurons(settings, templates)
+    return [_make_session(settings, session, neurons) for session in range(len(settings.displacements_um))]
+
+
+def choose_neurons(settings: DaysSettings, templates: str | Path | None = None) -> Neurons:
+    """Choose the neurons of the sessions; parameters and errors are those of :func:`make_days`."""
     path = library_folder(templates) / settings.library
     if not path.is_file():
         raise FileNotFoundError(f"The sessions '{settings.name}' need the library {path}, which does not exist.")
@@ -141,14 +163,11 @@ def make_days(settings: DaysSettings, templates: str | Path | None = None) -> li
         streams[3],
     )  # fmt: skip
     index = near[chosen.index]
-    neurons = crop.of(read_units(path, index), index)
-    neurons = replace(neurons, templates=neurons.templates * chosen.gain[:, None, None, None].astype(np.float32))
+    units = crop.of(read_units(path, index), index)
+    units = replace(units, templates=units.templates * chosen.gain[:, None, None, None].astype(np.float32))
     rates = log_normal_rates(len(index), settings.rate_hz, streams[3])
     far_units = replace(seen, templates=seen.templates[far], location=seen.location[far])
-    return [
-        _make_session(settings, session, neurons, rates, present[session], far_units, rng)
-        for session, rng in enumerate(streams[4].spawn(len(settings.displacements_um)))
-    ]
+    return Neurons(units, rates, present, far_units, streams[4].spawn(len(settings.displacements_um)))
 
 
 class _Crop(NamedTuple):
@@ -207,55 +226,81 @@ def _who_is_there(settings: DaysSettings, rng: np.random.Generator) -> np.ndarra
     return present[:, rng.permutation(present.shape[1])]
 
 
-def _make_session(settings, session, neurons: LibraryUnits, rates, present, far: LibraryUnits, rng) -> Session:
+def _make_session(settings: DaysSettings, session: int, chosen: Neurons) -> Session:
+    neurons, rng = chosen.units, chosen.generators[session]
     frequency, locations = neurons.sampling_frequency, neurons.channel_locations
-    index = np.flatnonzero(present)
-    templates = displaced_templates(settings, session, neurons, index, rng)
+    index = np.flatnonzero(chosen.present[session])
+    around = _around(settings, neurons.displacement_um)
+    templates = displaced_templates(settings, session, neurons, index, rng, around)
     noise = LibrarySettings(
         name=settings.name, library=settings.library, n_units=index.size, duration_s=settings.duration_s,
         noise_uv=float(rng.uniform(*settings.noise_uv)),
     )  # fmt: skip
     background = make_noise(noise, locations, frequency, rng)
     if settings.n_hash:
-        background = _add_far(background, settings, far, rng)
+        background = _add_far(background, settings, chosen.far, rng)
     level = measure_noise_level(background)
     # each session's rates and trains are its own
-    own_rates = rates[index] * np.exp(rng.normal(0, SESSION_RATE_STD, index.size))
+    own_rates = chosen.rates[index] * np.exp(rng.normal(0, SESSION_RATE_STD, index.size))
     bursting = neurons.cell_class[index] == "E"
     amplitude_noise = np.full(index.size, 0.08)
     trains = make_spike_trains(own_rates, bursting, amplitude_noise, settings.duration_s, frequency, rng)
-    movable = MovableTemplates(templates[:, None], np.zeros(index.size, np.int64), np.zeros(1), neurons.nbefore)
-    spikes = SpikesToAdd(trains.time, trains.unit_index, trains.amplitude, np.zeros(trains.time.size))
+    movable = MovableTemplates(templates, np.zeros(index.size, np.int64), around, neurons.nbefore)
+    moved = _drift(settings, session, trains.time / frequency, neurons.location[index[trains.unit_index], 1])
+    spikes = SpikesToAdd(trains.time, trains.unit_index, trains.amplitude, moved)
     recording = as_int16(InjectMovingSpikes(background, movable, spikes))
     sorting = NumpySorting.from_samples_and_labels(
         [np.rint(trains.time).astype(np.int64)], [trains.unit_index], frequency, unit_ids=np.arange(index.size)
     )
     sorting.set_property(NEURON, index)
-    sorting.set_property("gt_snr", np.abs(templates.min(axis=(1, 2))) / level)
+    sorting.set_property("gt_snr", np.abs(templates[:, len(around) // 2].min(axis=(1, 2))) / level)
     sorting.set_property("cell_model", neurons.cell_model[index])
     return Session(recording, sorting, float(settings.displacements_um[session]))
 
 
+def _around(settings: DaysSettings, known_um: np.ndarray) -> np.ndarray:
+    """Displacements around a session's own at which templates are made, um: one where nothing drifts."""
+    step = float(known_um[1] - known_um[0])
+    n_steps = int(np.ceil(settings.drift_um / step))
+    return step * np.arange(-n_steps, n_steps + 1)
+
+
+def _drift(settings: DaysSettings, session: int, times_s: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Displacement of each spike within its session, um."""
+    if settings.drift_um == 0:
+        return np.zeros(times_s.size)
+    motion = make_motion(
+        "zigzag", settings.duration_s, settings.drift_um, np.array([depths.min(), depths.max()]), True,
+        0.7 * settings.duration_s, seed=settings.seed + session,
+    )  # fmt: skip
+    return displacement_at(motion, times_s, depths)
+
+
 def displaced_templates(
-    settings: DaysSettings, session: int, neurons: LibraryUnits, index: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Waveforms of some neurons in a session, (n, samples, channels) float32, uV: displaced and changed."""
+    settings: DaysSettings, session: int, neurons: LibraryUnits, index: np.ndarray, rng: np.random.Generator,
+    around_um: np.ndarray = AT_REST,
+) -> np.ndarray:  # fmt: skip
+    """Waveforms of some neurons in a session, displaced and changed, uV: (n, n_around, samples, channels) float32, at
+    the session's displacement and `around_um` from it."""
     depth = neurons.channel_locations[:, 1]
     along = (neurons.location[index, 1] - depth.mean()) / max(np.ptp(depth), 1.0)
     displacement = settings.displacements_um[session] * (1 + settings.gradient * along / 100)
     known = neurons.displacement_um
-    position = np.clip((displacement - known[0]) / (known[1] - known[0]), 0, known.size - 1.001)
+    wanted = displacement[:, None] + around_um
+    position = np.clip((wanted - known[0]) / (known[1] - known[0]), 0, known.size - 1.001)
     step = position.astype(int)
-    weight = (position - step)[:, None, None].astype(np.float32)
-    templates = neurons.templates[index, step] * (1 - weight) + neurons.templates[index, step + 1] * weight
+    weight = (position - step)[:, :, None, None].astype(np.float32)
+    rows = index[:, None]
+    templates = neurons.templates[rows, step] * (1 - weight) + neurons.templates[rows, step + 1] * weight
     half = np.log1p(settings.amplitude_change) / 2
-    amplitude = np.exp(rng.uniform(-half, half, index.size))[:, None, None]
-    electrodes = 1 + settings.electrode_std * rng.standard_normal((index.size, 1, templates.shape[2]))
+    amplitude = np.exp(rng.uniform(-half, half, index.size))[:, None, None, None]
+    electrodes = 1 + settings.electrode_std * rng.standard_normal((index.size, 1, 1, templates.shape[3]))
     widths = 1 + rng.uniform(-1, 1, index.size) * settings.width_change
-    stretched = np.stack(
-        [_stretched(one, neurons.nbefore, width) for one, width in zip(templates, widths, strict=True)]
-    )
-    return (stretched * amplitude * electrodes).astype(np.float32)
+    stretched = [
+        [_stretched(one, neurons.nbefore, width) for one in of_unit]
+        for of_unit, width in zip(templates, widths, strict=True)
+    ]
+    return (np.array(stretched) * amplitude * electrodes).astype(np.float32)
 
 
 def _stretched(template: np.ndarray, nbefore: int, width: float) -> np.ndarray:

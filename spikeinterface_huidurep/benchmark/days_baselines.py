@@ -13,7 +13,7 @@ from ..matching.displacement import Displacement
 from ..matching.exclusive import match_probabilities
 from ..matching.half_templates import SessionUnits
 from ..matching.match import displacement_between, log_odds_matrix
-from ..matching.pair_model import load_model
+from ..matching.pair_model import in_competition, load_model
 from ..matching.scores import pair_scores
 from .days_measures import UNASSIGNED
 
@@ -96,7 +96,7 @@ def with_other_vectors(
     scale = _spread(first.vectors, second.vectors) / max(_spread(vectors_a, vectors_b), 1e-12)
     one = replace(first, vectors=vectors_a * np.sqrt(scale))
     other = replace(second, vectors=vectors_b * np.sqrt(scale))
-    model = load_model()
+    model = in_competition(load_model())
     scores = pair_scores(one, other, displacement_between(one, other, model))
     log_odds = log_odds_matrix(model, scores, (one.n_units, other.n_units))
     return match_probabilities(log_odds)[0]

@@ -29,6 +29,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--spike-times", action="store_true",
         help="let autocorrelograms, intervals and rates count, too: not where you want to know whether these change",
     )  # fmt: skip
+    parser.add_argument(
+        "--review", action="store_true",
+        help="make an analyzer of all sessions, too: huidurep gui OUTPUT shows the neurons, to leave or refuse",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
     parser.add_argument("--n-jobs", type=int, default=1, help="number of parallel jobs (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="say what is done")
@@ -48,10 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.sessions, names=arguments.names, threshold=arguments.threshold, spike_times=arguments.spike_times,
         seed=arguments.seed, n_jobs=arguments.n_jobs, progress_bar=arguments.verbose,
     )  # fmt: skip
-    matches.save(output, overwrite=arguments.overwrite)
+    matches.save(output, overwrite=arguments.overwrite, review=arguments.review, n_jobs=arguments.n_jobs)
     size = matches.groups.groupby("neuron").size()
     false = float(matches.yields([arguments.threshold])["false"][0])
     print(f"{len(matches.matches)} matches, of which {false:.1f} are expected to be false.")
     print(f"{len(size)} neurons, {int((size > 1).sum())} of them in more than one session.")
     print(f"Report: {output / 'report.html'}")
+    if arguments.review:
+        print(f"To look at the neurons and refuse some: huidurep gui {output}")
     return 0

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .match import match_units
     from .result import UnitMatches
+    from .review import make_review, read_groups
 
-_LAZY = {"match_units": "match", "UnitMatches": "result"}
+_LAZY = {"match_units": "match", "UnitMatches": "result", "make_review": "review", "read_groups": "review"}
 
-__all__ = ["UnitMatches", "match_units"]
+__all__ = ["UnitMatches", "make_review", "match_units", "read_groups"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from .fingerprints import fingerprint_log_odds
 from .grouping import group_units, membership
 from .half_templates import SessionUnits
 from .known_pairs import known_pairs
-from .pair_model import PairModel, fit_model, load_model
+from .pair_model import PairModel, fit_model, in_competition, load_model
 from .result import UnitMatches
 from .scores import PairScores, pair_scores, shape_distance
 from .sessions import Session, read_sessions
@@ -159,13 +159,20 @@ def log_odds_matrix(model: PairModel, scores: PairScores, shape: tuple[int, int]
     return matrix
 
 
+def fit_to_halves(
+    halves: Sequence[tuple[SessionUnits, SessionUnits]], encoder: Any, rng: np.random.Generator
+) -> PairModel:
+    """The model, fitted to what is known of the sessions: their halves, the second changed as another day would."""
+    learned = [known_pairs(early, late, encoder, rng) for early, late in halves]
+    values = np.concatenate([scores.values for scores in learned])
+    same = np.concatenate([scores.a == scores.b for scores in learned])
+    return fit_model(values, same, load_model(), PRIOR_STRENGTH)
+
+
 def _calibrated(sessions: list[Session], encoder: Any, seed: int) -> tuple[PairModel, KnownPairs]:
     """The model, fitted to what is known of these sessions; and other known pairs, to check it with."""
     rng = np.random.default_rng(seed)
-    learned = [known_pairs(session.early, session.late, encoder, rng) for session in sessions]
-    values = np.concatenate([scores.values for scores in learned])
-    same = np.concatenate([scores.a == scores.b for scores in learned])
-    fitted = fit_model(values, same, load_model(), PRIOR_STRENGTH)
+    fitted = in_competition(fit_to_halves([(one.early, one.late) for one in sessions], encoder, rng))
     probability, truth = [], []
     for session in sessions:
         scores = known_pairs(session.early, session.late, encoder, rng)

@@ -46,6 +46,19 @@ def features(scores: np.ndarray) -> np.ndarray:
     return values
 
 
+def in_competition(model: PairModel) -> PairModel:
+    """
+    The model for pairs that compete for their partners, see `match_probabilities`.
+
+    It is fitted to pairs by themselves, most of which are plainly two neurons: the few that decide count little in
+    that, and near the boundary its log odds are too low. Of simulated days, the scale and the shift of the log odds
+    were taken at which the probabilities after the competition are likeliest (``studies/days_model.py``).
+    """
+    saved = json.loads(files(__package__).joinpath(MODEL_FILE).read_text(encoding="utf8"))
+    scale, shift = float(saved["scale"]), float(saved["shift"])
+    return PairModel(model.weights * scale, model.offset * scale + shift)
+
+
 def load_model() -> PairModel:
     """The model that was fitted to sessions whose neurons are known (``studies/days_model.py``)."""
     saved = json.loads(files(__package__).joinpath(MODEL_FILE).read_text(encoding="utf8"))

@@ -11,18 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from ..curation.analyzer import ANALYZER_NAME
 from ..output_folder import make_room
 from .report import match_page
+from .review import make_review
 from .tables import MatchTables
 
-OWN_FILES = {"matches.csv", "groups.csv", "candidates.csv", "displacements.csv", "report.html", "curation"}
+OWN_FILES = {"matches.csv", "groups.csv", "candidates.csv", "displacements.csv", "report.html", "curation", "analyzer"}
 
 
 @dataclass(frozen=True)
 class UnitMatches(MatchTables):
     """Which units of several sessions are the same neuron: tables (see `MatchTables`), and how they are saved."""
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, report: bool = True) -> Path:
+    def save(
+        self, folder: str | Path, *, overwrite: bool = False, report: bool = True, review: bool = False,
+        **job_kwargs: Any,
+    ) -> Path:  # fmt: skip
         """
         Save the tables, a page with pictures, and a curation file for each session.
 
@@ -33,12 +38,16 @@ class UnitMatches(MatchTables):
             Replace what an earlier call has saved there; nothing else is ever replaced.
         report : bool
             Whether to draw the page, ``report.html``.
+        review : bool
+            Whether to make an analyzer of all sessions, on which ``huidurep gui`` shows the neurons, see `make_review`.
+        **job_kwargs
+            SpikeInterface's parameters for parallel processing, for that.
 
         Returns
         -------
         Path
             The folder, with ``matches.csv``, ``groups.csv``, ``candidates.csv``, ``displacements.csv``,
-            ``report.html`` and ``curation/SESSION.json``.
+            ``report.html`` and ``curation/SESSION.json``; with `review`, ``analyzer``.
 
         Raises
         ------
@@ -61,6 +70,8 @@ class UnitMatches(MatchTables):
                 (aside / "curation" / f"{_as_file_name(name)}.json").write_text(text, encoding="utf8")
             if report:
                 (aside / "report.html").write_text(match_page(self), encoding="utf8")
+            if review:
+                make_review(self, aside / ANALYZER_NAME, **job_kwargs)
             aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

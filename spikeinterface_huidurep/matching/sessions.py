@@ -151,7 +151,7 @@ def _check_same(analyzers, names):
                 f"{other.sampling_frequency:g} Hz: resample one before it is sorted."
             )
         most = max(first.get_num_channels(), other.get_num_channels())
-        if len(_common(first.get_channel_locations(), other.get_channel_locations())[0]) < 0.5 * most:
+        if len(common_channels(first.get_channel_locations(), other.get_channel_locations())[0]) < 0.5 * most:
             raise ValueError(
                 f"The sessions {names[0]} and {name} are of different probes: fewer than half of the channels lie at "
                 "the same places."
@@ -206,7 +206,7 @@ def _say_who_is_left_out(name, analyzer, units):
         )
 
 
-def _common(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def common_channels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Channels of two probes that lie at the same places, as indices in either."""
     distance = np.linalg.norm(first[:, None, :2] - second[None, :, :2], axis=2)
     a, b = np.nonzero(distance < SAME_PLACE_UM)
@@ -218,13 +218,13 @@ def _alike(sessions: list[Session]) -> list[Session]:
     reference = sessions[0].units.channel_locations
     kept = np.arange(len(reference))
     for session in sessions[1:]:
-        kept = np.intersect1d(kept, _common(reference, session.units.channel_locations)[0])
+        kept = np.intersect1d(kept, common_channels(reference, session.units.channel_locations)[0])
     places = reference[kept]
     before = min(session.units.nbefore for session in sessions)
     after = min(s.units.templates.shape[2] - s.units.nbefore for s in sessions)
 
     def cut(units: SessionUnits) -> SessionUnits:
-        channels = _common(places, units.channel_locations)[1]
+        channels = common_channels(places, units.channel_locations)[1]
         window = slice(units.nbefore - before, units.nbefore + after)
         return replace(
             units, templates=units.templates[:, :, window][..., channels], seen=units.seen[:, channels],

@@ -31,9 +31,9 @@ REFINED_UM = np.arange(-6.0, 7.0, 3.0)
 # of fewer peaks than the prior is worth a template says nothing of the displacement
 FEW_SPIKES = PRIOR_SPIKES
 # what is left of the displacement at a single unit, um
-NEAR_UM = (-4.0, -2.0, 0.0, 2.0, 4.0)
-# cosine of a unit's template with that of a known unit from which it may be that unit
-SIMILAR = 0.87
+NEAR_UM = (0.0, -2.0, 2.0, -4.0, 4.0)
+# cosine of a unit's template with that of a known unit from which it may be that unit, and from which it might be
+SIMILAR, HARDLY_ALIKE = 0.87, 0.6
 # units further apart than a spike is seen, um, are two
 FAR_UM = SEEN_UM
 
@@ -136,10 +136,10 @@ def follow_units(
     known : KnownUnits
     peaks : (n_peaks,) structured array
         From `detect_peaks`.
-    locations : (n_peaks, 2) float
-        Registered, um.
-    amplitudes : (n_peaks,) float
-        In units of noise.
+    locations : (n_some, 2) float
+        Of some of the peaks, registered, um: they tell how far the probe has moved since then.
+    amplitudes : (n_some,) float
+        Of these, in units of noise.
     displacement : (n_peaks,) float
         Of the probe at each peak, um.
     criteria : UnitCriteria
@@ -168,7 +168,7 @@ def follow_units(
 
 def with_new_units(shank: Shank, followed: Followed, units: UnitSet, criteria: JoinCriteria) -> DriftingUnitTemplates:
     """
-    Known templates, and behind them those of new units that are not known ones once more.
+    Known templates that have peaks today, and behind them those of new units that are not known ones once more.
 
     Parameters
     ----------
@@ -183,7 +183,8 @@ def with_new_units(shank: Shank, followed: Followed, units: UnitSet, criteria: J
     -------
     DriftingUnitTemplates
     """
-    known, new = followed.templates, units.templates
+    there = np.bincount(followed.labels + 1, minlength=followed.templates.n_units + 1)[1:] > 0
+    known, new = followed.templates.select(there), units.templates
     together = concatenated(known, new)
     if min(known.n_units, new.n_units) == 0:
         return together
@@ -191,8 +192,9 @@ def with_new_units(shank: Shank, followed: Followed, units: UnitSet, criteria: J
     distance, _ = template_distances(space, together.counts, criteria.evidence, max_lag=max_lag)
     again = np.any(distance[known.n_units :, : known.n_units] < criteria.distance, axis=1)
     logger.info(
-        "known units: %d templates, and %d of new units (%d are known ones)", known.n_units, (~again).sum(), again.sum()
-    )
+        "known units: %d templates (%d others have no peaks), and %d of new units (%d are known ones)", known.n_units,
+        (~there).sum(), (~again).sum(), again.sum(),
+    )  # fmt: skip
     return concatenated(known, new.select(~again))
 
 
@@ -312,12 +314,15 @@ def name_units(
     if followed is None:
         return names
     today, likeness = templates.select(units), np.zeros((len(units), len(ids)))
+    apart = np.linalg.norm(today.locations[:, None] - followed.placed.locations[None], axis=2)
+    pairs = np.argwhere(apart <= FAR_UM)
     for near in NEAR_UM:
         placed, covered = placed_and_covered(known.session, shank, followed.moved + near)
-        apart = np.linalg.norm(today.locations[:, None] - placed.locations[None], axis=2)
-        pairs = np.argwhere(apart <= FAR_UM)
-        unit = np.searchsorted(ids, known.unit_ids[pairs[:, 1]])
-        np.maximum.at(likeness, (pairs[:, 0], unit), similarities(shank, today, placed, covered, pairs))
+        alike = similarities(shank, today, placed, covered, pairs)
+        np.maximum.at(likeness, (pairs[:, 0], np.searchsorted(ids, known.unit_ids[pairs[:, 1]])), alike)
+        if near == 0:
+            # what is not alike where it is placed is not so a few um away
+            pairs = pairs[alike >= HARDLY_ALIKE]
     likeness[likeness < SIMILAR] = 0.0
     rows, columns = linear_sum_assignment(likeness, maximize=True)
     given = likeness[rows, columns] > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,37 @@ from spikeinterface.core import BaseRecording
 from ...encoder.threads import one_torch_thread
 from ..spike_features import SpikeFeatures
 from .encoding import LOOKED_AT, SPARE, encode_peaks
+
+
+@dataclass(frozen=True)
+class EncodedSome:
+    """
+    Peaks of which some are encoded, and others may be.
+
+    Attributes
+    ----------
+    which : (n_peaks,) bool
+        Those that are.
+    features : SpikeFeatures
+        Of these.
+    embed : callable
+        Of peaks, their SpikeFeatures.
+    """
+
+    which: np.ndarray
+    features: SpikeFeatures
+    embed: Callable[[np.ndarray], SpikeFeatures]
+
+    def of(self, peaks: np.ndarray, wanted: np.ndarray) -> SpikeFeatures:
+        """Features of the wanted ones, (n_peaks,) bool, of all peaks; those that are not encoded yet are encoded."""
+        missing = wanted & ~self.which
+        further = self.embed(peaks[missing])
+        found = []
+        for some, more in zip(self.features, further, strict=True):
+            every = np.zeros((len(peaks), *some.shape[1:]), dtype=some.dtype)
+            every[self.which], every[missing] = some, more
+            found.append(every[wanted])
+        return SpikeFeatures(*found)
 
 
 def load_for_sorting(model: str, device: str) -> Any:
