@@ -30,10 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Open the GUI; returns the exit status when the GUI is closed."""
     from ..curation.analyzer import complete_analyzer, load_analyzer
     from ..curation.gui import curation_summary, open_gui
+    from ..jobs import bars_shown
 
     analyzer = load_analyzer(arguments.folder)
     if arguments.complete:
-        complete_analyzer(analyzer)
+        complete_analyzer(analyzer, progress_bar=bars_shown(True))
     print(f"Opening {len(analyzer.unit_ids)} units; this takes a while the first time.", flush=True)
     open_gui(
         analyzer,

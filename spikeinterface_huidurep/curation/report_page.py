@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
 from .. import page as html
+from ..work import Work
 from . import interactive, pictures, report_pairs, unit_cards
 from .decisions import read_decisions
 from .extension import EXTENSION_NAME
@@ -26,6 +27,8 @@ from .suggestions import given_labels
 logger = logging.getLogger("spikeinterface_huidurep")
 
 DPI = 120
+# what is done of a report after its map and after its figures; the units' cards are the rest
+_SHARES = {"map": 0.25, "figures": 0.5}
 
 
 class ReportFiles(NamedTuple):
@@ -92,6 +95,7 @@ def report(
     title: str = "Spike sorting report",
     facts: Mapping[str, Any] | None = None,
     log: str | Path | None = None,
+    progress_bar: bool = False,
 ) -> ReportFiles:
     """
     Save the pictures of a sort, and one HTML page with all of them, each unit, and what to merge and to split.
@@ -113,6 +117,8 @@ def report(
         Names and values that the page says at its top, beside those that the analyzer knows.
     log : str or Path, optional
         The sort's `huidurep.log`, whose decisions the page tells.
+    progress_bar : bool
+        Draw a bar; without, a line is logged after each minute.
 
     Returns
     -------
@@ -122,13 +128,17 @@ def report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     motions = dict(motion) if isinstance(motion, Mapping) else {None: motion}
-    embedding = map_embedding(analyzer) if analyzer.has_extension(EXTENSION_NAME) else None
-    shown = [part for part in _PARTS if _has_needed(analyzer, part)]
-    files, live = _save_pictures(analyzer, folder, shown, motions, embedding), None
-    if interactive.is_possible():
-        live = _interactive(analyzer, shown, motions, embedding)
+    with Work("make the report", bar=progress_bar) as work:
+        work.part(0.0, _SHARES["map"])
+        embedding = map_embedding(analyzer) if analyzer.has_extension(EXTENSION_NAME) else None
+        work.part(_SHARES["map"], _SHARES["figures"])
+        shown = [part for part in _PARTS if _has_needed(analyzer, part)]
+        files, live = _save_pictures(analyzer, folder, shown, motions, embedding), None
+        if interactive.is_possible():
+            live = _interactive(analyzer, shown, motions, embedding)
+        work.part(_SHARES["figures"], 1.0, passes=analyzer.get_num_units())
+        units, about_pairs = _units_and_pairs(analyzer, embedding, work.end_pass)
     divs = live.divs if live is not None else {}
-    units, about_pairs = _units_and_pairs(analyzer, embedding)
     figures = {part.name: _figure(part, files[part.name], divs.get(part.name)) for part in shown}
     if units:
         figures.pop("templates", None)  # the units' cards show more
@@ -182,7 +192,9 @@ def _figure(part: _Part, picture: Path, divs: list[str] | None) -> str:
     return f"{head}{content}<figcaption>{html.escape(part.text)}</figcaption></figure>"
 
 
-def _units_and_pairs(analyzer: SortingAnalyzer, embedding: EmbeddingMap | None) -> tuple[str, str]:
+def _units_and_pairs(
+    analyzer: SortingAnalyzer, embedding: EmbeddingMap | None, after_each: Callable[[], None]
+) -> tuple[str, str]:
     """HTML of the units' cards, and of what to merge and to split; empty without the extensions that they need."""
     about, notes = "", {}
     if embedding is not None and all(analyzer.has_extension(name) for name in report_pairs.NEEDED):
@@ -195,7 +207,8 @@ def _units_and_pairs(analyzer: SortingAnalyzer, embedding: EmbeddingMap | None) 
             "The mean waveform on the nearest contacts, the main one in colour; the autocorrelogram, with the "
             "refractory period shaded; the amplitudes of spikes over time."
         )
-        cards = f'<h2 id="units">Each unit</h2>\n<p class="dim">{text}</p>\n{unit_cards.unit_cards(analyzer, notes)}'
+        made = unit_cards.unit_cards(analyzer, notes, after_each)
+        cards = f'<h2 id="units">Each unit</h2>\n<p class="dim">{text}</p>\n{made}'
     return cards, about
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -33,7 +34,11 @@ class _Unit(NamedTuple):
     color: str
 
 
-def unit_cards(analyzer: SortingAnalyzer, notes: dict[Any, list[str]] | None = None) -> str:
+def unit_cards(
+    analyzer: SortingAnalyzer,
+    notes: dict[Any, list[str]] | None = None,
+    after_each: Callable[[], None] | None = None,
+) -> str:
     """
     HTML with a card for each unit.
 
@@ -43,6 +48,8 @@ def unit_cards(analyzer: SortingAnalyzer, notes: dict[Any, list[str]] | None = N
         With the extensions of `NEEDED`.
     notes : dict of list of str, optional
         Sentences that a unit's card says beside its pictures, by unit id.
+    after_each : callable, optional
+        Called after each unit.
 
     Returns
     -------
@@ -59,6 +66,8 @@ def unit_cards(analyzer: SortingAnalyzer, notes: dict[Any, list[str]] | None = N
             unit = _Unit(index, str(unit_id), labels[unit_id], LABEL_COLORS[labels[unit_id]])
             mine = order[bounds[index] : bounds[index + 1]]
             cards.append(_card(analyzer, unit, mine, notes.get(unit_id, [])))
+            if after_each is not None:
+                after_each()
     return "\n".join(cards)
 
 
