@@ -91,6 +91,16 @@ def test_two_neurons_in_one_unit_are_seen(analyzer_folder):
     (made,) = set(together.unit_ids) - set(analyzer.unit_ids)
     table = split_candidates(together)
     assert list(table["unit"][table["suggested"]]) == [made]
+    # and parted as they were, with the spikes that had no embedding before
+    (split,) = suggest_curation(together)["splits"]
+    assert split["unit_id"] == made
+    trains = [analyzer.sorting.get_unit_spike_train(unit) for unit in (1, 2)]
+    of_second = np.isin(together.sorting.get_unit_spike_train(made), trains[1])
+    in_split = np.zeros(len(of_second), dtype=bool)
+    in_split[split["indices"][0]] = True
+    assert np.mean(in_split == of_second) > 0.97 or np.mean(in_split != of_second) > 0.97
+    parted = curated_sorting(together, accept_suggestions=False, curation=suggest_curation(together))
+    assert len(parted.unit_ids) == len(together.unit_ids)  # one merge of halves, one split
     counts = analyzer.get_extension("random_spikes").get_random_spikes()["unit_index"]
     fewer = min(np.sum(counts == 1), np.sum(counts == 2)) / np.sum(np.isin(counts, (1, 2)))
     assert table["share"][0] == pytest.approx(fewer, abs=0.05) and table["valley"][0] < 0.2

@@ -101,10 +101,10 @@ def test_analyzer_and_report_draw_a_bar_or_say_that_they_are_at_work(
     recording, truth = tetrode_recording
     analyzer = make_analyzer(truth, recording, n_jobs=1, progress_bar=True)
     report(analyzer, tmp_path / "report", progress_bar=True)
-    assert bars == ["make the analyzer", "make the report"] and "at work" not in caplog.text
+    assert bars == ["make the analyzer", "suggest a curation", "make the report"] and "at work" not in caplog.text
     monkeypatch.setattr(work, "LINE_EVERY_S", 0.02)
     report(analyzer, tmp_path / "report")
-    assert len(bars) == 2 and "make the report: at work for" in caplog.text
+    assert len(bars) == 3 and "make the report: at work for" in caplog.text
 
 
 def test_what_is_done_is_counted_in_the_thread_that_does_it():

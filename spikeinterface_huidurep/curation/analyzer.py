@@ -119,7 +119,7 @@ def make_analyzer(
     preprocessing : mapping, optional
         The sorter's parameters that were not its defaults.
     suggest : bool
-        Look for merges and labels with which `huidurep gui` begins, see `suggest_curation`.
+        Look for merges, splits and labels with which `huidurep gui` begins, see `suggest_curation`.
     model, device, seed
         Of the encoder, see `load_encoder`; the seed chooses the spikes whose waveforms are kept.
     **job_kwargs
@@ -148,7 +148,7 @@ def make_analyzer(
     )
     complete_analyzer(analyzer, model=model, device=device, seed=seed, **job_kwargs)
     if suggest:
-        _suggest(analyzer, seed, saved=path is not None)
+        _suggest(analyzer, seed, _resolved(job_kwargs), saved=path is not None)
     return analyzer
 
 
@@ -162,11 +162,12 @@ def with_known_main_channels(sorting, traces):
     return sorting
 
 
-def _suggest(analyzer, seed, saved):
+def _suggest(analyzer, seed, jobs, saved):
     from .curation_file import save_suggestions
     from .suggestions import suggest_curation
 
-    curation = suggest_curation(analyzer, seed=seed)
+    with Work("suggest a curation", bar=jobs["progress_bar"]):
+        curation = suggest_curation(analyzer, seed=seed, **{**jobs, "progress_bar": True})
     if saved:
         save_suggestions(analyzer, curation)
 
