@@ -13,6 +13,7 @@ from typing import Any
 
 from spikeinterface.core import SortingAnalyzer
 
+from ..good_probability import PROPERTY as GOOD_PROBABILITY
 from .analyzer import load_analyzer
 from .curation_file import read_curation, read_suggestions, save_curation
 from .web import Visits, serve, shortcuts_without_network
@@ -23,7 +24,7 @@ logger = logging.getLogger("spikeinterface_huidurep")
 _VIEW_NAME = "huidurep_embedding"
 _NEEDED = {"desktop": ("spikeinterface_gui", "pyqtgraph"), "web": ("spikeinterface_gui", "panel", "bokeh")}
 # shown in the list of units in addition to SpikeInterface's columns; "quality" is shown as the label to edit
-_OWN_PROPERTIES = ("confidence",)
+_OWN_PROPERTIES = ("confidence", GOOD_PROBABILITY)
 
 
 def open_gui(

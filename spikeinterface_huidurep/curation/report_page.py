@@ -22,7 +22,7 @@ from .decisions import read_decisions
 from .extension import EXTENSION_NAME
 from .picture_data import EmbeddingMap, amplitude_unit, make_raster, map_embedding
 from .splits import split_candidates
-from .suggestions import given_labels
+from .suggestions import given_labels, good_probabilities
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -83,6 +83,12 @@ _PARTS = (
 )
 
 
+_TABLE_TEXT = (
+    "Click on a head to sort, on a unit to go to it. <i>One neuron</i>: the probability that the unit has an accuracy "
+    "of 0.8 and more, that is, that four fifths of all spikes of the unit and of one neuron are spikes of both. "
+    "<i>Contamination</i>: the share of foreign spikes by the refractory period. <i>Confidence</i>: how "
+    "sure its spikes are its own, on average."
+)
 # parts of the page without a picture of their own
 _OTHER_TITLES = {"merges": "What to merge", "splits": "What to split", "decisions": "Decisions", "units": "Each unit"}
 
@@ -265,6 +271,9 @@ def _table(analyzer: SortingAnalyzer, linked: bool) -> str:
         ):
             if name in table:
                 columns.append((head, table[name].to_numpy(dtype="float64"), digits))
+    probabilities = good_probabilities(analyzer)
+    if probabilities is not None:
+        columns.insert(0, ("one neuron, probability", probabilities, 2))
     if confidence is not None:
         columns.append(("confidence, 0 to 1", np.asarray(confidence, dtype="float64"), 3))
     if places is not None:
@@ -280,7 +289,7 @@ def _table(analyzer: SortingAnalyzer, linked: bool) -> str:
         cells += [html.number(float(values[index]), digits) for _, values, digits in columns]
         rows.append(("", cells))
     heads += [(head, "") for head, _, _ in columns]
-    return '<h2 id="table">Table of units</h2>\n' + html.table(heads, rows)
+    return f'<h2 id="table">Table of units</h2>\n<p class="dim">{_TABLE_TEXT}</p>\n' + html.table(heads, rows)
 
 
 def motion_of_sort(sorter_folder: str | Path) -> dict[Any, Motion]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
+from ..good_probability import PROPERTY as GOOD_PROBABILITY
 from ..stages.grouping.spike_times import times_log_odds
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
@@ -217,6 +218,12 @@ def given_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
     if quality is None:
         return dict.fromkeys(analyzer.unit_ids, "")
     return {unit: _spelled(label) for unit, label in zip(analyzer.unit_ids, quality, strict=True)}
+
+
+def good_probabilities(analyzer: SortingAnalyzer) -> np.ndarray | None:
+    """The sorter's probability that each unit is one neuron's, (n_units,) float64; None where it gave none."""
+    given = analyzer.sorting.get_property(GOOD_PROBABILITY)
+    return None if given is None else np.asarray(given, dtype="float64")
 
 
 def _spelled(label: Any) -> str:
