@@ -63,7 +63,7 @@ class Work:
         self.expected_s, self.rest_s = expected_s, rest_s
         self.share = 0.0
         self._start, self._done, self._chunk = 0.0, 0, 0.0
-        self._part = (0.0, 1.0)
+        self._part, self._part_start = (0.0, 1.0), 0.0
         self._ended, self._stack = threading.Event(), ExitStack()
 
     def __enter__(self) -> Work:
@@ -88,11 +88,16 @@ class Work:
     def part(self, begin: float, end: float, passes: int = 1) -> None:
         """From here on this part of the work is done, between two shares of it, with so many passes."""
         self.share, self._part, self.passes, self._done, self._chunk = begin, (begin, end), passes, 0, 0.0
+        self._part_start = perf_counter()
 
     def known_share(self) -> float | None:
         """The part that is done; None where nothing tells."""
-        counted = (self._done + self._chunk) / self.passes if self.passes else 0.0
         begin, end = self._part
+        counted = (self._done + self._chunk) / self.passes if self.passes else 0.0
+        if counted == 0 and begin > 0:
+            # no chunk is done: by the time that the parts before took
+            usual = (self._part_start - self._start) / begin * (end - begin)
+            counted = min((perf_counter() - self._part_start) / max(usual, 1e-9), MOST_EXPECTED)
         share = max(self.share, begin + (end - begin) * min(counted, 1.0))
         if not self._is_guessed():
             return share

@@ -139,5 +139,11 @@ def test_what_is_guessed_is_not_promised():
         assert "to the end" in this.says()
         time.sleep(0.05)
         assert this.says() == "longer than expected"
+    with Work("parts") as this:
+        time.sleep(0.05)
+        this.part(0.5, 1.0)
+        time.sleep(0.02)
+        # as fast as the part before: its half takes the same time
+        assert 0.55 < this.known_share() < 0.975
     with Work("unknown") as this:
         assert this.known_share() is None and this.says() == ""

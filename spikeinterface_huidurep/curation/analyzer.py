@@ -46,10 +46,10 @@ _TOGETHER: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.10, ("random_spikes", "waveforms")),
     (0.03, ("templates", "noise_levels", "unit_locations")),
     (0.10, ("spike_locations", "spike_amplitudes")),
-    (0.35, ("correlograms", "isi_histograms", "template_similarity")),
+    (0.40, ("correlograms", "isi_histograms", "template_similarity")),
     (0.07, ("principal_components",)),
     (0.05, ("template_metrics", "quality_metrics")),
-    (0.30, (EXTENSION_NAME,)),
+    (0.25, (EXTENSION_NAME,)),
 )
 
 
