@@ -64,14 +64,14 @@ def filter_both_ways(traces: np.ndarray, sections: np.ndarray) -> np.ndarray:
     ----------
     traces : (n_samples, n_channels) array
         Integer or float.
-    sections : (n_sections, 6) float64
-        Second-order sections, as of `scipy.signal.iirfilter`.
+    sections : (3, 6) float64
+        Second-order sections of a band-pass of order three, as of `scipy.signal.iirfilter`.
 
     Returns
     -------
     (n_samples, n_channels) float32
     """
-    from .recursion import run_sections
+    from .recursion import run_three_sections
 
     n_samples = len(traces)
     if n_samples == 0:
@@ -84,6 +84,6 @@ def filter_both_ways(traces: np.ndarray, sections: np.ndarray) -> np.ndarray:
     extended[:edge] = 2 * inside[0] - inside[edge:0:-1]
     extended[edge + n_samples :] = 2 * inside[-1] - inside[-2 : -2 - edge : -1]
     resting = sosfilt_zi(sections)
-    run_sections(extended, sections, resting)
-    run_sections(extended[::-1], sections, resting)
+    run_three_sections(extended, sections, resting, False)
+    run_three_sections(extended, sections, resting, True)
     return inside

@@ -84,24 +84,26 @@ def preprocess(
     if not moving.any():
         return None
     filled, gaps = traces, not known.all()
-    known = known[moving]
+    known = _where(moving, known)
     traces, gains = _comparable(traces)
     if apply_filter:
         traces = _filtered(traces, freq_min, freq_max)
         traces = SilencedRecording(traces, filled) if gaps else traces
     else:
         traces = traces.astype("float32")
-    sample = _random_traces(traces, seed)[moving]
-    alive = _living_channels(traces, _noise(sample, known), dead_channel_fraction) & _mostly_there(traces, known)
+    sample = _where(moving, _random_traces(traces, seed))
+    noise = _noise(sample, known)
+    alive = _living_channels(traces, noise, dead_channel_fraction) & _mostly_there(traces, known)
     if not alive.any():
         return None
     if not alive.all():
-        traces, sample, known = traces.select_channels(traces.channel_ids[alive]), sample[:, alive], known[:, alive]
+        traces, noise = traces.select_channels(traces.channel_ids[alive]), noise[alive]
+        sample, known = sample[:, alive], known[:, alive]
     referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
-    spared = _spared(traces, sample, known) if referenced else None
-    if spared is not None:
-        sample = sample - common_part(sample, spared, 0)[:, None]
-    noise = _noise(sample, known)
+    spared = _spared(traces, sample, noise) if referenced else None
+    if spared is not None and (common := common_part(sample, spared, 0)).any():
+        sample = sample - common[:, None]
+        noise = _noise(sample, known)
     _log_quiet_channels(traces, np.abs(sample).max(axis=0) / noise)
     # what was not filtered may have an offset
     offset = np.zeros(len(noise)) if apply_filter else -np.median(sample, axis=0) / noise
@@ -142,13 +144,13 @@ def _without_gaps(recording, seed):
     if not moving.any():
         logger.warning("the recording stands still on all channels")
         return traces, known
-    baseline = median_of_rows(raw[moving][::STRIDE].T)
+    baseline = median_of_rows(np.ascontiguousarray(_where(moving, raw)[::STRIDE].T))
     # differences are exact, and so zero is, too
     zero = [
         int(now) - int(then) if raw.dtype.kind == "i" else float(now - then)
         for now, then in zip(raw[0], given[0], strict=True)
     ]
-    blanking = choose_blanking(raw[moving], zero, traces.sampling_frequency)
+    blanking = choose_blanking(_where(moving, raw), zero, traces.sampling_frequency)
     blanks = blank_stretches(raw, blanking)
     for channel, blank in blanks.items():
         known[blank, channel] = False
@@ -163,6 +165,11 @@ def _without_gaps(recording, seed):
             len(lost), 100 * lost[worst], recording.channel_ids[worst],
         )  # fmt: skip
     return FilledRecording(traces, baseline.tolist(), asdict(stillness), asdict(blanking)), known
+
+
+def _where(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`values[chosen]`, without a copy where all are chosen: of a large probe it is some hundred megabytes."""
+    return values if chosen.all() else values[chosen]
 
 
 def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
@@ -217,9 +224,8 @@ def _mostly_there(recording: BaseRecording, known: np.ndarray) -> np.ndarray:
     return there
 
 
-def _spared(recording: BaseRecording, sample: np.ndarray, known: np.ndarray) -> float:
+def _spared(recording: BaseRecording, sample: np.ndarray, noise: np.ndarray) -> float:
     """What `NoiseUnitsRecording` takes under this name."""
-    noise = _noise(sample, known)
     if _noise_is_shared(recording, sample, noise):
         return 0.0
     short = np.ptp(recording.get_channel_locations(), axis=0).max() < SHORT_UM
