@@ -21,8 +21,9 @@ N_DIMENSIONS = 4
 # Embedded spikes that a unit must have, the share of them that the smaller cloud must have, and the density between the
 # clouds, as a share of that of the less dense one, below which a split is suggested. On five simulated recordings
 # (`studies/curation_suggestions.py`) units of two neurons have shares of 0.42 and more, and densities of at most 0.09.
-# Of those of one neuron, many have a few spikes apart, mostly 0.01 to 0.08 of them.
-MIN_SPIKES, MIN_SHARE, MAX_VALLEY = 60, 0.15, 0.3
+# Of those of one neuron, many have a few spikes apart, mostly 0.01 to 0.08 of them; a neuron of SNR 3 (`huidurep demo`)
+# has a share of 0.17 and a density of 0.3.
+MIN_SPIKES, MIN_SHARE, MAX_VALLEY = 60, 0.15, 0.2
 # embedded spikes that say to which cloud another one belongs, and how many um count as much as 1 of the embedding
 N_NEIGHBOURS, UM_PER_UNIT = 5, 20.0
 COLUMNS = ("unit", "valley", "share", "observed", "expected", "suggested")
