@@ -64,7 +64,9 @@ def unit_cards(
     cards = []
     with matplotlib.rc_context(_STYLE):
         for index, unit_id in enumerate(analyzer.unit_ids):
-            sure = "" if probabilities is None else f", one neuron with probability {probabilities[index]:.2f}"
+            # a unit that a curation has made has none
+            given = np.nan if probabilities is None else probabilities[index]
+            sure = f", one neuron with probability {given:.2f}" if np.isfinite(given) else ""
             unit = _Unit(index, str(unit_id), labels[unit_id], LABEL_COLORS[labels[unit_id]], sure)
             mine = order[bounds[index] : bounds[index + 1]]
             cards.append(_card(analyzer, unit, mine, notes.get(unit_id, [])))
