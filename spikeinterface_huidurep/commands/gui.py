@@ -12,7 +12,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "gui",
         help="look at sorted units and curate them (extra 'gui')",
         description="Open SpikeInterface's GUI on an analyzer, with a view of the embeddings. Accept or reject the "
-        "suggested merges and labels; 'Save curation' saves the decisions with the analyzer.",
+        "suggested merges, splits and labels; 'Save curation' saves the decisions with the analyzer.",
         epilog="Example: huidurep sort recording --output sorted --report, then huidurep gui sorted/analyzer",
     )
     parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or of a sort with a report")

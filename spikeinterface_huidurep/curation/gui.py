@@ -1,4 +1,4 @@
-"""SpikeInterface's GUI on an analyzer, with a view of the embeddings and suggested merges and labels."""
+"""SpikeInterface's GUI on an analyzer, with a view of the embeddings and suggested merges, splits and labels."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from spikeinterface.core import SortingAnalyzer
 
+from ..jobs import resolve_job_kwargs
 from ..stages.grouping.spike_times import coincidences
 from .extension import EXTENSION_NAME, embed_spikes
 
@@ -106,7 +107,8 @@ def find_splits(analyzer: SortingAnalyzer, units: Iterable[Any], *, seed: int = 
     extension = analyzer.get_extension(EXTENSION_NAME)
     params, known = extension.params, np.asarray(analyzer.get_extension("random_spikes").get_data())
     new = np.setdiff1d(np.flatnonzero(np.isin(spikes["unit_index"], wanted)), known)
-    embedding, location, _ = embed_spikes(analyzer, spikes[new], params["model"], params["device"], job_kwargs)
+    jobs = resolve_job_kwargs({"job_kwargs": job_kwargs, "n_jobs": None}, bool(job_kwargs.get("progress_bar")))
+    embedding, location, _ = embed_spikes(analyzer, spikes[new], params["model"], params["device"], jobs)
     of_known, features = _features(analyzer)
     near_known, near_new = (
         np.column_stack([vectors, places / UM_PER_UNIT])
