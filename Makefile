@@ -2,6 +2,7 @@
 #   make demo   installs into .venv, then sorts a generated recording and says how well that went
 #   make test   installs into .venv, then runs the tests
 #   make docs   installs into .venv, then builds the documentation in docs/_build/html
+#   make notebooks  installs into .venv, then makes the notebooks of the examples and runs each
 # For those who change the package:
 #   make test-all      runs the slow tests, too
 #   make test-oldest   builds the wheel, installs it into .venv-oldest with the oldest releases that it allows, and tests it
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 INSTALLATION := pyproject.toml constraints.txt $(wildcard hook/*)
 
-.PHONY: demo test test-all test-oldest test-newest lint docs clean
+.PHONY: demo test test-all test-oldest test-newest lint docs notebooks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/huidurep demo --output huidurep_demo --overwrite
@@ -45,6 +46,9 @@ lint: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+notebooks: $(VENV)/.installed-docs
+	$(BIN)/python docs/notebooks.py --run
 
 # PyTorch first: resolved by itself, pip takes a small CPU build where the machine offers one.
 $(VENV)/.installed: $(INSTALLATION)

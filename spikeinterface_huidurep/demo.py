@@ -20,6 +20,9 @@ from spikeinterface.core import (
 )
 from spikeinterface.sorters import run_sorter
 
+from .jobs import bars_shown
+from .work import Work
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -97,20 +100,23 @@ def run_demo(
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"The folder {folder} exists: remove it, or name another one.")
-    recording, truth = generate_recording(num_channels, num_units, duration, seed)
-    recording = recording.save(folder=folder / "recording", progress_bar=False, verbose=False)
-    truth = truth.save(folder=folder / "truth")
+    bar = bars_shown(verbose)
+    with Work("make a recording", bar=bar, passes=1):
+        recording, truth = generate_recording(num_channels, num_units, duration, seed)
+        recording = recording.save(folder=folder / "recording", progress_bar=True, verbose=False)
+        truth = truth.save(folder=folder / "truth")
 
     start = time.perf_counter()
     sorting = run_sorter("huidurep", recording, folder=folder / "sorter", verbose=verbose, seed=seed)
     run_time = time.perf_counter() - start
     sorting = sorting.save(folder=folder / "sorting")
 
-    true_analyzer = _analyze(truth, recording)
-    comparison = compare_sorter_to_ground_truth(truth, sorting, exhaustive_gt=True)
-    table = accuracy_table(comparison, true_analyzer)
-    table.to_csv(folder / "accuracy.csv")
-    draw(folder / "demo.png", _analyze(sorting, recording), table)
+    with Work("compare with truth", bar=bar, passes=2):
+        true_analyzer = _analyze(truth, recording)
+        comparison = compare_sorter_to_ground_truth(truth, sorting, exhaustive_gt=True)
+        table = accuracy_table(comparison, true_analyzer)
+        table.to_csv(folder / "accuracy.csv")
+        draw(folder / "demo.png", _analyze(sorting, recording), table)
     return Demo(recording, truth, sorting, table, run_time, folder / "demo.png")
 
 
@@ -157,7 +163,8 @@ def _analyze(sorting: BaseSorting, recording: BaseRecording) -> SortingAnalyzer:
         "unit_locations": {},
     }
     if len(analyzer.unit_ids) > 0:
-        analyzer.compute(extensions, progress_bar=False, verbose=False)
+        # counted by the bar of what is being done
+        analyzer.compute(extensions, progress_bar=True, verbose=False)
     return analyzer
 
 

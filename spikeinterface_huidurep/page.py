@@ -21,7 +21,7 @@ p { margin: 0.4rem 0; max-width: 75ch; }
 .dim { color: var(--dim); font-size: 0.9rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 0.6rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.35rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: 0.35rem 0.45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { background: var(--soft); text-align: right; vertical-align: bottom; font-weight: 600; }
 tr:last-child td { border-bottom: 0; }
 th.text, td.text { text-align: left; }

@@ -17,6 +17,8 @@ USUAL = {
     "refine units": (5.5e-4, 60.0),
     "assign spikes": (2.2e-4, math.inf),
 }
+# stages that go through the recording once
+PASSES = {"cache traces": 1, "detect peaks": 1, "embed spikes": 1, "assign spikes": 1}
 
 
 class TimeLeft:
@@ -61,6 +63,18 @@ class TimeLeft:
         if self.usual_so_far == 0 or self.left <= 1e-9:
             return None
         return self.left * self.so_far / self.usual_so_far
+
+    def expected(self, stage: str, n_channels: int) -> float | None:
+        """Seconds that a stage which begins now will take; None where nothing is known yet."""
+        usual = self._usual(stage, n_channels)
+        return usual * self.so_far / self.usual_so_far if usual and self.usual_so_far else None
+
+    def after(self, stage: str, n_channels: int, seconds: float) -> float | None:
+        """What will be left after a stage that takes so many seconds; None where nothing is known."""
+        usual = self._usual(stage, n_channels)
+        if usual == 0:
+            return None
+        return max(self.left - usual, 0.0) * (self.so_far + seconds) / (self.usual_so_far + usual)
 
     def _usual(self, stage, n_channels):
         each, longest = USUAL.get(stage, (0.0, 0.0))

@@ -7,14 +7,16 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .progress import USUAL, TimeLeft, in_words
+from .progress import PASSES, USUAL, TimeLeft, in_words
 from .stage_files import StageFiles, write_result
+from .work import Work
 
 Result = TypeVar("Result")
 
@@ -38,6 +40,8 @@ class Record:
         From which the log says how long the sort still takes; of all shanks together.
     n_channels : int
         Of the shank that is sorted.
+    bars : bool
+        Draw a bar for each stage; otherwise long ones are told of once a minute.
     """
 
     def __init__(self, folder: Path | None = None, files: StageFiles | None = None):
@@ -45,7 +49,7 @@ class Record:
         self.files = files
         self.timings: dict[str, float] = {}
         self.time_left: TimeLeft | None = None
-        self.n_channels = 0
+        self.n_channels, self.bars = 0, False
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -59,15 +63,23 @@ class Record:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Log how long the stage took, and keep it."""
+        """Show how far the stage is, log how long it took, and keep it."""
         start = perf_counter()
-        yield
+        with self._work(name):
+            yield
         elapsed = perf_counter() - start
         self.timings[name] = self.timings.get(name, 0.0) + elapsed
         logger.info("%s: %.1f s", name, elapsed)
         self._say_what_is_left(name, elapsed)
         if self.folder is not None:
             (self.folder / "timings.json").write_text(json.dumps(self.timings, indent=2), encoding="utf8")
+
+    def _work(self, name):
+        expected, rest = None, None
+        if self.time_left is not None:
+            expected = self.time_left.expected(name, self.n_channels)
+            rest = partial(self.time_left.after, name, self.n_channels)
+        return Work(name, bar=self.bars, passes=PASSES.get(name, 0), expected_s=expected, rest_s=rest)
 
     def _say_what_is_left(self, name, elapsed):
         if self.time_left is not None and name in USUAL:
@@ -121,5 +133,5 @@ class Record:
         """
         folder = None if self.folder is None else self.folder / re.sub(r"[^\w\-]+", "_", name)
         part = Record(folder, None if self.files is None else self.files.part(index))
-        part.time_left = self.time_left
+        part.time_left, part.bars = self.time_left, self.bars
         return part

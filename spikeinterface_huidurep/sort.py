@@ -17,6 +17,7 @@ from spikeinterface.core.motion import Motion
 from threadpoolctl import threadpool_limits
 
 from .criteria import cleaning_criteria, detection_criteria, matching_criteria, most_peaks, unit_criteria
+from .good_probability import set_good_probability
 from .known_units import read_known_units
 from .progress import TimeLeft
 from .record import Record
@@ -93,6 +94,13 @@ def sort_recording(
     shanks = split_shanks(recording, params["sort_by_group"])
     record.time_left = TimeLeft([one.get_num_channels() for one in shanks.values()], duration_of(recording))
     known = read_known_units(params["known_units"]) if params["known_units"] else [NONE_KNOWN] * len(shanks)
+    sorting = _sort_shanks(shanks, params, job_kwargs, record, known)
+    set_good_probability(sorting, recording, params["time_scale"])
+    return sorting
+
+
+def _sort_shanks(shanks, params, job_kwargs, record, known):
+    """One Sorting of all shanks."""
     if len(shanks) == 1:
         (shank,) = shanks.values()
         return sort_shank(shank, params, job_kwargs, record, known[0])

@@ -159,7 +159,9 @@ class HuiduRepSorter(BaseSorter):
         log.note_sort(recording, params, job_kwargs)
         stages = open_stages(output, params)
         record = Record(output / "intermediate" if params["save_intermediate"] else None, stages)
-        sorting = sort_recording(recording, params, job_kwargs, record)
+        record.bars = job_kwargs["progress_bar"]
+        # SpikeInterface's many bars are what a stage's one bar, or the line a minute, is counted from
+        sorting = sort_recording(recording, params, {**job_kwargs, "progress_bar": True}, record)
         log.note_result(sorting)
         np.save(output / "spike_confidence.npy", sorting.spike_confidence)
         write_known_units(output / FILE, sorting.known_units, describe_session(recording, params))

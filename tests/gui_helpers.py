@@ -1,7 +1,7 @@
-"""What the tests of the GUI share: programs that run in processes of their own, and stand-ins for what is slow or far.
+"""What the tests of the GUI share: programs that run in processes of their own, and a stand-in for what is slow.
 
-The GUI's palette (glasbey) compiles for twenty seconds whenever it is imported, and the page asks a server far away for
-React, with which the GUI listens to keyboard shortcuts. Neither has to do with what is tested.
+The GUI's palette (glasbey) compiles for twenty seconds whenever it is imported, which has nothing to do with what is
+tested.
 """
 
 import sys
@@ -14,29 +14,6 @@ sys.modules["glasbey"] = types.ModuleType("glasbey")
 sys.modules["glasbey"].create_palette = lambda number, **_: [
     matplotlib.colors.to_hex(matplotlib.colormaps["tab20"](index % 20)) for index in range(number)
 ]
-"""
-
-# enough of React for components that draw nothing
-REACT = """
-export class Component { constructor(props) { this.props = props; this.state = {} } setState() {} forceUpdate() {} }
-Component.prototype.isComponent = true
-export const PureComponent = Component
-export const Fragment = "fragment"
-export const createElement = (type, props, ...children) => ({type, props: {...props, children}})
-export const createRef = () => ({current: null})
-export const useRef = (current) => ({current})
-export const useState = (value) => [value, () => {}]
-export const useEffect = (run) => { run() }
-function render(element) {
-  if (element == null || typeof element !== "object" || typeof element.type !== "function") { return }
-  if (element.type.prototype?.isComponent) {
-    const instance = new element.type(element.props)
-    render(instance.render())
-    if (instance.componentDidMount) { instance.componentDidMount() }
-  } else { render(element.type(element.props)) }
-}
-export const createRoot = () => ({render, unmount() {}})
-export default {Component, PureComponent, Fragment, createElement, createRef, useRef, useState, useEffect, createRoot}
 """
 
 COMMAND_LINE = PALETTE + "\nfrom spikeinterface_huidurep.cli import main\nsys.exit(main(sys.argv[1:]))\n"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_helpers import COMMAND_LINE, DESKTOP, REACT, stand_in_palette
+from gui_helpers import COMMAND_LINE, DESKTOP, stand_in_palette
 
 from spikeinterface_huidurep.cli import main
 from spikeinterface_huidurep.curation import load_analyzer
@@ -152,18 +152,31 @@ SELECTED = """() => {
 }"""
 
 
+def refuse_network(page):
+    """Let a page reach this machine only; returns the list in which the addresses of others are put."""
+    away = []
+
+    def answer(route):
+        if route.request.url.startswith(("http://localhost", "data:", "blob:")):
+            return route.continue_()
+        away.append(route.request.url)
+        return route.abort()
+
+    page.route("**/*", answer)
+    return away
+
+
 def test_merging_on_the_web(browser, address, analyzer_folder, curation_recording, tmp_path):
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.set_default_timeout(60000)
-    answer = {"body": REACT, "content_type": "text/javascript", "headers": {"Access-Control-Allow-Origin": "*"}}
-    page.route("https://esm.sh/**", lambda route: route.fulfill(**answer))
+    away = refuse_network(page)
     page.goto(address)
     page.wait_for_selector(".tabulator-row")
 
-    # the merge that was suggested is there, and is refused
+    # the merge that was suggested is there, and is refused, with the keyboard
     a, b = curation_recording[2]
     page.get_by_text(f"{a} - {b}", exact=True).click()
-    page.get_by_role("button", name="Unmerge").first.click()
+    page.keyboard.press("Control+u")
     page.get_by_text(f"{a} - {b}", exact=True).wait_for(state="detached")
 
     # labels are those of the curation, in the spelling of the GUI's keys
@@ -176,6 +189,13 @@ def test_merging_on_the_web(browser, address, analyzer_folder, curation_recordin
     unit.filter(has_text="4").first.click(modifiers=["Control"])
     page.get_by_role("button", name="Merge", exact=True).click()
     page.get_by_text("1 - 4", exact=True).wait_for()
+
+    # a reload draws everything again, and keeps what was decided
+    page.reload()
+    page.get_by_text("1 - 4", exact=True).wait_for()
+    page.get_by_text("Your curation is not saved").wait_for()
+    page.get_by_role("button", name="select", exact=True).wait_for()
+    assert page.evaluate(SELECTED)[1] > 0
 
     # a lasso in the view of the embeddings
     page.get_by_role("button", name="select", exact=True).click()
@@ -202,6 +222,7 @@ def test_merging_on_the_web(browser, address, analyzer_folder, curation_recordin
     analyzer = load_analyzer(analyzer_folder)
     assert [set(merge["unit_ids"]) for merge in read_curation(analyzer)["merges"]] == [{1, 4}]
     assert len(curated_sorting(analyzer).unit_ids) == len(analyzer.unit_ids) - 1
+    assert not away
 
 
 def test_what_cannot_be_opened(analyzer_folder, tmp_path, capsys, monkeypatch):

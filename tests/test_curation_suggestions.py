@@ -16,6 +16,8 @@ from spikeinterface_huidurep.curation.curation_file import (
     save_curation,
     save_suggestions,
 )
+from spikeinterface_huidurep.curation.export import curated_analyzer
+from spikeinterface_huidurep.curation.extension import EXTENSION_NAME
 from spikeinterface_huidurep.curation.pair_evidence import pair_evidence, times_in_words
 from spikeinterface_huidurep.curation.splits import split_candidates
 from spikeinterface_huidurep.curation.suggestions import merge_candidates, suggest_labels
@@ -91,6 +93,26 @@ def test_two_neurons_in_one_unit_are_seen(analyzer_folder):
     (made,) = set(together.unit_ids) - set(analyzer.unit_ids)
     table = split_candidates(together)
     assert list(table["unit"][table["suggested"]]) == [made]
+    # and parted as they were, with the spikes that had no embedding before
+    (split,) = suggest_curation(together)["splits"]
+    assert split["unit_id"] == made
+    trains = [analyzer.sorting.get_unit_spike_train(unit) for unit in (1, 2)]
+    of_second = np.isin(together.sorting.get_unit_spike_train(made), trains[1])
+    in_split = np.zeros(len(of_second), dtype=bool)
+    in_split[split["indices"][0]] = True
+    assert np.mean(in_split == of_second) > 0.97 or np.mean(in_split != of_second) > 0.97
+    # one merge of halves, one split
+    curation = suggest_curation(together)
+    together.sorting.set_property("good_probability", np.full(len(together.unit_ids), 0.9))
+    parted = curated_sorting(together, curation)
+    assert len(parted.unit_ids) == len(together.unit_ids)
+    probability = parted.get_property("good_probability")
+    np.testing.assert_array_equal(np.isnan(probability), ~np.isin(parted.unit_ids, together.unit_ids))
+    exported = curated_analyzer(together, curation)
+    assert len(exported.unit_ids) == len(together.unit_ids)
+    assert len(np.unique(exported.get_extension(EXTENSION_NAME).get_data(outputs="unit_index"))) == len(
+        together.unit_ids
+    )
     counts = analyzer.get_extension("random_spikes").get_random_spikes()["unit_index"]
     fewer = min(np.sum(counts == 1), np.sum(counts == 2)) / np.sum(np.isin(counts, (1, 2)))
     assert table["share"][0] == pytest.approx(fewer, abs=0.05) and table["valley"][0] < 0.2

@@ -310,6 +310,34 @@ def test_the_cost_is_as_the_page_says(docs):
             assert re.search(rf"(?<![\d.,]){re.escape(shown)}(?![\d])", page) or f"{float(shown):.0f}" in page, name
 
 
+def test_each_example_has_its_notebook(docs, monkeypatch):
+    """What a notebook runs is what its script runs, and its text has no markup of the site left."""
+    monkeypatch.syspath_prepend(str(docs))
+    from notebooks import notebook
+
+    assert sorted(docs.glob("examples/*.ipynb")) == [script.with_suffix(".ipynb") for script in gallery(docs)]
+    for script in gallery(docs):
+        kept = script.with_suffix(".ipynb").read_text(encoding="utf8")
+        assert kept == notebook(script), f"python docs/notebooks.py {script.stem}"
+        cells = json.loads(kept)["cells"]
+        text, code = ("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == kind) for kind in
+                      ("markdown", "code"))  # fmt: skip
+        assert ast.dump(ast.parse(code)) == ast.dump(ast.Module(ast.parse(script.read_text()).body[1:], []))
+        assert text.startswith("# ") and "``" not in text and not re.search(r":\w+:`|^(===|---)", text, re.M)
+        for target in LINK.findall(text):
+            assert target.startswith("http") or (script.parent / target).is_file(), target
+
+
+@pytest.mark.slow
+def test_a_notebook_runs(docs, tmp_path, monkeypatch):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.syspath_prepend(str(docs))
+    from notebooks import run
+
+    run(shutil.copytree(docs / "examples", tmp_path / "examples") / "plot_2_curate.ipynb")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_site_builds_without_warnings(project_root, tmp_path):

@@ -128,7 +128,7 @@ def test_each_operation_changes_no_unit(plain, expected, operation, tmp_path):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, **quiet)
+@settings(max_examples=45, **quiet)
 @given(operations=several)
 def test_many_operations_change_no_unit(plain, expected, operations, tmp_path_factory):
     assert_the_same_units(plain[0], expected, operations, tmp_path_factory.mktemp("many"))

@@ -12,7 +12,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "gui",
         help="look at sorted units and curate them (extra 'gui')",
         description="Open SpikeInterface's GUI on an analyzer, with a view of the embeddings. Accept or reject the "
-        "suggested merges and labels; 'Save curation' saves the decisions with the analyzer.",
+        "suggested merges, splits and labels; 'Save curation' saves the decisions with the analyzer.",
         epilog="Example: huidurep sort recording --output sorted --report, then huidurep gui sorted/analyzer",
     )
     parser.add_argument("folder", type=Path, help="folder of a SortingAnalyzer, or of a sort with a report")
@@ -30,10 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Open the GUI; returns the exit status when the GUI is closed."""
     from ..curation.analyzer import complete_analyzer, load_analyzer
     from ..curation.gui import curation_summary, open_gui
+    from ..jobs import bars_shown
 
     analyzer = load_analyzer(arguments.folder)
     if arguments.complete:
-        complete_analyzer(analyzer)
+        complete_analyzer(analyzer, progress_bar=bars_shown(True))
     print(f"Opening {len(analyzer.unit_ids)} units; this takes a while the first time.", flush=True)
     open_gui(
         analyzer,

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..curation.analyzer import find_analyzer, is_analyzer, load_analyzer, sorter_folder
     from ..curation.report_page import motion_of_output, report
     from ..curation.sort_folder import load_sort
+    from ..jobs import bars_shown
 
     folder = arguments.folder.expanduser().absolute()
     output = arguments.output.expanduser() if arguments.output else None
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     motions, sorter = motion_of_output(folder), sorter_folder(folder)
     facts, log = _facts_and_log(sorter, motions) if sorter is not None else ({}, None)
     title = f"Spike sorting of {folder.name}"
-    files = report(analyzer, output or default, motion=motions, title=title, facts=facts, log=log)
+    shown = {"motion": motions, "title": title, "facts": facts, "log": log, "progress_bar": bars_shown(True)}
+    files = report(analyzer, output or default, **shown)
     print(f"Report: {files.html.absolute()}")
     return 0
 
@@ -103,6 +105,7 @@ def report_sort(
     """
     from ..curation.analyzer import ANALYZER_NAME, sorter_folder
     from ..curation.report_page import motion_of_output, motion_of_sort, report, save_motions
+    from ..jobs import bars_shown
 
     sorter = sorter_folder(output) or output / "sorter"
     intermediate = sorter / "sorter_output" / "intermediate"
@@ -118,7 +121,8 @@ def report_sort(
         return
     analyzer = _analyzer_of_sort(output / ANALYZER_NAME, sorting, recording, params, n_jobs)
     folder, title = report_folder or output / "report", f"Spike sorting of {name}"
-    files = report(analyzer, folder, motion=motions, title=title, facts=facts, log=log)
+    bar = bars_shown(True)
+    files = report(analyzer, folder, motion=motions, title=title, facts=facts, log=log, progress_bar=bar)
     print(f"Report: {files.html.absolute()}")
     print(f"Look at the units and curate them with: huidurep gui {output}")
 

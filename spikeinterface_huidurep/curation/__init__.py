@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .gui import open_gui
     from .pictures import draw_embedding, draw_motion, draw_probe, draw_quality, draw_templates
     from .report_page import report
-    from .splits import split_candidates
+    from .splits import find_splits, split_candidates
     from .suggestions import merge_candidates, suggest_curation, suggest_labels
 
 # Public names by module; a module is imported on first use.
@@ -25,7 +25,7 @@ _NAMES = {
     "gui": ("open_gui",),
     "pictures": ("draw_embedding", "draw_motion", "draw_probe", "draw_quality", "draw_templates"),
     "report_page": ("report",),
-    "splits": ("split_candidates",),
+    "splits": ("find_splits", "split_candidates"),
     "suggestions": ("merge_candidates", "suggest_curation", "suggest_labels"),
 }
 _LAZY = {name: module for module, names in _NAMES.items() for name in names}
@@ -42,6 +42,7 @@ __all__ = [
     "draw_templates",
     "export_nwb",
     "export_phy",
+    "find_splits",
     "load_analyzer",
     "make_analyzer",
     "merge_candidates",

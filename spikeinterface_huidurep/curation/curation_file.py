@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseSorting, SortingAnalyzer
 
+from ..good_probability import PROPERTY as GOOD_PROBABILITY
+
 # spikeinterface-gui reads these when it opens an analyzer for curation
 _FOLDER, _NAME = "spikeinterface_gui", "curation_data"
 # what nobody has accepted yet; the GUI of `huidurep gui` begins with it
@@ -172,7 +174,8 @@ def curated_sorting(
     Returns
     -------
     BaseSorting
-        With the unit property "quality" where the curation has labels. The analyzer's own Sorting is not changed.
+        With the unit property "quality" where the curation has labels. Units that it has made have no
+        "good_probability" (NaN). The analyzer's own Sorting is not changed.
 
     Raises
     ------
@@ -191,10 +194,19 @@ def curated_sorting(
         curated = apply_curation(sorting, curation, censor_ms=censor_ms)
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError, IndexError) as error:
         raise ValueError(f"The curation cannot be applied: {' '.join(str(error).split())[:300]}") from error
+    forget_probability(curated, analyzer.unit_ids)
     quality = curated.get_property("quality")
     if len(drop) and quality is not None:
         curated = curated.select_units(curated.unit_ids[~np.isin(quality, list(drop))])
     return curated
+
+
+def forget_probability(curated: BaseSorting, known_ids: Sequence[Any]) -> None:
+    """Units that a curation has made do not keep the probability of those that they were made of."""
+    probability = curated.get_property(GOOD_PROBABILITY)
+    if probability is not None:
+        kept = np.isin(curated.unit_ids, known_ids)
+        curated.set_property(GOOD_PROBABILITY, np.where(kept, np.asarray(probability, dtype="float64"), np.nan))
 
 
 def _json_path(analyzer: SortingAnalyzer, name: str) -> Path:

@@ -12,7 +12,7 @@ _BEGIN = re.compile(r"the sort (begins|is resumed): ")
 # Times of stages, and what a page says elsewhere.
 _SILENT = re.compile(
     r"recording: |parameters that are not|jobs: |the sort (?:begins|is resumed)|result: |[a-z ]+: done before$"
-    r"|about .* left$"
+    r"|about .* left$|[a-z ]+: at work for "
     r"|(?!detect peaks|assign spikes)[a-z ]+: (?:[\d.]+ s|\d+ found)$|(?:detect peaks|assign spikes): [\d.]+ s$"
 )
 # What a line says, and the sentence that tells it; \1 and so on are the line's numbers.

@@ -58,7 +58,7 @@ def curated_analyzer(
     """
     from spikeinterface.curation import apply_curation
 
-    from .curation_file import decided_curation
+    from .curation_file import decided_curation, forget_probability
 
     if curation is None:
         curation = decided_curation(analyzer, accept_suggestions)
@@ -66,9 +66,11 @@ def curated_analyzer(
     sparse = groups and analyzer.sparsity is not None
     shared = analyzer.are_units_mergeable(groups, sparsity_overlap=_SPARSITY_OVERLAP) if sparse else {}
     mode = "soft" if all(shared.values()) else "hard"
-    return apply_curation(
+    curated = apply_curation(
         analyzer.copy(), curation, censor_ms=0.5, merging_mode=mode, sparsity_overlap=_SPARSITY_OVERLAP
     )
+    forget_probability(curated.sorting, analyzer.unit_ids)
+    return curated
 
 
 def drop_labels(analyzer: SortingAnalyzer, labels: Sequence[str]) -> SortingAnalyzer:

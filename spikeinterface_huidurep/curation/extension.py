@@ -47,27 +47,11 @@ class HuiduRepEmbeddings(AnalyzerExtension):
         return dict(model=str(model), device=str(device))
 
     def _run(self, verbose: bool = False, **job_kwargs: Any) -> None:
-        from ..encoder import load_encoder
-        from ..stages.peaks.encoding import SPARE, encode_peaks
-
         analyzer = self.sorting_analyzer
-        traces = traces_in_noise_units(analyzer.recording)
         spikes = analyzer.get_extension("random_spikes").get_random_spikes()
-        peaks = _as_peaks(spikes, _channels_in(traces, analyzer), self._upside_down())
-        encoder = load_encoder(self.params["model"], self.params["device"])
-        channels = encoder.config.channels + SPARE
-        features = encode_peaks(traces, peaks, encoder, n_channels=channels, job_kwargs=job_kwargs)
+        features = embed_spikes(analyzer, spikes, self.params["model"], self.params["device"], job_kwargs)
         for name, values in zip(self._OUTPUTS, features, strict=True):
             self.data[name] = values
-
-    def _upside_down(self) -> np.ndarray:
-        """Units with a positive main peak, (n_units,) bool; all False without the extension "templates"."""
-        templates = self.sorting_analyzer.get_extension("templates")
-        if templates is None:
-            return np.zeros(self.sorting_analyzer.get_num_units(), dtype=bool)
-        average = templates.get_templates(operator="average")
-        main = average[np.arange(len(average)), :, self.sorting_analyzer.get_main_channels(outputs="index")]
-        return main[:, templates.nbefore] > 0
 
     def _get_data(self, outputs: str = "embedding") -> np.ndarray:
         if outputs == "unit_index":
@@ -109,6 +93,49 @@ class HuiduRepEmbeddings(AnalyzerExtension):
         self, split_units, new_unit_ids, new_sorting_analyzer, verbose=False, **job_kwargs
     ) -> dict[str, np.ndarray]:
         return self._rows(np.ones(len(self.data["embedding"]), dtype=bool))
+
+
+def embed_spikes(
+    analyzer: Any, spikes: np.ndarray, model: str, device: str, job_kwargs: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Embed spikes of an analyzer's units.
+
+    Parameters
+    ----------
+    analyzer : SortingAnalyzer
+        With its recording.
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`, `unit_index`, as in its spike vector.
+    model, device : str
+        See `spikeinterface_huidurep.load_encoder`.
+    job_kwargs : dict
+        SpikeInterface's parameters for parallel processing.
+
+    Returns
+    -------
+    embedding, location, amplitude
+        Of each spike, as in `HuiduRepEmbeddings`.
+    """
+    from ..encoder import load_encoder
+    from ..stages.peaks.encoding import SPARE, encode_peaks
+
+    traces = traces_in_noise_units(analyzer.recording)
+    peaks = _as_peaks(spikes, _channels_in(traces, analyzer), _upside_down(analyzer))
+    encoder = load_encoder(model, device)
+    channels = encoder.config.channels + SPARE
+    embedding, location, amplitude = encode_peaks(traces, peaks, encoder, n_channels=channels, job_kwargs=job_kwargs)
+    return embedding, location, amplitude
+
+
+def _upside_down(analyzer: Any) -> np.ndarray:
+    """Units with a positive main peak, (n_units,) bool; all False without the extension "templates"."""
+    templates = analyzer.get_extension("templates")
+    if templates is None:
+        return np.zeros(analyzer.get_num_units(), dtype=bool)
+    average = templates.get_templates(operator="average")
+    main = average[np.arange(len(average)), :, analyzer.get_main_channels(outputs="index")]
+    return main[:, templates.nbefore] > 0
 
 
 def traces_in_noise_units(recording: BaseRecording) -> BaseRecording:

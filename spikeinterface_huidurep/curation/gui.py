@@ -1,4 +1,4 @@
-"""SpikeInterface's GUI on an analyzer, with a view of the embeddings and suggested merges and labels."""
+"""SpikeInterface's GUI on an analyzer, with a view of the embeddings and suggested merges, splits and labels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from spikeinterface.core import SortingAnalyzer
 
+from ..good_probability import PROPERTY as GOOD_PROBABILITY
 from .analyzer import load_analyzer
 from .curation_file import read_curation, read_suggestions, save_curation
+from .web import Visits, serve, shortcuts_without_network
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -21,7 +24,7 @@ logger = logging.getLogger("spikeinterface_huidurep")
 _VIEW_NAME = "huidurep_embedding"
 _NEEDED = {"desktop": ("spikeinterface_gui", "pyqtgraph"), "web": ("spikeinterface_gui", "panel", "bokeh")}
 # shown in the list of units in addition to SpikeInterface's columns; "quality" is shown as the label to edit
-_OWN_PROPERTIES = ("confidence",)
+_OWN_PROPERTIES = ("confidence", GOOD_PROBABILITY)
 
 
 def open_gui(
@@ -57,6 +60,7 @@ def open_gui(
     Returns
     -------
     spikeinterface_gui.QtMainWindow or PanelMainWindow
+        Of pages that of the last visit: each has its own, and goes on with the decisions of the one before.
 
     Raises
     ------
@@ -66,24 +70,35 @@ def open_gui(
         If there is no such mode, or the analyzer lacks an extension that the GUI needs.
     """
     _check_installed(mode)
-    from spikeinterface_gui import run_mainwindow
-
     if not isinstance(analyzer, SortingAnalyzer):
         analyzer = load_analyzer(analyzer)
     _check_extensions(analyzer)
-    return run_mainwindow(
-        analyzer,
-        mode=mode,
-        **(_curation_options(analyzer) if curation else {"curation": False}),
-        displayed_unit_properties=_displayed_properties(analyzer),
-        layout=layout(),
-        skip_extensions=[],
-        start_app=start,
-        address=address,
-        port=port,
-        panel_start_server_kwargs={"show": show},
-        panel_window_servable=False,
-    )
+    if mode == "desktop":
+        return _make_window(analyzer, mode, curation, start=start)
+    visits = Visits(lambda decided: _make_window(analyzer, mode, curation, decided))
+    if start:
+        serve(visits, address, port, show)
+    return visits.window
+
+
+def _make_window(
+    analyzer: SortingAnalyzer, mode: str, curation: bool, decided: dict[str, Any] | None = None, start: bool = False
+) -> Any:
+    """The GUI's main window; that of the desktop is run until it is closed where it is to start."""
+    from spikeinterface_gui import run_mainwindow
+
+    options = _curation_options(analyzer, decided) if curation else {"curation": False}
+    with shortcuts_without_network() if mode == "web" else nullcontext():
+        return run_mainwindow(
+            analyzer,
+            mode=mode,
+            **options,
+            displayed_unit_properties=_displayed_properties(analyzer),
+            layout=layout(),
+            skip_extensions=[],
+            start_app=start,
+            panel_window_servable=False,
+        )
 
 
 def _check_installed(mode: str) -> None:
@@ -147,8 +162,9 @@ def layout() -> dict[str, list[str]]:
     return zones
 
 
-def _curation_options(analyzer: SortingAnalyzer) -> dict[str, Any]:
-    return {"curation": True, "curation_dict": _first_curation(analyzer), "curation_callback": _saver(analyzer)}
+def _curation_options(analyzer: SortingAnalyzer, decided: dict[str, Any] | None) -> dict[str, Any]:
+    first = decided or _first_curation(analyzer)
+    return {"curation": True, "curation_dict": first, "curation_callback": _saver(analyzer)}
 
 
 def _first_curation(analyzer: SortingAnalyzer) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +16,19 @@ from spikeinterface.core import SortingAnalyzer
 from spikeinterface.core.motion import Motion
 
 from .. import page as html
+from ..work import Work
 from . import interactive, pictures, report_pairs, unit_cards
 from .decisions import read_decisions
 from .extension import EXTENSION_NAME
 from .picture_data import EmbeddingMap, amplitude_unit, make_raster, map_embedding
 from .splits import split_candidates
-from .suggestions import given_labels
+from .suggestions import given_labels, good_probabilities
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 DPI = 120
+# what is done of a report after its map and after its figures; the units' cards are the rest
+_SHARES = {"map": 0.25, "figures": 0.5}
 
 
 class ReportFiles(NamedTuple):
@@ -80,6 +83,12 @@ _PARTS = (
 )
 
 
+_TABLE_TEXT = (
+    "Click on a head to sort, on a unit to go to it. <i>One neuron</i>: the probability that the unit has an accuracy "
+    "of 0.8 and more, that is, that four fifths of all spikes of the unit and of one neuron are spikes of both. "
+    "<i>Contamination</i>: the share of foreign spikes by the refractory period. <i>Confidence</i>: how "
+    "sure its spikes are its own, on average."
+)
 # parts of the page without a picture of their own
 _OTHER_TITLES = {"merges": "What to merge", "splits": "What to split", "decisions": "Decisions", "units": "Each unit"}
 
@@ -92,6 +101,7 @@ def report(
     title: str = "Spike sorting report",
     facts: Mapping[str, Any] | None = None,
     log: str | Path | None = None,
+    progress_bar: bool = False,
 ) -> ReportFiles:
     """
     Save the pictures of a sort, and one HTML page with all of them, each unit, and what to merge and to split.
@@ -113,6 +123,8 @@ def report(
         Names and values that the page says at its top, beside those that the analyzer knows.
     log : str or Path, optional
         The sort's `huidurep.log`, whose decisions the page tells.
+    progress_bar : bool
+        Draw a bar; without, a line is logged after each minute.
 
     Returns
     -------
@@ -122,13 +134,17 @@ def report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     motions = dict(motion) if isinstance(motion, Mapping) else {None: motion}
-    embedding = map_embedding(analyzer) if analyzer.has_extension(EXTENSION_NAME) else None
-    shown = [part for part in _PARTS if _has_needed(analyzer, part)]
-    files, live = _save_pictures(analyzer, folder, shown, motions, embedding), None
-    if interactive.is_possible():
-        live = _interactive(analyzer, shown, motions, embedding)
+    with Work("make the report", bar=progress_bar) as work:
+        work.part(0.0, _SHARES["map"])
+        embedding = map_embedding(analyzer) if analyzer.has_extension(EXTENSION_NAME) else None
+        work.part(_SHARES["map"], _SHARES["figures"])
+        shown = [part for part in _PARTS if _has_needed(analyzer, part)]
+        files, live = _save_pictures(analyzer, folder, shown, motions, embedding), None
+        if interactive.is_possible():
+            live = _interactive(analyzer, shown, motions, embedding)
+        work.part(_SHARES["figures"], 1.0, passes=analyzer.get_num_units())
+        units, about_pairs = _units_and_pairs(analyzer, embedding, work.end_pass)
     divs = live.divs if live is not None else {}
-    units, about_pairs = _units_and_pairs(analyzer, embedding)
     figures = {part.name: _figure(part, files[part.name], divs.get(part.name)) for part in shown}
     if units:
         figures.pop("templates", None)  # the units' cards show more
@@ -182,7 +198,9 @@ def _figure(part: _Part, picture: Path, divs: list[str] | None) -> str:
     return f"{head}{content}<figcaption>{html.escape(part.text)}</figcaption></figure>"
 
 
-def _units_and_pairs(analyzer: SortingAnalyzer, embedding: EmbeddingMap | None) -> tuple[str, str]:
+def _units_and_pairs(
+    analyzer: SortingAnalyzer, embedding: EmbeddingMap | None, after_each: Callable[[], None]
+) -> tuple[str, str]:
     """HTML of the units' cards, and of what to merge and to split; empty without the extensions that they need."""
     about, notes = "", {}
     if embedding is not None and all(analyzer.has_extension(name) for name in report_pairs.NEEDED):
@@ -195,7 +213,8 @@ def _units_and_pairs(analyzer: SortingAnalyzer, embedding: EmbeddingMap | None) 
             "The mean waveform on the nearest contacts, the main one in colour; the autocorrelogram, with the "
             "refractory period shaded; the amplitudes of spikes over time."
         )
-        cards = f'<h2 id="units">Each unit</h2>\n<p class="dim">{text}</p>\n{unit_cards.unit_cards(analyzer, notes)}'
+        made = unit_cards.unit_cards(analyzer, notes, after_each)
+        cards = f'<h2 id="units">Each unit</h2>\n<p class="dim">{text}</p>\n{made}'
     return cards, about
 
 
@@ -252,6 +271,9 @@ def _table(analyzer: SortingAnalyzer, linked: bool) -> str:
         ):
             if name in table:
                 columns.append((head, table[name].to_numpy(dtype="float64"), digits))
+    probabilities = good_probabilities(analyzer)
+    if probabilities is not None:
+        columns.insert(0, ("one neuron, probability", probabilities, 2))
     if confidence is not None:
         columns.append(("confidence, 0 to 1", np.asarray(confidence, dtype="float64"), 3))
     if places is not None:
@@ -267,7 +289,7 @@ def _table(analyzer: SortingAnalyzer, linked: bool) -> str:
         cells += [html.number(float(values[index]), digits) for _, values, digits in columns]
         rows.append(("", cells))
     heads += [(head, "") for head, _, _ in columns]
-    return '<h2 id="table">Table of units</h2>\n' + html.table(heads, rows)
+    return f'<h2 id="table">Table of units</h2>\n<p class="dim">{_TABLE_TEXT}</p>\n' + html.table(heads, rows)
 
 
 def motion_of_sort(sorter_folder: str | Path) -> dict[Any, Motion]:

@@ -134,8 +134,9 @@ def splits_section(analyzer: SortingAnalyzer, splits: pd.DataFrame) -> str:
         for split in suggested.itertuples()
     )
     text = (
-        "In <code>huidurep gui</code>, show the unit alone, draw a lasso around one cloud of the embedding and split "
-        "there. A neuron that changes its waveform may lie in two clouds, too: look at the autocorrelogram of each."
+        "They are in the list of splits of <code>huidurep gui</code>, unless the unit is to be merged: click on one to "
+        "see its clouds, and refuse it there. A neuron that changes its waveform may lie in two clouds, too: look at "
+        "the autocorrelogram of each."
     )
     return f'{head}<p>{text}</p>\n<ul class="evidence">{lines}</ul>'
 

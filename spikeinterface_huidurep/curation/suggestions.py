@@ -1,4 +1,4 @@
-"""Suggestions for the person who curates: which units to merge, and what each unit is."""
+"""Suggestions for the person who curates: which units to merge and to split, and what each unit is."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 from spikeinterface.core import SortingAnalyzer
 
+from ..good_probability import PROPERTY as GOOD_PROBABILITY
 from ..stages.grouping.spike_times import times_log_odds
 from .extension import EXTENSION_NAME
 from .neighbours import unit_mixing
 from .pair_evidence import pair_evidence
+from .splits import find_splits, split_candidates
 from .traces import in_microvolts
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -45,9 +47,11 @@ LIKELY = 0.9
 AGAINST = -2.0
 
 
-def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXING, seed: int = 0) -> dict[str, Any]:
+def suggest_curation(
+    analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXING, seed: int = 0, **job_kwargs: Any
+) -> dict[str, Any]:
     """
-    Suggest merges and labels, in SpikeInterface's curation format.
+    Suggest merges, splits and labels, in SpikeInterface's curation format.
 
     Parameters
     ----------
@@ -57,12 +61,15 @@ def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
         Least mixing of two units' spikes in the embedding, see `merge_candidates`.
     seed : int
         Chooses the spikes that are compared.
+    **job_kwargs
+        SpikeInterface's parameters for parallel processing: all spikes of units that may be two neurons are embedded.
 
     Returns
     -------
     dict
-        Format version 2: `unit_ids`, `label_definitions`, `manual_labels` (category "quality"), `merges`; nothing is
-        suggested for removal or splitting. `spikeinterface.curation.apply_curation` takes it as it is.
+        Format version 2: `unit_ids`, `label_definitions`, `manual_labels` (category "quality"), `merges`, `splits` (see
+        `find_splits`; of no unit that is to be merged, which the format does not allow, and none where the analyzer has
+        no recording); nothing is suggested for removal. `spikeinterface.curation.apply_curation` takes it as it is.
     """
     from spikeinterface.curation import validate_curation_dict
     from spikeinterface.curation.curation_tools import resolve_merging_graph
@@ -71,6 +78,8 @@ def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
     suggested = candidates[candidates["suggested"]]
     pairs = list(zip(suggested["unit_a"], suggested["unit_b"], strict=True))
     groups = resolve_merging_graph(analyzer.sorting, pairs) if pairs else []
+    merged = {unit for group in groups for unit in group}
+    splits = _suggest_splits(analyzer, merged, seed, job_kwargs)
     labels = suggest_labels(analyzer)
     curation = {
         "format_version": "2",
@@ -80,12 +89,21 @@ def suggest_curation(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXIN
             {"unit_id": _plain(unit), "labels": {"quality": [label]}} for unit, label in labels.items() if label
         ],
         "merges": [{"unit_ids": [_plain(unit) for unit in group]} for group in groups],
-        "splits": [],
+        "splits": splits,
         "removed": [],
     }
     validate_curation_dict(curation)
-    logger.info("%d merges and %d labels suggested", len(groups), len(curation["manual_labels"]))
+    n_labels = len(curation["manual_labels"])
+    logger.info("%d merges, %d splits and %d labels suggested", len(groups), len(splits), n_labels)
     return curation
+
+
+def _suggest_splits(analyzer, merged, seed, job_kwargs):
+    if not (analyzer.has_recording() or analyzer.has_temporary_recording()):
+        return []
+    table = split_candidates(analyzer, seed=seed)
+    units = [unit for unit in table["unit"][table["suggested"]] if unit not in merged]
+    return find_splits(analyzer, units, seed=seed, **job_kwargs)
 
 
 def merge_candidates(analyzer: SortingAnalyzer, *, min_mixing: float = MIN_MIXING, seed: int = 0) -> pd.DataFrame:
@@ -200,6 +218,12 @@ def given_labels(analyzer: SortingAnalyzer) -> dict[Any, str]:
     if quality is None:
         return dict.fromkeys(analyzer.unit_ids, "")
     return {unit: _spelled(label) for unit, label in zip(analyzer.unit_ids, quality, strict=True)}
+
+
+def good_probabilities(analyzer: SortingAnalyzer) -> np.ndarray | None:
+    """The sorter's probability that each unit is one neuron's, (n_units,) float64; None where it gave none."""
+    given = analyzer.sorting.get_property(GOOD_PROBABILITY)
+    return None if given is None else np.asarray(given, dtype="float64")
 
 
 def _spelled(label: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -15,7 +16,7 @@ from .. import page as html
 from ..stages.grouping.spike_times import REFRACTORY_MS
 from .picture_data import amplitude_unit, segment_starts
 from .pictures import LABEL_COLORS, STYLE
-from .suggestions import given_labels
+from .suggestions import given_labels, good_probabilities
 
 NEEDED = ("templates", "correlograms", "spike_amplitudes")
 # contacts on which a template is drawn, and spikes of a unit whose amplitudes are: more cover each other
@@ -31,9 +32,14 @@ class _Unit(NamedTuple):
     name: str
     label: str
     color: str
+    sure: str
 
 
-def unit_cards(analyzer: SortingAnalyzer, notes: dict[Any, list[str]] | None = None) -> str:
+def unit_cards(
+    analyzer: SortingAnalyzer,
+    notes: dict[Any, list[str]] | None = None,
+    after_each: Callable[[], None] | None = None,
+) -> str:
     """
     HTML with a card for each unit.
 
@@ -43,22 +49,29 @@ def unit_cards(analyzer: SortingAnalyzer, notes: dict[Any, list[str]] | None = N
         With the extensions of `NEEDED`.
     notes : dict of list of str, optional
         Sentences that a unit's card says beside its pictures, by unit id.
+    after_each : callable, optional
+        Called after each unit.
 
     Returns
     -------
     str
         Articles with the ids ``unit-0`` and so on, in the order of the units.
     """
-    labels, notes = given_labels(analyzer), notes or {}
+    labels, notes, probabilities = given_labels(analyzer), notes or {}, good_probabilities(analyzer)
     spikes = analyzer.sorting.to_spike_vector()
     order = np.argsort(spikes["unit_index"], kind="stable")
     bounds = np.searchsorted(spikes["unit_index"][order], np.arange(analyzer.get_num_units() + 1))
     cards = []
     with matplotlib.rc_context(_STYLE):
         for index, unit_id in enumerate(analyzer.unit_ids):
-            unit = _Unit(index, str(unit_id), labels[unit_id], LABEL_COLORS[labels[unit_id]])
+            # a unit that a curation has made has none
+            given = np.nan if probabilities is None else probabilities[index]
+            sure = f", one neuron with probability {given:.2f}" if np.isfinite(given) else ""
+            unit = _Unit(index, str(unit_id), labels[unit_id], LABEL_COLORS[labels[unit_id]], sure)
             mine = order[bounds[index] : bounds[index + 1]]
             cards.append(_card(analyzer, unit, mine, notes.get(unit_id, [])))
+            if after_each is not None:
+                after_each()
     return "\n".join(cards)
 
 
@@ -71,9 +84,10 @@ def _card(analyzer, unit, mine, notes):
     ]
     images = "".join(html.image(_drawn(draw, analyzer, unit, mine), text) for draw, text in panels)
     says = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    label = html.escape(unit.label or "no label") + unit.sure
     return (
         f'<article class="unit" id="unit-{unit.place}"><h3><i style="background:{unit.color}"></i>Unit '
-        f"{html.escape(unit.name)} <small>{html.escape(unit.label or 'no label')}, {len(mine):,} spikes, main contact "
+        f"{html.escape(unit.name)} <small>{label}, {len(mine):,} spikes, main contact "
         f'{html.escape(contact)}</small></h3><div class="triple">{images}</div>' + (f"<ul>{says}</ul>" if says else "")
     ) + "</article>"
 
