@@ -21,9 +21,9 @@ POWERS = (1, 1, 1, 2, 2, 2)
 UNMOVED_SPIKES = 5.0
 # displacements that are tried: so many, from end to end of the first estimate and this share beyond it
 TRIED, BEYOND = 41, 0.15
-# what a step to the next displacement costs, and a jump at most, in units of the logarithm of the likelihood: steps at
-# a quarter or a half of it are as good to within 0.002 of the correlation
-COST_OF_STEP, COST_OF_JUMP = 2.0, 15.0
+# what a step to the next displacement costs, in units of the logarithm of the likelihood: a quarter or a half of it is
+# as good to within 0.002 of the correlation
+COST_OF_TRIED_STEP = 2.0
 # spikes that lie on no curve: their share, and their density as that of spikes so many standard deviations away in
 # each component
 STRAY_SHARE, STRAY_STD = 1e-3, 1.75
@@ -67,7 +67,7 @@ def follow_curves(motion: Motion, times_s: np.ndarray, features: np.ndarray, gro
         curves = _Curves(points, places[at_bin], shares, n_powers)
         each = curves.log_density(tried)
         likelihood = np.stack([np.bincount(at_bin, weights=one, minlength=len(bins)) for one in each.T], axis=1)
-        places = tried[likeliest_path(likelihood, COST_OF_STEP, COST_OF_JUMP)]
+        places = tried[likeliest_path(likelihood, COST_OF_TRIED_STEP)]
         shares = curves.shares(places[at_bin])
         places = _from_end_to_end(places)
     moved = places * before.std() / max(places.std(), 1e-9)
