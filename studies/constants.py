@@ -108,7 +108,7 @@ DECIDE_NOTHING = (SPEED, MATHEMATICS)
 NOT_SWEPT: dict[str, str] = {
     "parameters.py: max_cache_gb": SPEED,
     "traces/banded.py: BLOCK": SPEED,
-    "traces/recursion_torch.py: BLOCK": SPEED,
+    "traces/recursion_torch.py: SAMPLES_A_BLOCK": SPEED,
     "traces/recursion_torch.py: LEAST_ENERGY": "keeps a root real, on a GPU",
     "traces/scaling.py: LONG_ROW": SPEED,
     "peaks/matched_filters.py: BLOCK": SPEED,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # samples of a block: within one the recursion is a product with its impulse response
-BLOCK = 64
+SAMPLES_A_BLOCK = 64
 # kinds of devices without double precision
 SINGLE_ONLY = ("mps",)
 # double precision tells no smaller parts of the states' energy apart
@@ -47,10 +47,11 @@ class SectionsOnDevice(OnDevice):
         n_states = 2 * len(sections)
 
         # what each sample of a block, and each state at its start, makes of its samples and of the state at its end
-        at_rest, each = np.zeros((len(sections), 2, BLOCK)), np.eye(n_states).reshape(len(sections), 2, n_states)
-        own, entered = sosfilt(sections, np.eye(BLOCK), axis=0, zi=at_rest)
-        answer, left = sosfilt(sections, np.zeros((BLOCK, n_states)), axis=0, zi=each)
-        entered, left = entered.reshape(n_states, BLOCK), left.reshape(n_states, n_states)
+        at_rest = np.zeros((len(sections), 2, SAMPLES_A_BLOCK))
+        each = np.eye(n_states).reshape(len(sections), 2, n_states)
+        own, entered = sosfilt(sections, np.eye(SAMPLES_A_BLOCK), axis=0, zi=at_rest)
+        answer, left = sosfilt(sections, np.zeros((SAMPLES_A_BLOCK, n_states)), axis=0, zi=each)
+        entered, left = entered.reshape(n_states, SAMPLES_A_BLOCK), left.reshape(n_states, n_states)
         # in coordinates in which a state is as large as what it makes of itself: single precision, too, holds these
         values, vectors = np.linalg.eigh(solve_discrete_lyapunov(left.T, answer.T @ answer))
         size = np.sqrt(np.maximum(values, LEAST_ENERGY * values.max()))
@@ -88,12 +89,12 @@ class SectionsOnDevice(OnDevice):
         import torch
 
         n, n_channels = values.shape
-        n_blocks = -(-n // BLOCK)
-        blocks = torch.zeros((n_blocks * BLOCK, n_channels), dtype=self.own.dtype, device=values.device)
+        n_blocks = -(-n // SAMPLES_A_BLOCK)
+        blocks = torch.zeros((n_blocks * SAMPLES_A_BLOCK, n_channels), dtype=self.own.dtype, device=values.device)
         blocks[:n] = values
         # a constant leaves nothing
         blocks[:n] -= values[:1]
-        blocks = blocks.view(n_blocks, BLOCK, n_channels)
+        blocks = blocks.view(n_blocks, SAMPLES_A_BLOCK, n_channels)
         states = self.entered @ blocks
         for jump, matrix in self._jumps(n_blocks):
             states[jump:] = states[jump:] + matrix @ states[:-jump]
