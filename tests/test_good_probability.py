@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from spikeinterface.core import NumpySorting
+from spikeinterface.core import NumpyRecording, NumpySorting
 from spikeinterface.sorters import run_sorter
 
 from spikeinterface_huidurep.good_probability import (
@@ -73,3 +73,17 @@ def test_units_of_a_sort_have_it(tetrode_recording, tmp_path):
     nothing = NumpySorting.from_unit_dict([{}], RATE)
     set_good_probability(nothing, recording)
     assert nothing.get_property("good_probability") is None
+
+
+def test_a_unit_that_is_hardly_one_neurons_is_not_good(caplog):
+    rng = np.random.default_rng(0)
+    clear, small = rng.uniform(0, DURATION_S, 900), rng.uniform(0, DURATION_S / 8, 25)
+    sorting = sorting_of([clear, small, small[:22]], snr=[15.0, 2.2, 2.2])
+    sorting.spike_confidence = np.where(sorting.to_spike_vector()["unit_index"] == 0, 1.0, 0.7)
+    sorting.set_property("quality", np.array(["good", "good", "noise"]))
+    recording = NumpyRecording([np.zeros((int(DURATION_S * RATE), 1), dtype="int16")], RATE)
+    with caplog.at_level("INFO", logger="spikeinterface_huidurep"):
+        set_good_probability(sorting, recording)
+    assert sorting.get_property("good_probability")[1] < 0.5
+    assert sorting.get_property("quality").tolist() == ["good", "mua", "noise"]
+    assert "1 of 2 good units" in caplog.text

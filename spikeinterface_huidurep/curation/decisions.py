@@ -74,6 +74,10 @@ _SENTENCES = tuple(
             r"Of \1 spikes, \2 were doubtful and \3 found twice; they were left out.",
         ),
         (r"cleaning: (\d+) of (\d+) units dropped that (.*)", r"\1 of \2 units were left out that \3."),
+        (
+            r"labels: (\d+) of (\d+) good units are hardly one neuron's",
+            r"Of \2 units that look good \1 are labelled mua: they are hardly one neuron's.",
+        ),
         (r"no units: (.*)", r"No units were found: \1."),
         (r"group (.*): (\d+) channels", r"Shank \1 (\2 channels):"),
         (r"the sort ends after ([\d.]+) s", r"The sort took \1 s."),
