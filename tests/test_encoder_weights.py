@@ -39,8 +39,8 @@ def test_axes_beside_the_place_come_along(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        (torch.eye(32), "no float32 matrix of 32 x 30"),
-        (torch.eye(32)[:, :30].double(), "no float32 matrix"),
+        (torch.eye(32), "not a float32 matrix of 32 x 30"),
+        (torch.eye(32)[:, :30].double(), "not a float32 matrix"),
         (2 * torch.eye(32)[:, :30], "not orthonormal"),
         (torch.full((32, 30), torch.nan), "not orthonormal"),
     ],
