@@ -25,11 +25,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from spikeinterface.comparison import compare_two_sorters
 from spikeinterface.core import BaseRecording, BaseSorting
 from threadpoolctl import threadpool_limits
 
 from spikeinterface_huidurep import __version__
+from spikeinterface_huidurep.benchmark.agreement import share_of_like_spikes
 from spikeinterface_huidurep.benchmark.lazy_recording import LazyRecording, LazySettings
 from spikeinterface_huidurep.encoder.device import choose_device
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
@@ -88,17 +88,6 @@ def sort(recording: BaseRecording, device: str, n_jobs: int) -> Run:
     return Run(sorting, dict(record.timings), wall, cpu, gpu_gb)
 
 
-def agreement(one: BaseSorting, other: BaseSorting) -> float:
-    """Share of the spikes of both that the same unit has at the same time, to within 0.2 ms."""
-    matches = compare_two_sorters(one, other, delta_time=0.2, agreement_method="count")
-    same = sum(
-        matches.match_event_count.at[unit, partner]
-        for unit, partner in matches.hungarian_match_12.items()
-        if partner in matches.match_event_count.columns
-    )
-    return float(2 * same / max(len(one.to_spike_vector()) + len(other.to_spike_vector()), 1))
-
-
 def print_table(n_channels: int, duration_s: float, cpu: Run, gpu: Run, device: str) -> None:
     """Print what the stages took on both."""
     print(f"\n{n_channels} channels, {duration_s:g} s\n")
@@ -110,7 +99,7 @@ def print_table(n_channels: int, duration_s: float, cpu: Run, gpu: Run, device: 
     print(f"| processor time | {cpu.cpu_s:.1f} | {gpu.cpu_s:.1f} |")
     print(f"| units | {len(cpu.sorting.unit_ids)} | {len(gpu.sorting.unit_ids)} |")
     print(f"| most GPU memory, GB | | {gpu.gpu_gb:.2f} |")
-    print(f"\nthe same spikes: {agreement(cpu.sorting, gpu.sorting):.4f}", flush=True)
+    print(f"\nthe same spikes: {share_of_like_spikes(cpu.sorting, gpu.sorting):.4f}", flush=True)
 
 
 def print_parts(recording: BaseRecording) -> None:

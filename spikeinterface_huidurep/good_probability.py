@@ -10,7 +10,7 @@ from importlib.resources import files
 import numpy as np
 from spikeinterface.core import BaseRecording, BaseSorting
 
-from .stages.result.quality import QualityCriteria, contamination
+from .stages.result.quality import QualityCriteria, contamination_of_each
 from .stages.traces.segments import duration_of
 
 logger = logging.getLogger("spikeinterface_huidurep")
@@ -107,7 +107,7 @@ def describe_units(
         As `FEATURES` and `FACTORS` name them: logarithms of how many times fewer spikes than `MANY_SPIKES` it has, and
         of how many times smaller than `LARGE_SNR` it is; the share of its spikes that are less sure than `SURE`; how
         unevenly they come over the recording (0 for a steady neuron, nearer 1 where they all come in a part of it); the
-        probability that it is a piece; and the share of foreign spikes by its refractory period, see `contamination`.
+        probability that it is a piece; and `contamination_of_each` by its refractory period.
     """
     spikes, n_units = sorting.to_spike_vector(), len(sorting.unit_ids)
     units = spikes["unit_index"]
@@ -120,8 +120,8 @@ def describe_units(
         "doubtful": doubtful,
         "unsteady": _unsteadiness(spikes, n_units, n_samples),
         "piece": np.asarray(sorting.get_property("piece_probability"), dtype="float64"),
-        "contaminated": _contamination(
-            spikes, n_units, sorting.sampling_frequency * time_scale, duration_s / time_scale
+        "contaminated": contamination_of_each(
+            spikes, n_units, QualityCriteria(), sorting.sampling_frequency * time_scale, duration_s / time_scale
         ),
     }
     return np.column_stack([columns[name] for name in (*FEATURES, *FACTORS)])
@@ -138,18 +138,3 @@ def _unsteadiness(spikes, n_units, n_samples):
     # pairs of spikes in one part: chance makes as many as the parts are few
     pairs, chance = (counts * (counts - 1)).sum(axis=1), total * (total - 1) / N_PARTS
     return np.clip(1 - chance / np.maximum(pairs, np.maximum(chance, 1e-12)), 0.0, 1.0)
-
-
-def _contamination(spikes, n_units, rate, duration_s):
-    criteria = QualityCriteria()
-    shortest, longest = (ms * rate / 1000 for ms in (criteria.censored_period_ms, criteria.refractory_ms))
-    order = np.lexsort((spikes["sample_index"], spikes["segment_index"], spikes["unit_index"]))
-    mine = spikes[order]
-    same = (np.diff(mine["unit_index"]) == 0) & (np.diff(mine["segment_index"]) == 0)
-    lag = np.diff(mine["sample_index"])
-    close = same & (lag > shortest) & (lag <= longest)
-    violations = np.bincount(mine["unit_index"][1:][close], minlength=n_units)
-    counts = np.bincount(spikes["unit_index"], minlength=n_units)
-    dead_time_s = (criteria.refractory_ms - criteria.censored_period_ms) / 1000
-    pairs = zip(violations.tolist(), counts.tolist(), strict=True)
-    return np.array([contamination(found, n, duration_s, dead_time_s) for found, n in pairs])

@@ -38,14 +38,20 @@ def measure(analyzer: SortingAnalyzer, good: set) -> tuple[int, int, int]:
     return len(good), len(good & right), int((matches["unit_a"] != matches["unit_b"]).sum())
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def days_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of the arguments with which sets of days are sorted."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--templates", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--sets", nargs="+", default=list(DAYS))
     parser.add_argument("--duration", type=float, default=60.0)
     parser.add_argument("--n-jobs", type=int)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = days_parser(__doc__)
     arguments = parser.parse_args(argv)
     print("| sessions | good units | matched with themselves | wrong |")
     print("|---|---|---|---|")

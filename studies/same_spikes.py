@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import spikeinterface.core as sc
-from spikeinterface.comparison import compare_two_sorters
 from spikeinterface.core import BaseRecording, BaseSorting
 from spikeinterface.preprocessing import scale
 
 from spikeinterface_huidurep.benchmark import RECORDINGS, get_recording
+from spikeinterface_huidurep.benchmark.agreement import share_of_like_spikes
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 from spikeinterface_huidurep.record import Record
@@ -152,17 +152,6 @@ def _properties(sorting: BaseSorting) -> str:
     return sha.hexdigest()[:16]
 
 
-def agreement(one: BaseSorting, other: BaseSorting) -> float:
-    """Share of the spikes of both that one unit has in both at the same time, to within 0.2 ms."""
-    matches = compare_two_sorters(one, other, delta_time=0.2, agreement_method="count")
-    same = sum(
-        matches.match_event_count.at[unit, partner]
-        for unit, partner in matches.hungarian_match_12.items()
-        if partner in matches.match_event_count.columns
-    )
-    return float(2 * same / max(len(one.to_spike_vector()) + len(other.to_spike_vector()), 1))
-
-
 def on_device(recording: BaseRecording, changes: dict[str, Any], device: str) -> str:
     """Sort a recording on the processor and on a device, and say how alike the sorts are."""
     sortings, seconds = [], []
@@ -174,7 +163,7 @@ def on_device(recording: BaseRecording, changes: dict[str, Any], device: str) ->
         seconds.append(time.process_time() - start)
     n_units = " and ".join(str(len(sorting.unit_ids)) for sorting in sortings)
     took = f"processor time {seconds[0]:.1f} and {seconds[1]:.1f} s"
-    return f"{n_units} units, {agreement(*sortings):.4f} of the spikes the same, {took}"
+    return f"{n_units} units, {share_of_like_spikes(*sortings):.4f} of the spikes the same, {took}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,16 +10,16 @@ for: the mean waveforms of both halves of each unit's spikes, 200 of them, on al
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import tempfile
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from days_halves import days_parser
 from spikeinterface.core import SortingAnalyzer, create_sorting_analyzer
 
-from spikeinterface_huidurep.benchmark import DAYS, get_days
+from spikeinterface_huidurep.benchmark import get_days
 from spikeinterface_huidurep.benchmark.days import NEURON
 from spikeinterface_huidurep.benchmark.days_benchmark import sorted_days
 from spikeinterface_huidurep.benchmark.days_measures import PairsOfSessions, figures, found_units, pairs_of
@@ -86,14 +86,8 @@ def unitmatch(sessions: list[SessionUnits], python: Path) -> dict[tuple[int, int
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
+    parser = days_parser(__doc__)
     parser.add_argument("--python", type=Path, required=True, help="of the environment that has UnitMatchPy")
-    parser.add_argument("--templates", type=Path)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--sets", nargs="+", default=list(DAYS))
-    parser.add_argument("--duration", type=float, default=60.0)
-    parser.add_argument("--n-jobs", type=int)
     arguments = parser.parse_args(argv)
     print("| sessions | method | shared | recall | precision | area | calibration error |")
     print("|---|---|---|---|---|---|---|")

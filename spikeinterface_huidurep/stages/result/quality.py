@@ -74,17 +74,13 @@ def label_units(
     labels : (n_units,) str
     """
     labels = np.full(len(snr), "good", dtype="<U5")
-    censored = criteria.censored_period_ms * sampling_frequency / 1000
-    refractory = criteria.refractory_ms * sampling_frequency / 1000
+    foreign = contamination_of_each(spikes, len(snr), criteria, sampling_frequency, duration_s)
     for unit, mine in enumerate(spikes_of_each(spikes, len(snr))):
         mean_confidence = float(mine["confidence"].mean()) if len(mine) else 0.0
-        interval = np.diff(mine["sample_index"])[np.diff(mine["segment_index"]) == 0]
-        violations = int(((interval > censored) & (interval <= refractory)).sum())
-        dead_time_s = (criteria.refractory_ms - criteria.censored_period_ms) / 1000
         if mean_confidence < criteria.noise_confidence or snr[unit] < criteria.min_snr:
             labels[unit] = "noise"
         elif (
-            contamination(violations, len(mine), duration_s, dead_time_s) > criteria.max_contamination
+            foreign[unit] > criteria.max_contamination
             or mean_confidence < criteria.min_mean_confidence
             or len(mine) < criteria.min_spikes
             or piece_probability[unit] > criteria.max_piece_probability
@@ -111,6 +107,38 @@ def spikes_of_each(spikes: np.ndarray, n_units: int) -> Iterator[np.ndarray]:
     bounds = np.searchsorted(spikes["unit_index"][order], np.arange(n_units + 1))
     for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         yield spikes[order[first:last]]
+
+
+def contamination_of_each(
+    spikes: np.ndarray, n_units: int, criteria: QualityCriteria, sampling_frequency: float, duration_s: float
+) -> np.ndarray:
+    """
+    Share of foreign spikes of each unit, by the intervals within its refractory period (`contamination`).
+
+    Parameters
+    ----------
+    spikes : (n_spikes,) structured array
+        `sample_index`, `segment_index`, `unit_index`; sorted by segment and sample.
+    n_units : int
+    criteria : QualityCriteria
+    sampling_frequency : float
+        Hz.
+    duration_s : float
+        Duration of the whole recording, s.
+
+    Returns
+    -------
+    (n_units,) float64
+    """
+    censored = criteria.censored_period_ms * sampling_frequency / 1000
+    refractory = criteria.refractory_ms * sampling_frequency / 1000
+    dead_time_s = (criteria.refractory_ms - criteria.censored_period_ms) / 1000
+    shares = np.zeros(n_units)
+    for unit, mine in enumerate(spikes_of_each(spikes, n_units)):
+        interval = np.diff(mine["sample_index"])[np.diff(mine["segment_index"]) == 0]
+        violations = int(((interval > censored) & (interval <= refractory)).sum())
+        shares[unit] = contamination(violations, len(mine), duration_s, dead_time_s)
+    return shares
 
 
 def contamination(n_violations: int, n_spikes: int, duration_s: float, dead_time_s: float) -> float:
