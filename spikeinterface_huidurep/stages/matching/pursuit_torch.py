@@ -1,14 +1,14 @@
 """
 The matching pursuit on a device: `pursuit`, many spikes at once.
 
-A spike changes the output of the filters of few units, for a short time. A maximum that is the best of all whose spikes
-may reach what is looked at for its own spike is taken at once, together with all others of which this is true; and so on
-in rounds, until none is left. The spikes are those that the pursuit finds which takes one after the other.
+A spike changes the output of few units' filters, for a short time. A maximum that is the best of all whose spikes may
+reach what is looked at for its own spike is taken at once, together with all others of which this is true; and so on in
+rounds, until none is left. The spikes are those that the pursuit finds which takes one after the other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -126,6 +126,24 @@ def rows_of_neighbours(start: np.ndarray, units: np.ndarray) -> tuple[np.ndarray
     return rows, np.where(real, pairs, 0), real, far
 
 
+def side_by_side(many: list[NeighboursOnDevice]) -> NeighboursOnDevice:
+    """Units of several blocks of traces as those of one, in which the units of each follow those of the one before."""
+    import torch
+
+    n_units, n_pairs = len(many[0].units), len(many[0].products)
+    steps = {"units": n_units, "pairs": n_pairs, "far": n_units}
+    columns = {
+        name: torch.cat(
+            [
+                getattr(one, name) + place * steps[name] if name in steps else getattr(one, name)
+                for place, one in enumerate(many)
+            ]
+        )
+        for name in NeighboursOnDevice._fields
+    }
+    return NeighboursOnDevice(**columns)
+
+
 def pursue_on_device(
     stage: OnDevice,
     match: Tensor,
@@ -163,7 +181,10 @@ def pursue_on_device(
         spikes = _spikes_at(stage, search, maxima.places[first])
         _take(stage, search, spikes)
         found.append(spikes)
-        maxima = _maxima_after(stage, search, Maxima(maxima.places[~first], maxima.surplus[~first]), spikes)
+        # a maximum whose spike is that of a pair which explains more is looked at again
+        left = maxima.places.new_ones(len(maxima.places), dtype=torch.bool)
+        left[first] = spikes.units * match.shape[1] + spikes.samples != maxima.places[first]
+        maxima = _maxima_after(stage, search, Maxima(maxima.places[left], maxima.surplus[left]), spikes)
     columns = [torch.cat(column) for column in zip(*found, strict=True)] if found else [energy.new_empty(0)] * 6
     return tuple(stage.array(column) for column in columns)
 
