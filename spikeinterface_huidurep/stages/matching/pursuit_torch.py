@@ -58,10 +58,16 @@ class Spikes(NamedTuple):
 
 
 class Maxima(NamedTuple):
-    """Where spikes may be: places (n,) int64, unit * n_samples + sample, ascending; surplus (n,) float32."""
+    """
+    Where spikes may be.
+
+    places (n,) int64, unit * n_samples + sample, ascending; surplus (n,) float32; times (n,) int64, how often the
+    compiled pursuit has each on its heap: so often it comes to it until a spike is taken there.
+    """
 
     places: Tensor
     surplus: Tensor
+    times: Tensor
 
 
 class SearchOnDevice(NamedTuple):
@@ -181,10 +187,10 @@ def pursue_on_device(
         spikes = _spikes_at(stage, search, maxima.places[first])
         _take(stage, search, spikes)
         found.append(spikes)
-        # a maximum whose spike is that of a pair which explains more is looked at again
-        left = maxima.places.new_ones(len(maxima.places), dtype=torch.bool)
-        left[first] = spikes.units * match.shape[1] + spikes.samples != maxima.places[first]
-        maxima = _maxima_after(stage, search, Maxima(maxima.places[left], maxima.surplus[left]), spikes)
+        maxima.times[first] -= 1
+        # a pair may have taken the place of a maximum's own spike
+        left = maxima.times > 0
+        maxima = _maxima_after(stage, search, Maxima(*(column[left] for column in maxima)), spikes)
     columns = [torch.cat(column) for column in zip(*found, strict=True)] if found else [energy.new_empty(0)] * 6
     return tuple(stage.array(column) for column in columns)
 
@@ -206,19 +212,19 @@ def _all_maxima(stage, search):
 
     stage.in_batches("maxima", n_units, look)
     places = torch.cat(found)
-    return Maxima(places, search.surplus(places // n_samples, places % n_samples))
+    return Maxima(places, search.surplus(places // n_samples, places % n_samples), torch.ones_like(places))
 
 
-def _maxima_of(search, units, samples):
+def _maxima_of(search, units, samples, times):
     """Those of some units' samples that are maxima beyond the threshold, and not blocked."""
     n_samples = search.match.shape[1]
     at, before, after = (search.at(search.match, units, samples + step) for step in (0, -1, 1))
     good = (at > before) & (at >= after) & (samples >= 1) & (samples < n_samples - 1)
     good &= ~search.at(search.blocked, units, samples)
-    places = (units * n_samples + samples)[good]
+    places, times = (units * n_samples + samples)[good], times[good]
     surplus = search.surplus(places // n_samples, places % n_samples)
     good = surplus > search.rules.threshold
-    return Maxima(places[good], surplus[good])
+    return Maxima(places[good], surplus[good], times[good])
 
 
 def _leaders(stage, search, maxima):
@@ -361,17 +367,19 @@ def _maxima_after(stage, search, before, spikes):
     units, samples = before.places // n_samples, before.places % n_samples
     free = ~search.at(search.blocked, units, samples)
     holds = search.surplus(units, samples) >= before.surplus - TOLERANCE
-    found = [Maxima(before.places[free & holds], before.surplus[free & holds])]
+    found = [Maxima(*(column[free & holds] for column in before))]
     # where something was subtracted, the maxima of the residual are looked for again
-    units, samples = units[free & ~holds], samples[free & ~holds]
-    found += [_maxima_of(search, units, samples + step) for step in (-1, 0, 1)]
+    units, samples, times = (column[free & ~holds] for column in (units, samples, before.times))
+    found += [_maxima_of(search, units, samples + step, times) for step in (-1, 0, 1)]
 
     def look(rows):
         others, samples, real = _responding(search, spikes, rows)
         others, samples, real = torch.broadcast_tensors(others, samples, real)
-        found.append(_maxima_of(search, others[real], samples[real]))
+        others, samples = others[real], samples[real]
+        found.append(_maxima_of(search, others, samples, torch.ones_like(others)))
 
     stage.in_batches("spikes", len(spikes.units), look)
-    places, surplus = (torch.cat(column) for column in zip(*found, strict=True))
+    places, surplus, times = (torch.cat(column) for column in zip(*found, strict=True))
     places, which = places.unique(return_inverse=True)
-    return Maxima(places, surplus.new_full((len(places),), NONE).scatter_reduce_(0, which, surplus, "amax"))
+    best = surplus.new_full((len(places),), NONE).scatter_reduce_(0, which, surplus, "amax")
+    return Maxima(places, best, torch.zeros_like(places).scatter_add_(0, which, times))
