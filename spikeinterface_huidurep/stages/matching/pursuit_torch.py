@@ -59,15 +59,14 @@ class Spikes(NamedTuple):
 
 class Maxima(NamedTuple):
     """
-    Where spikes may be.
+    Where spikes may be: what the compiled pursuit has on its heap.
 
-    places (n,) int64, unit * n_samples + sample, ascending; surplus (n,) float32; times (n,) int64, how often the
-    compiled pursuit has each on its heap: so often it comes to it until a spike is taken there.
+    places (n,) int64, unit * n_samples + sample, some more than once; surplus (n,) float32, what there was when each
+    was found.
     """
 
     places: Tensor
     surplus: Tensor
-    times: Tensor
 
 
 class SearchOnDevice(NamedTuple):
@@ -187,10 +186,7 @@ def pursue_on_device(
         spikes = _spikes_at(stage, search, maxima.places[first])
         _take(stage, search, spikes)
         found.append(spikes)
-        maxima.times[first] -= 1
-        # a pair may have taken the place of a maximum's own spike
-        left = maxima.times > 0
-        maxima = _maxima_after(stage, search, Maxima(*(column[left] for column in maxima)), spikes)
+        maxima = _maxima_after(stage, search, Maxima(maxima.places[~first], maxima.surplus[~first]), spikes)
     columns = [torch.cat(column) for column in zip(*found, strict=True)] if found else [energy.new_empty(0)] * 6
     return tuple(stage.array(column) for column in columns)
 
@@ -212,19 +208,19 @@ def _all_maxima(stage, search):
 
     stage.in_batches("maxima", n_units, look)
     places = torch.cat(found)
-    return Maxima(places, search.surplus(places // n_samples, places % n_samples), torch.ones_like(places))
+    return Maxima(places, search.surplus(places // n_samples, places % n_samples))
 
 
-def _maxima_of(search, units, samples, times):
+def _maxima_of(search, units, samples):
     """Those of some units' samples that are maxima beyond the threshold, and not blocked."""
     n_samples = search.match.shape[1]
     at, before, after = (search.at(search.match, units, samples + step) for step in (0, -1, 1))
     good = (at > before) & (at >= after) & (samples >= 1) & (samples < n_samples - 1)
     good &= ~search.at(search.blocked, units, samples)
-    places, times = (units * n_samples + samples)[good], times[good]
+    places = (units * n_samples + samples)[good]
     surplus = search.surplus(places // n_samples, places % n_samples)
     good = surplus > search.rules.threshold
-    return Maxima(places[good], surplus[good], times[good])
+    return Maxima(places[good], surplus[good])
 
 
 def _leaders(stage, search, maxima):
@@ -367,19 +363,18 @@ def _maxima_after(stage, search, before, spikes):
     units, samples = before.places // n_samples, before.places % n_samples
     free = ~search.at(search.blocked, units, samples)
     holds = search.surplus(units, samples) >= before.surplus - TOLERANCE
-    found = [Maxima(*(column[free & holds] for column in before))]
+    found = [Maxima(before.places[free & holds], before.surplus[free & holds])]
     # where something was subtracted, the maxima of the residual are looked for again
-    units, samples, times = (column[free & ~holds] for column in (units, samples, before.times))
-    found += [_maxima_of(search, units, samples + step, times) for step in (-1, 0, 1)]
+    units, samples = units[free & ~holds], samples[free & ~holds]
+    found += [_maxima_of(search, units, samples + step) for step in (-1, 0, 1)]
 
     def look(rows):
         others, samples, real = _responding(search, spikes, rows)
         others, samples, real = torch.broadcast_tensors(others, samples, real)
-        others, samples = others[real], samples[real]
-        found.append(_maxima_of(search, others, samples, torch.ones_like(others)))
+        found.append(_maxima_of(search, others[real], samples[real]))
 
     stage.in_batches("spikes", len(spikes.units), look)
-    places, surplus, times = (torch.cat(column) for column in zip(*found, strict=True))
-    places, which = places.unique(return_inverse=True)
-    best = surplus.new_full((len(places),), NONE).scatter_reduce_(0, which, surplus, "amax")
-    return Maxima(places, best, torch.zeros_like(places).scatter_add_(0, which, times))
+    places, surplus = (torch.cat(column) for column in zip(*found, strict=True))
+    # in the order of units and samples, of which the first is taken of like ones
+    places, order = places.sort(stable=True)
+    return Maxima(places, surplus[order])
