@@ -8,6 +8,7 @@ rounds, until none is left. The spikes are those that the pursuit finds which ta
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from .simultaneous_torch import NONE, best_pairs, leave_a_pattern, most_after
 if TYPE_CHECKING:
     from torch import Tensor
 
-# steps from unit to unit over which one maximum's spike may reach what is looked at for another's: the second of two
-# spikes is two steps away, what it is subtracted from is a third, and the other one looks two steps around itself
-STEPS = 5
+# steps from unit to unit over which one maximum's spike may have to do with another's: the second of two spikes is two
+# steps away, and what it is subtracted from is a third; the other one looks two steps around itself, and is subtracted
+# from units three steps away
+STEPS = 6
 # time is cut into so many bins for each reach, when the best maximum around is looked for
 BINS_PER_REACH = 4
 # what the compiled pursuit forgives before it looks at a maximum again
@@ -338,18 +340,23 @@ def _take(stage, search, spikes):
     rules, near, n_samples = search.rules, search.neighbours, search.match.shape[1]
     match, penalty = search.match.view(-1), search.penalty.view(-1)
 
-    def subtract(rows):
-        others, samples, real = _responding(search, spikes, rows)
+    def subtract(part, rows):
+        others, samples, real = _responding(search, part, rows)
         places = (others * n_samples + samples.clamp(0, n_samples - 1)).flatten()
-        units = spikes.units[rows]
-        change = search.echo(units, spikes.shifts[rows]) * -spikes.amplitudes[rows, None, None]
-        left_behind = rules.unexplained * near.closeness[near.pairs[units]] * spikes.gains[rows, None]
+        units = part.units[rows]
+        change = search.echo(units, part.shifts[rows]) * -part.amplitudes[rows, None, None]
+        left_behind = rules.unexplained * near.closeness[near.pairs[units]] * part.gains[rows, None]
         change, left_behind = ((values * real).flatten() for values in (change, left_behind[:, :, None]))
         # nothing after this can fail for want of memory: the spikes would be subtracted twice
         match.index_add_(0, places, change)
         penalty.index_add_(0, places, left_behind)
 
-    stage.in_batches("spikes", len(spikes.units), subtract)
+    # spikes that are taken at once are further apart than half a response, or far units': in every third such stretch
+    # no two change the same value, and so the result does not depend on the order in which a GPU adds
+    stretch = spikes.samples // max(search.answers.shape[2] // 2, 1) % 3
+    for third in range(3):
+        part = Spikes(*(column[stretch == third] for column in spikes))
+        stage.in_batches("spikes", len(part.units), partial(subtract, part))
     times = torch.arange(-rules.refractory, rules.refractory + 1, device=match.device)
     times = (spikes.samples[:, None] + times).clamp(0, n_samples - 1)
     search.blocked.view(-1).index_fill_(0, (spikes.units[:, None] * n_samples + times).flatten(), True)
