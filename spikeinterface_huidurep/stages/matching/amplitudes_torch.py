@@ -21,8 +21,10 @@ def objective_at(amplitude: Tensor, match: Tensor, energy: Tensor, prior: Amplit
 
 
 def objective(match: Tensor, energy: Tensor, prior: AmplitudePrior) -> Tensor:
-    """See `amplitudes.objective`."""
-    return objective_at(best_amplitude(match, energy, prior), match, energy, prior)
+    """See `amplitudes.objective`; in as few operations as there may be, each of which a GPU is given by itself."""
+    drive, stiff = match + prior.stiffness, energy + prior.stiffness
+    amplitude = (drive / stiff).clamp(prior.low, prior.high)
+    return amplitude * (2 * drive - amplitude * stiff) - prior.stiffness
 
 
 def fit_two(match: tuple[Tensor, Tensor], energy: tuple[Tensor, Tensor], product: Tensor, prior: AmplitudePrior):
@@ -44,7 +46,9 @@ def fit_two(match: tuple[Tensor, Tensor], energy: tuple[Tensor, Tensor], product
     drive = match[0] + prior.stiffness, match[1] + prior.stiffness
     determinant = (stiff[0] * stiff[1] - product * product).clamp(min=1e-6)
     free = ((drive[0] * stiff[1] - drive[1] * product) / determinant).clamp(prior.low, prior.high)
-    second = best_amplitude(match[1] - free * product, energy[1], prior)
-    first = best_amplitude(match[0] - second * product, energy[0], prior)
-    both = objective_at(first, match[0], energy[0], prior) + objective_at(second, match[1], energy[1], prior)
-    return first, second, both - 2 * first * second * product
+    # within the bounds, each is the best one given the other
+    second = ((drive[1] - free * product) / stiff[1]).clamp(prior.low, prior.high)
+    drive_1 = drive[0] - second * product
+    first = (drive_1 / stiff[0]).clamp(prior.low, prior.high)
+    explained = first * (2 * drive_1 - first * stiff[0])
+    return first, second, explained + second * (2 * drive[1] - second * stiff[1]) - 2 * prior.stiffness

@@ -8,7 +8,6 @@ rounds, until none is left. The spikes are those that the pursuit finds which ta
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -59,6 +58,9 @@ class Spikes(NamedTuple):
     shifts: Tensor
 
 
+SPIKE_KINDS = ("int64", "int64", "float32", "float32", "float32", "int64")
+
+
 class Maxima(NamedTuple):
     """
     Where spikes may be: what the compiled pursuit has on its heap.
@@ -69,6 +71,30 @@ class Maxima(NamedTuple):
 
     places: Tensor
     surplus: Tensor
+
+
+class Around(NamedTuple):
+    """
+    The neighbours of n units around a sample of each.
+
+    units (n, most) int64 and real (n, most) bool, see `NeighboursOnDevice`; places (n, most, n_lags) int64, see
+    `Maxima`; inside (n, 1, n_lags) bool, False where there is no sample; match (n, most, n_lags) float32.
+    """
+
+    units: Tensor
+    real: Tensor
+    places: Tensor
+    inside: Tensor
+    match: Tensor
+
+    def of(self, which: Tensor) -> Around:
+        """Some of the n."""
+        return Around(*(part[which] for part in self))
+
+    def within(self, reach: int) -> Tensor:
+        """`match` up to so many samples around."""
+        half = self.match.shape[2] // 2
+        return self.match[:, :, half - reach : half + reach + 1]
 
 
 class SearchOnDevice(NamedTuple):
@@ -87,12 +113,23 @@ class SearchOnDevice(NamedTuple):
         n_samples = matrix.shape[1]
         return matrix.take(units * n_samples + samples.clamp(0, n_samples - 1))
 
-    def window(self, matrix: Tensor, units: Tensor, samples: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-        """Values up to so many samples around some, in a last dimension, and which of them there are."""
+    def three(self, units: Tensor, samples: Tensor) -> Tensor:
+        """The filter's output before a sample, at it and after it, (n, 3)."""
+        return self.at(self.match, units[:, None], samples[:, None] + self.lags(1))
+
+    def lags(self, reach: int) -> Tensor:
+        """From `-reach` to `reach`."""
         import torch
 
-        samples = samples[..., None] + torch.arange(-reach, reach + 1, device=samples.device)
-        return self.at(matrix, units[..., None], samples), (samples >= 0) & (samples < matrix.shape[1])
+        return torch.arange(-reach, reach + 1, device=self.match.device)
+
+    def around(self, units: Tensor, samples: Tensor, reach: int) -> Around:
+        """The neighbours' output around some units' samples."""
+        n_samples, others = self.match.shape[1], self.neighbours.units[units]
+        times = samples[:, None] + self.lags(reach)
+        places = (others * n_samples)[:, :, None] + times.clamp(0, n_samples - 1)[:, None]
+        inside = ((times >= 0) & (times < n_samples))[:, None]
+        return Around(others, self.neighbours.real[units], places, inside, self.match.take(places))
 
     def echo(self, units: Tensor, shifts: Tensor) -> Tensor:
         """What the neighbours' filters make of a unit's template at these shifts, (n, most, n_lags)."""
@@ -186,11 +223,12 @@ def pursue_on_device(
     while len(maxima.places):
         first = _leaders(stage, search, maxima)
         spikes = _spikes_at(stage, search, maxima.places[first])
-        _take(stage, search, spikes)
+        touched = _take(stage, search, spikes)
         found.append(spikes)
-        maxima = _maxima_after(stage, search, Maxima(maxima.places[~first], maxima.surplus[~first]), spikes)
-    columns = [torch.cat(column) for column in zip(*found, strict=True)] if found else [energy.new_empty(0)] * 6
-    return tuple(stage.array(column) for column in columns)
+        maxima = _maxima_after(stage, search, Maxima(maxima.places[~first], maxima.surplus[~first]), touched)
+    if not found:
+        found.append(Spikes(*(energy.new_empty(0, dtype=getattr(torch, kind)) for kind in SPIKE_KINDS)))
+    return tuple(stage.array(torch.cat(column)) for column in zip(*found, strict=True))
 
 
 def _all_maxima(stage, search):
@@ -213,13 +251,13 @@ def _all_maxima(stage, search):
     return Maxima(places, search.surplus(places // n_samples, places % n_samples))
 
 
-def _maxima_of(search, units, samples):
-    """Those of some units' samples that are maxima beyond the threshold, and not blocked."""
-    n_samples = search.match.shape[1]
-    at, before, after = (search.at(search.match, units, samples + step) for step in (0, -1, 1))
-    good = (at > before) & (at >= after) & (samples >= 1) & (samples < n_samples - 1)
-    good &= ~search.at(search.blocked, units, samples)
-    places = (units * n_samples + samples)[good]
+def _maxima_of(search, places):
+    """Those of some places that are maxima beyond the threshold, and not blocked."""
+    n_samples, last = search.match.shape[1], search.match.numel() - 1
+    at = search.match.take(places)
+    good = (at > search.match.take((places - 1).clamp(min=0))) & (at >= search.match.take((places + 1).clamp(max=last)))
+    samples = places % n_samples
+    places = places[good & (samples >= 1) & (samples < n_samples - 1) & ~search.blocked.take(places)]
     surplus = search.surplus(places // n_samples, places % n_samples)
     good = surplus > search.rules.threshold
     return Maxima(places[good], surplus[good])
@@ -271,32 +309,35 @@ def _spikes_at(stage, search, places):
 def _spikes_of(search, units, samples):
     """The spike at each maximum, or the larger of two that explain more together."""
     rules = search.rules
-    near, energy = search.neighbours, search.energy[units]
-    around, _ = search.window(search.match, units, samples, 1)
+    energy = search.energy[units]
+    around = search.three(units, samples)
     gain, amplitude = objective(around[:, 1], energy, rules.prior), best_amplitude(around[:, 1], energy, rules.prior)
     shifts = _subsample_index(around, len(search.answers))
     echo = search.echo(units, shifts)
-    others, real = near.units[units], near.real[units]
+    near = search.around(units, samples, max(echo.shape[2] // 2, rules.same_spike))
     # the objective grows with the filter's output
-    most = search.window(search.match, others, samples[:, None], rules.same_spike)[0].amax(dim=2)
-    alone = objective(most, search.energy[others], rules.prior)
-    alone = gain[:, None].where(others == units[:, None], alone).where(real, alone.new_full((), NONE))
-    rivals = _rivals(alone, gain, others, real, units)
+    alone = objective(near.within(rules.same_spike).amax(dim=2), search.energy[near.units], rules.prior)
+    alone = gain[:, None].where(near.units == units[:, None], alone).where(near.real, alone.new_full((), NONE))
+    rivals = _rivals(alone, gain, near.units, near.real, units)
     spikes = Spikes(samples, units, amplitude, gain, rivals, shifts)
-    (pattern,) = leave_a_pattern(search, units, samples, echo, amplitude, gain).nonzero(as_tuple=True)
+    (pattern,) = leave_a_pattern(search, near, echo, amplitude, gain).nonzero(as_tuple=True)
     if len(pattern):
-        one = Spikes(*(column[pattern] for column in spikes))
-        which, two = _two_at_once(search, one, echo[pattern], alone[pattern])
-        for column, better in zip(spikes, two, strict=True):
-            column[pattern[which]] = better[which]
+        one, near = Spikes(*(column[pattern] for column in spikes)), near.of(pattern)
+        which, two = _two_at_once(search, one, near, echo[pattern], alone[pattern])
+        spikes = Spikes(
+            *(
+                column.index_copy(0, pattern, better.where(which, column[pattern]))
+                for column, better in zip(spikes, two, strict=True)
+            )
+        )
     return spikes
 
 
-def _two_at_once(search, one, echo, alone):
+def _two_at_once(search, one, near, echo, alone):
     """Which of some spikes are better taken as two, and the larger of the two."""
     rules = search.rules
     pairs = best_pairs(search, one.units, one.samples, alone)
-    after = most_after(search, one.units, one.samples, echo, one.amplitudes, one.gains)
+    after = most_after(search, near, one.units, echo, one.amplitudes, one.gains)
     gain = objective_at(pairs.amplitude, pairs.around[:, 1], search.energy[pairs.unit], rules.prior)
     own = gain - search.at(search.penalty, pairs.unit, pairs.sample)
     both = pairs.together.gather(1, pairs.unit[:, None])[:, 0]
@@ -322,65 +363,55 @@ def _subsample_index(around, n_subsample):
     return ((shift + 0.5) * n_subsample).round().clamp(0, n_subsample - 1).long()
 
 
-def _responding(search, spikes, rows):
-    """Where the filters respond to some spikes: units (n, most, 1), samples (n, 1, n_lags), and which there are."""
-    import torch
-
-    n_lags, n_samples = search.answers.shape[2], search.match.shape[1]
-    lags = torch.arange(n_lags, device=search.match.device) - n_lags // 2
-    units, samples = spikes.units[rows], spikes.samples[rows, None, None] + lags
-    real = search.neighbours.real[units][:, :, None] & (samples >= 0) & (samples < n_samples)
-    return search.neighbours.units[units][:, :, None], samples, real
-
-
 def _take(stage, search, spikes):
-    """Subtract spikes from the output of all filters that respond to them."""
+    """Subtract spikes from the output of all filters that respond to them; the places where they do."""
     import torch
 
-    rules, near, n_samples = search.rules, search.neighbours, search.match.shape[1]
+    rules, n_samples, half = search.rules, search.match.shape[1], search.answers.shape[2] // 2
     match, penalty = search.match.view(-1), search.penalty.view(-1)
+    touched = []
 
-    def subtract(part, rows):
-        others, samples, real = _responding(search, part, rows)
-        places = (others * n_samples + samples.clamp(0, n_samples - 1)).flatten()
-        units = part.units[rows]
-        change = search.echo(units, part.shifts[rows]) * -part.amplitudes[rows, None, None]
-        left_behind = rules.unexplained * near.closeness[near.pairs[units]] * part.gains[rows, None]
-        change, left_behind = ((values * real).flatten() for values in (change, left_behind[:, :, None]))
+    def subtract(rows):
+        samples, units, amplitudes, gains, _, shifts = (column[rows] for column in spikes)
+        near = search.around(units, samples, half)
+        real = near.real[:, :, None] & near.inside
+        left_behind = rules.unexplained * search.neighbours.closeness[search.neighbours.pairs[units]] * gains[:, None]
+        change, left_behind = search.echo(units, shifts) * -amplitudes[:, None, None], left_behind[:, :, None]
+        # spikes that are taken at once are further apart than half a response, or far units': in every third such
+        # stretch no two change the same value, and so the result does not depend on the order in which a GPU adds
+        stretch = (samples // max(half, 1) % 3)[:, None, None]
+        thirds = [real & (stretch == third) for third in range(3)]
+        changes = [((change * third).flatten(), (left_behind * third).flatten()) for third in thirds]
+        places = near.places.flatten()
+        touched.append(near.places[real])
         # nothing after this can fail for want of memory: the spikes would be subtracted twice
-        match.index_add_(0, places, change)
-        penalty.index_add_(0, places, left_behind)
+        for to_match, to_penalty in changes:
+            match.index_add_(0, places, to_match)
+            penalty.index_add_(0, places, to_penalty)
 
-    # spikes that are taken at once are further apart than half a response, or far units': in every third such stretch
-    # no two change the same value, and so the result does not depend on the order in which a GPU adds
-    stretch = spikes.samples // max(search.answers.shape[2] // 2, 1) % 3
-    for third in range(3):
-        part = Spikes(*(column[stretch == third] for column in spikes))
-        stage.in_batches("spikes", len(part.units), partial(subtract, part))
-    times = torch.arange(-rules.refractory, rules.refractory + 1, device=match.device)
-    times = (spikes.samples[:, None] + times).clamp(0, n_samples - 1)
+    stage.in_batches("spikes", len(spikes.units), subtract)
+    times = (spikes.samples[:, None] + search.lags(rules.refractory)).clamp(0, n_samples - 1)
     search.blocked.view(-1).index_fill_(0, (spikes.units[:, None] * n_samples + times).flatten(), True)
+    return torch.cat(touched)
 
 
-def _maxima_after(stage, search, before, spikes):
-    """The maxima that are left once spikes have been subtracted, and those that have come."""
+def _maxima_after(stage, search, before, touched):
+    """The maxima that are left once spikes have been subtracted at some places, and those that have come."""
     import torch
 
     n_samples = search.match.shape[1]
     units, samples = before.places // n_samples, before.places % n_samples
-    free = ~search.at(search.blocked, units, samples)
+    free = ~search.blocked.take(before.places)
     holds = search.surplus(units, samples) >= before.surplus - TOLERANCE
     found = [Maxima(before.places[free & holds], before.surplus[free & holds])]
     # where something was subtracted, the maxima of the residual are looked for again
-    units, samples = units[free & ~holds], samples[free & ~holds]
-    found += [_maxima_of(search, units, samples + step) for step in (-1, 0, 1)]
+    stale = before.places[free & ~holds]
+    places = torch.cat([touched, stale - 1, stale, stale + 1])
 
     def look(rows):
-        others, samples, real = _responding(search, spikes, rows)
-        others, samples, real = torch.broadcast_tensors(others, samples, real)
-        found.append(_maxima_of(search, others[real], samples[real]))
+        found.append(_maxima_of(search, places[rows]))
 
-    stage.in_batches("spikes", len(spikes.units), look)
+    stage.in_batches("places", len(places), look)
     places, surplus = (torch.cat(column) for column in zip(*found, strict=True))
     # in the order of units and samples, of which the first is taken of like ones
     places, order = places.sort(stable=True)

@@ -52,14 +52,15 @@ class _Tried(NamedTuple):
     echo: Tensor
 
 
-def leave_a_pattern(search, units: Tensor, samples: Tensor, echo: Tensor, amplitude: Tensor, gain: Tensor) -> Tensor:
+def leave_a_pattern(search, near, echo: Tensor, amplitude: Tensor, gain: Tensor) -> Tensor:
     """
     Which of n spikes leave a residual that looks like another spike: see `simultaneous.leaves_a_pattern`.
 
     Parameters
     ----------
     search : pursuit_torch.SearchOnDevice
-    units, samples : (n,) int64
+    near : pursuit_torch.Around
+        The neighbours around each spike.
     echo : (n, n_neighbours, n_lags) float32
         What the neighbours' filters make of the spike's template.
     amplitude, gain : (n,) float32
@@ -68,41 +69,44 @@ def leave_a_pattern(search, units: Tensor, samples: Tensor, echo: Tensor, amplit
     -------
     (n,) bool
     """
-    rules, others = search.rules, search.neighbours.units[units]
-    half = echo.shape[2] // 2
+    rules, half = search.rules, echo.shape[2] // 2
     reach = min(rules.same_spike, half)
-    values, inside = search.window(search.match, others, samples[:, None], reach)
-    left = values - amplitude[:, None, None] * echo[:, :, half - reach : half + reach + 1]
-    least = (rules.pattern * gain).clamp(min=rules.threshold).sqrt()
-    bound = least[:, None] * search.energy[others].sqrt()
-    inside = inside & search.neighbours.real[units][:, :, None]
-    return ((left.abs() > bound[:, :, None]) & inside).flatten(1).any(dim=1)
+    left = near.within(reach) - amplitude[:, None, None] * echo[:, :, half - reach : half + reach + 1]
+    least = (rules.pattern * gain).clamp(min=rules.threshold)
+    beyond = left**2 > (least[:, None] * search.energy[near.units])[:, :, None]
+    return (beyond & _real(near, reach)).flatten(1).any(dim=1)
 
 
-def most_after(search, units: Tensor, samples: Tensor, echo: Tensor, amplitude: Tensor, gain: Tensor) -> Tensor:
+def most_after(search, near, units: Tensor, echo: Tensor, amplitude: Tensor, gain: Tensor) -> Tensor:
     """
     The most that another unit explains near each spike once that is subtracted: see `simultaneous.most_after`.
 
     Parameters
     ----------
-    search, units, samples, echo, amplitude, gain
+    search, near, echo, amplitude, gain
         As for `leave_a_pattern`.
+    units : (n,) int64
+        Of the spikes.
 
     Returns
     -------
     objective : (n,) float32
     """
-    rules, near = search.rules, search.neighbours
-    others = near.units[units]
-    half = echo.shape[2] // 2
+    rules, half, middle = search.rules, echo.shape[2] // 2, near.places.shape[2] // 2
     reach = min(rules.second_reach, half)
-    values, inside = search.window(search.match, others, samples[:, None], reach)
-    blocked, _ = search.window(search.blocked, others, samples[:, None], reach)
-    inside = inside & ~blocked & (near.real[units] & (others != units[:, None]))[:, :, None]
-    rest = values - amplitude[:, None, None] * echo[:, :, half - reach : half + reach + 1]
-    left_behind = rules.threshold + rules.unexplained * gain[:, None] * near.closeness[near.pairs[units]]
-    explained = objective(rest, search.energy[others][:, :, None], rules.prior) - left_behind[:, :, None]
-    return explained.where(inside, explained.new_full((), NONE)).flatten(1).amax(dim=1)
+    blocked = search.blocked.take(near.places[:, :, middle - reach : middle + reach + 1])
+    good = _real(near, reach) & ~blocked & (near.units != units[:, None])[:, :, None]
+    rest = near.within(reach) - amplitude[:, None, None] * echo[:, :, half - reach : half + reach + 1]
+    left_behind = rules.unexplained * gain[:, None] * search.neighbours.closeness[search.neighbours.pairs[units]]
+    explained = objective(rest, search.energy[near.units][:, :, None], rules.prior)
+    explained = explained - (left_behind + rules.threshold)[:, :, None]
+    return explained.where(good, explained.new_full((), NONE)).flatten(1).amax(dim=1)
+
+
+def _real(near, reach):
+    """Where there is a neighbour and a sample, up to so many samples around, (n, n_neighbours, 2 * reach + 1)."""
+    middle = near.inside.shape[2] // 2
+    return near.real[:, :, None] & near.inside[:, :, middle - reach : middle + reach + 1]
 
 
 def best_pairs(search, units: Tensor, samples: Tensor, alone: Tensor) -> Pairs:
@@ -146,15 +150,15 @@ def _pairs_to_try(search, units, samples, alone):
     explained, order = alone.topk(min(rules.most_first, alone.shape[1]), dim=1)
     first = near.units[units].gather(1, order)
     begin, end = (samples - rules.same_spike).clamp(min=1), (samples + rules.same_spike + 1).clamp(max=n - 1)
-    values, _ = search.window(search.match, first, samples[:, None], rules.same_spike)
-    at = samples[:, None] + torch.arange(-rules.same_spike, rules.same_spike + 1, device=samples.device)
-    within = ((at >= begin[:, None]) & (at < end[:, None]))[:, None]
+    at = (samples[:, None] + search.lags(rules.same_spike))[:, None]
+    within = (at >= begin[:, None, None]) & (at < end[:, None, None])
+    values = search.at(search.match, first[:, :, None], at)
     peak = samples[:, None] - rules.same_spike + values.where(within, values.new_full((), NONE)).argmax(dim=2)
     # the second spike may have moved the maximum of the first by a sample
-    first_at = peak[:, :, None] + torch.arange(-1, 2, device=samples.device)
+    first_at = peak[:, :, None] + search.lags(1)
     good = (first_at >= begin[:, None, None]) & (first_at < end[:, None, None]) & (explained >= 0)[:, :, None]
     good &= ~search.at(search.blocked, first[:, :, None], first_at)
-    second_at = samples[:, None] + torch.arange(-rules.second_reach, rules.second_reach + 1, device=samples.device)
+    second_at = samples[:, None] + search.lags(rules.second_reach)
     second = near.units[first]
     free = (near.real[first] & (second != first[:, :, None]))[:, :, :, None] & ~search.at(
         search.blocked, second[:, :, :, None], second_at[:, None, None]
@@ -184,7 +188,7 @@ def _larger_of(search, tried, best, shape, together):
     echo = tried.echo[rows, place, neighbour]
     half = echo.shape[1] // 2
     # at the edge of what is tried there is no pair, and no lag of its
-    lag = (second_at - first_at + half).clamp(1, 2 * half - 1)[:, None] + torch.arange(-1, 2, device=best.device)
+    lag = (second_at - first_at + half).clamp(1, 2 * half - 1)[:, None] + search.lags(1)
     heard = echo.gather(1, lag)
     match = search.at(search.match, first, first_at), search.at(search.match, second, second_at)
     energy = search.energy[first], search.energy[second]
@@ -194,5 +198,5 @@ def _larger_of(search, tried, best, shape, together):
     amplitude, other = a.where(first_larger, b), b.where(first_larger, a)
     # each other's filter sees the same at opposite lags
     heard = heard.flip(1).where(first_larger[:, None], heard)
-    around = search.window(search.match, unit, sample, 1)[0] - other[:, None] * heard
+    around = search.three(unit, sample) - other[:, None] * heard
     return Pairs(unit, sample, amplitude, around, together)
