@@ -1,7 +1,7 @@
 """
 How many rounds the pursuit on a device needs, and whether it finds the spikes of the compiled one.
 
-    python studies/pursuit_rounds.py                          # 250 units on 384 channels, 0.5 and 2 s; 40 on 64, 2 s
+    python studies/pursuit_rounds.py                          # 250 units on 384 channels, 0.5 and 4 s; 40 on 64, 4 s
     python studies/pursuit_rounds.py --seeds 5
 
 Units at random places of a probe with two columns fire at random; noise is white. No sort is run: the templates are the
@@ -32,7 +32,7 @@ from spikeinterface_huidurep.stages.traces.noise import NoiseModel
 
 RATE, NBEFORE, NAFTER, N_LOCAL = 15000.0, 12, 24, 24
 # units, channels, seconds
-CASES = [(250, 384, 0.5), (250, 384, 2.0), (40, 64, 2.0)]
+CASES = [(250, 384, 0.5), (250, 384, 4.0), (40, 64, 4.0)]
 
 
 class Problem(NamedTuple):
