@@ -81,9 +81,10 @@ def make_problem(
     white = NoiseModel(np.eye(n_channels, dtype="float32"), np.eye(1, NBEFORE + NAFTER)[0])
     space = whiten_templates(templates, white)
     node = MatchTemplates(recording, space, None, MatchingCriteria(unexplained=UNEXPLAINED_STILL))
-    match = node._match(node.whitening.transposed_of(traces[:, node.by_depth]), node.still)
-    energy = (node.still.coefficients**2).sum(axis=(1, 2))
-    return Problem(match, energy, node.still.neighbours, space.response, node.rules)
+    placed = node._placed(np.zeros(n_units))
+    match = node._match(node.whitening.transposed_of(traces[:, node.by_depth]), placed)
+    energy = (placed.coefficients**2).sum(axis=(1, 2))
+    return Problem(match, energy, placed.neighbours, space.response, node.rules)
 
 
 def _make_templates(rng, places, n_units, snr):
