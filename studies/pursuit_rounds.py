@@ -1,7 +1,7 @@
 """
 How many rounds the pursuit on a device needs, and whether it finds the spikes of the compiled one.
 
-    python studies/pursuit_rounds.py                          # 250 units on 384 channels, 0.5 and 4 s; 40 on 64, 4 s
+    python studies/pursuit_rounds.py
     python studies/pursuit_rounds.py --seeds 5
 
 Units at random places of a probe with two columns fire at random; noise is white. No sort is run: the templates are the
@@ -31,8 +31,14 @@ from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 from spikeinterface_huidurep.stages.traces.noise import NoiseModel
 
 RATE, NBEFORE, NAFTER, N_LOCAL = 15000.0, 12, 24, 24
-# units, channels, seconds
-CASES = [(250, 384, 0.5), (250, 384, 4.0), (40, 64, 4.0)]
+ORDINARY, LOUD, SMALL = (5.0, 25.0), (4.0, 30.0), (3.0, 12.0)
+# units, channels, seconds, median rate (Hz), SNR; the last two are as dense as hardly any recording
+CASES = [
+    (250, 384, 0.5, 5.0, ORDINARY),
+    (250, 384, 4.0, 5.0, ORDINARY),
+    (60, 64, 1.0, 40.0, LOUD),
+    (60, 16, 1.0, 20.0, SMALL),
+]
 
 
 class Problem(NamedTuple):
@@ -51,7 +57,7 @@ def make_problem(
     duration_s: float,
     seed: int,
     rate_hz: float = 5.0,
-    snr: tuple[float, float] = (5.0, 25.0),
+    snr: tuple[float, float] = ORDINARY,
 ) -> Problem:
     """
     Output of matched filters where units fire at random in white noise.
@@ -155,12 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    print("| units, channels | s | spikes | the same | rounds | spikes in first, middle, last tenth | kernels, all |")
-    print("|---|---|---|---|---|---|---|")
-    for n_units, n_channels, duration_s in CASES:
+    print("| units, channels | Hz | s | spikes | the same | rounds | spikes in first, middle, last tenth | kernels |")
+    print("|---|---|---|---|---|---|---|---|")
+    for n_units, n_channels, duration_s, rate_hz, snr in CASES:
         rows = []
         for seed in range(options.seeds):
-            problem = make_problem(n_units, n_channels, duration_s, seed)
+            problem = make_problem(n_units, n_channels, duration_s, seed, rate_hz, snr)
             with Kernels() as kernels:
                 there = pursue_there(problem)
             here = pursue(problem.match.copy(), *problem[1:])
@@ -172,7 +178,7 @@ def main() -> None:
             rows.append([len(there[0]), share, len(taken), *parts, kernels.count])
         spikes, share, rounds, first, middle, last, count = np.mean(rows, axis=0)
         print(
-            f"| {n_units}, {n_channels} | {duration_s:g} | {spikes:.0f} | {share:.5f} | {rounds:.0f} "
+            f"| {n_units}, {n_channels} | {rate_hz:g} | {duration_s:g} | {spikes:.0f} | {share:.5f} | {rounds:.0f} "
             f"| {first:.0f}, {middle:.0f}, {last:.0f} | {count:.0f} |",
             flush=True,
         )

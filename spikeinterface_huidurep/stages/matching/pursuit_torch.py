@@ -269,10 +269,9 @@ def _leaders(stage, search, maxima):
     from torch.nn.functional import max_pool1d
 
     n_units, n_samples = search.match.shape
-    half = search.answers.shape[2] // 2
-    # from a maximum to its spike, and to where it is subtracted; from another one to what is looked at for it
-    reach = 2 * search.rules.second_reach + half + 1
-    reach = max(reach, search.rules.same_spike + half, search.rules.refractory + search.rules.second_reach + 1)
+    rules, half = search.rules, search.answers.shape[2] // 2
+    # from a maximum to its spike and to where that changes something, and from another one to what is looked at for it
+    reach = 2 * max(rules.second_reach, rules.same_spike) + max(half, rules.refractory) + 1
     width = -(-reach // BINS_PER_REACH)
     n = len(maxima.places)
     rank = search.match.new_empty(n)
