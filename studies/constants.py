@@ -118,7 +118,7 @@ NOT_SWEPT: dict[str, str] = {
     "matching/assignment.py: BLOCK_VALUES": SPEED,
     "matching/assignment.py: LEAST_BLOCK": SPEED,
     "matching/assignment.py: CHUNK_ON_DEVICE_S": SPEED,
-    "matching/pursuit_torch.py: STEPS": "which spikes are taken at once, on a GPU",
+    "matching/neighbours_torch.py: STEPS": "which spikes are taken at once, on a GPU",
     "matching/pursuit_torch.py: BINS_PER_REACH": SPEED,
     "matching/pursuit_torch.py: TOLERANCE": "that of the pursuit on the processor, on a GPU",
     "matching/simultaneous.py: NOTHING": MATHEMATICS,

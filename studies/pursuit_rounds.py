@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikeinterface_huidurep.stages.device import OnDevice
 from spikeinterface_huidurep.stages.matching import pursuit_torch
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, MatchTemplates
+from spikeinterface_huidurep.stages.matching.neighbours_torch import NeighboursOnDevice, rows_of_neighbours
 from spikeinterface_huidurep.stages.matching.pursuit import Neighbours, pursue
 from spikeinterface_huidurep.stages.matching.rules import UNEXPLAINED_STILL, PursuitRules
 from spikeinterface_huidurep.stages.templates.drifting import DriftingUnitTemplates
@@ -116,9 +117,9 @@ def pursue_there(problem: Problem, device: str = "cpu:torch") -> tuple[np.ndarra
     """What the pursuit on a device finds."""
     stage = OnDevice(device, "assign spikes")
     neighbours, (n_subsample, n_filters, _, n_lags) = problem.neighbours, problem.response.shape
-    rows = pursuit_torch.rows_of_neighbours(neighbours.start, neighbours.units)
+    rows = rows_of_neighbours(neighbours.start, neighbours.units)
     arrays = (*rows, neighbours.products, neighbours.closeness)
-    there = pursuit_torch.NeighboursOnDevice(*(stage.tensor(array) for array in arrays))
+    there = NeighboursOnDevice(*(stage.tensor(array) for array in arrays))
     answers = stage.tensor(problem.response.reshape(n_subsample, n_filters * n_filters, n_lags))
     match, energy = stage.tensor(problem.match.copy()), stage.tensor(problem.energy)
     with torch.inference_mode():

@@ -12,9 +12,14 @@ import torch
 from stage_helpers import MOVING, recording_with, shank_of, templates_for, waveform
 
 from spikeinterface_huidurep.stages.device import OnDevice
-from spikeinterface_huidurep.stages.matching import pursuit_torch
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, MatchTemplates
+from spikeinterface_huidurep.stages.matching.neighbours_torch import (
+    NeighboursOnDevice,
+    rows_of_neighbours,
+    side_by_side,
+)
 from spikeinterface_huidurep.stages.matching.pursuit import Neighbours, pursue
+from spikeinterface_huidurep.stages.matching.pursuit_torch import pursue_on_device
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 
 TORCH_ON_CPU = "cpu:torch"
@@ -180,18 +185,18 @@ def test_blocks_side_by_side_are_searched_like_one_after_the_other():
     problems = [rounds.make_problem(30, 32, 0.3, 7, 30.0)]
     problems.append(problems[0]._replace(match=problems[0].match[:, ::-1].copy()))
     one = rounds.pursue_there
-    rows = pursuit_torch.rows_of_neighbours(problems[0].neighbours.start, problems[0].neighbours.units)
+    rows = rows_of_neighbours(problems[0].neighbours.start, problems[0].neighbours.units)
     stage = OnDevice(TORCH_ON_CPU, "assign spikes")
-    neighbours = pursuit_torch.NeighboursOnDevice(
+    neighbours = NeighboursOnDevice(
         *(stage.tensor(row) for row in rows),
         *(stage.tensor(column) for column in problems[0].neighbours[2:]),
     )
     answers = stage.tensor(problems[0].response.reshape(8, -1, problems[0].response.shape[3]))
-    found = pursuit_torch.pursue_on_device(
+    found = pursue_on_device(
         stage,
         torch.cat([stage.tensor(problem.match.copy()) for problem in problems]),
         torch.cat([stage.tensor(problem.energy) for problem in problems]),
-        pursuit_torch.side_by_side([neighbours, neighbours]),
+        side_by_side([neighbours, neighbours]),
         answers,
         problems[0].rules,
     )

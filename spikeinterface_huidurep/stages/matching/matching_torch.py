@@ -12,7 +12,8 @@ from ..device import OnDevice
 from ..templates.whitened import WhitenedTemplates
 from ..traces.banded import BandedMatrix
 from ..traces.banded_torch import BandedOnDevice
-from .pursuit_torch import NeighboursOnDevice, pursue_on_device, rows_of_neighbours, side_by_side
+from .neighbours_torch import NeighboursOnDevice, rows_of_neighbours, side_by_side
+from .pursuit_torch import pursue_on_device
 from .rules import PursuitRules
 
 if TYPE_CHECKING:
