@@ -25,15 +25,15 @@ from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
 TORCH_ON_CPU = "cpu:torch"
 
 
-def _study():
-    path = Path(__file__).parents[1] / "studies" / "pursuit_rounds.py"
+def _benchmark():
+    path = Path(__file__).parents[1] / "benchmarks" / "pursuit_rounds.py"
     spec = importlib.util.spec_from_file_location("pursuit_rounds", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-rounds = _study()
+rounds = _benchmark()
 
 
 def by_place(found):

@@ -46,7 +46,7 @@ BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
 # seconds in which a moving probe is taken to stand still
 STILL_S = 0.5
 # least length of a chunk on a device, s: the pursuit needs as many rounds and kernels for it as for an eighth of it
-# (studies/pursuit_rounds.py)
+# (benchmarks/pursuit_rounds.py)
 CHUNK_ON_DEVICE_S = 4.0
 # SpikeInterface's ways to say how long a chunk is
 CHUNK_LENGTHS = ("chunk_size", "chunk_memory", "chunk_duration", "total_memory")

@@ -1,8 +1,8 @@
 """
 How many rounds the pursuit on a device needs, and whether it finds the spikes of the compiled one.
 
-    python studies/pursuit_rounds.py
-    python studies/pursuit_rounds.py --seeds 5
+    python benchmarks/pursuit_rounds.py
+    python benchmarks/pursuit_rounds.py --seeds 5
 
 Units at random places of a probe with two columns fire at random; noise is white. No sort is run: the templates are the
 true ones. Computes with PyTorch's code for the processor. For each case, mean of the seeds:
@@ -19,13 +19,14 @@ import numpy as np
 import spikeinterface.core as sc
 import torch
 from probeinterface import Probe
+from scipy.signal import oaconvolve
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikeinterface_huidurep.stages.device import OnDevice
-from spikeinterface_huidurep.stages.matching import pursuit_torch
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, MatchTemplates
 from spikeinterface_huidurep.stages.matching.neighbours_torch import NeighboursOnDevice, rows_of_neighbours
 from spikeinterface_huidurep.stages.matching.pursuit import Neighbours, pursue
+from spikeinterface_huidurep.stages.matching.pursuit_torch import pursue_on_device
 from spikeinterface_huidurep.stages.matching.rules import UNEXPLAINED_STILL, PursuitRules
 from spikeinterface_huidurep.stages.templates.drifting import DriftingUnitTemplates
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
@@ -88,9 +89,14 @@ def make_problem(
     white = NoiseModel(np.eye(n_channels, dtype="float32"), np.eye(1, NBEFORE + NAFTER)[0])
     space = whiten_templates(templates, white)
     node = MatchTemplates(recording, space, None, MatchingCriteria(unexplained=UNEXPLAINED_STILL))
-    placed = node._placed(np.zeros(n_units))
-    match = node._match(node.whitening.transposed_of(traces[:, node.by_depth]), placed)
+    placed = node.still
+    assert placed is not None, "the probe stands still"
     energy = (placed.coefficients**2).sum(axis=(1, 2))
+    match = np.zeros((n_units, len(traces) - NBEFORE - NAFTER + 1), dtype="float32")
+    for k, one in enumerate(space.filters):
+        filtered = oaconvolve(traces.T, one[None, ::-1], mode="valid", axes=1)
+        for unit in range(n_units):
+            match[unit] += placed.coefficients[unit, :, k] @ filtered[space.channels[unit]]
     return Problem(match, energy, placed.neighbours, space.response, node.rules)
 
 
@@ -123,7 +129,7 @@ def pursue_there(problem: Problem, device: str = "cpu:torch") -> tuple[np.ndarra
     answers = stage.tensor(problem.response.reshape(n_subsample, n_filters * n_filters, n_lags))
     match, energy = stage.tensor(problem.match.copy()), stage.tensor(problem.energy)
     with torch.inference_mode():
-        return pursuit_torch.pursue_on_device(stage, match, energy, there, answers, problem.rules)
+        return pursue_on_device(stage, match, energy, there, answers, problem.rules)
 
 
 def places_of(found: tuple[np.ndarray, ...], n_samples: int) -> np.ndarray:
@@ -132,43 +138,32 @@ def places_of(found: tuple[np.ndarray, ...], n_samples: int) -> np.ndarray:
 
 
 class Kernels(TorchDispatchMode):
-    """Counts the operations that make values, and notes how many spikes each round takes."""
+    """Counts the operations that make values, and the spikes that each round takes."""
 
-    def __init__(self):
+    def __init__(self, rules: PursuitRules):
         super().__init__()
-        self.count, self.rounds = 0, []
+        self.count, self.blocked = 0, 2 * rules.refractory + 1
+        self.rounds: list[int] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += not function.is_view
+        # once a round so many samples are blocked for each of its spikes
+        if function is torch.ops.aten.index_fill_.int_Scalar:
+            self.rounds.append(args[2].numel() // self.blocked)
         return function(*args, **(kwargs or {}))
 
-    def __enter__(self):
-        take = pursuit_torch._take
-        self.take = take
 
-        def noting(stage, search, spikes):
-            self.rounds.append(len(spikes.units))
-            return take(stage, search, spikes)
-
-        pursuit_torch._take = noting
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        pursuit_torch._take = self.take
-        return super().__exit__(*error)
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print("| units, channels | Hz | s | spikes | the same | rounds | spikes in first, middle, last tenth | kernels |")
     print("|---|---|---|---|---|---|---|---|")
     for n_units, n_channels, duration_s, rate_hz, snr in CASES:
         rows = []
         for seed in range(options.seeds):
             problem = make_problem(n_units, n_channels, duration_s, seed, rate_hz, snr)
-            with Kernels() as kernels:
+            with Kernels(problem.rules) as kernels:
                 there = pursue_there(problem)
             here = pursue(problem.match.copy(), *problem[1:])
             n_samples = problem.match.shape[1]
