@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import fft
 from spikeinterface.core import BaseRecording
+from spikeinterface.core.job_tools import ensure_chunk_size
 from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
 
 from ...parameters import DEFAULT_PARAMS
@@ -44,6 +45,11 @@ BINS = 256
 BLOCK_VALUES, LEAST_BLOCK = 3_000_000, 10
 # seconds in which a moving probe is taken to stand still
 STILL_S = 0.5
+# least length of a chunk on a device, s: the pursuit needs as many rounds and kernels for it as for an eighth of it
+# (benchmarks/pursuit_rounds.py)
+CHUNK_ON_DEVICE_S = 4.0
+# SpikeInterface's ways to say how long a chunk is
+CHUNK_LENGTHS = ("chunk_size", "chunk_memory", "chunk_duration", "total_memory")
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,20 @@ def assign_spikes(
     if templates.n_units == 0:
         return np.zeros(0, dtype=spike_dtype)
     node = MatchTemplates(shank.recording, templates, shank.motion, criteria or MatchingCriteria(), shank.device)
+    job_kwargs = shank.job_kwargs if shank.device == CPU else _longer_chunks(shank.recording, shank.job_kwargs)
     spikes = run_node_pipeline(
-        shank.recording, [node], shank.job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
+        shank.recording, [node], job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
     )
     return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
+
+
+class Block(NamedTuple):
+    """Part of a chunk: its samples from start to stop; the time in its middle, s, and the segment."""
+
+    start: int
+    stop: int
+    middle_s: float
+    segment_index: int
 
 
 class PlacedTemplates(NamedTuple):
@@ -121,12 +137,12 @@ class PlacedTemplates(NamedTuple):
     Templates at one position of the probe, as the matching needs them.
 
     coefficients (n_units, n_local, n_filters); neighbours, the units that share channels, with the products of their
-    coefficients and the squared cosine of their norms over the channels; dense, for each group of units,
-    (n_units * n_filters, n_channels).
+    coefficients and the squared cosine of their norms over the channels, or None where a device has them; dense, for
+    each group of units, (n_units * n_filters, n_channels).
     """
 
     coefficients: np.ndarray
-    neighbours: Neighbours
+    neighbours: Neighbours | None
     dense: list[np.ndarray]
 
 
@@ -170,32 +186,47 @@ class MatchTemplates(PeakDetector):
 
     def compute(self, traces, start_frame, end_frame, segment_index, max_margin):
         traces = traces if self.in_order else traces[:, self.by_depth]
-        # on a device a block is whitened where it is filtered
-        whitened = self.whitening.transposed_of(traces) if self.on_device is None else None
         n_chunk = traces.shape[0] - 2 * self.margin
+        blocks = self._blocks(n_chunk, start_frame, segment_index)
+        searched = self._search(traces, blocks) if self.on_device is None else self._search_on_device(traces, blocks)
         found = []
-        # blocks of similar length, in which the probe does not jump
+        for block, (placed, first, (whitened, columns)) in zip(blocks, searched, strict=True):
+            spikes = self._spikes(whitened, columns, placed)
+            spikes["sample_index"] += first - self.margin
+            found.append(spikes[(spikes["sample_index"] >= block.start) & (spikes["sample_index"] < block.stop)])
+        spikes = np.concatenate(found)
+        spikes["sample_index"] += self.margin
+        spikes["segment_index"] = segment_index
+        return (spikes,)
+
+    def _blocks(self, n_chunk, start_frame, segment_index):
+        """Blocks of similar length, in which the probe does not jump."""
         edges = np.linspace(0, n_chunk, max(-(-n_chunk // self.block), 1) + 1).astype(int)
         if self.jumps:
             jumps = self.jumps[segment_index] - start_frame
             edges = np.union1d(edges, jumps[(jumps > 0) & (jumps < n_chunk)])
-        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            middle = (start_frame + 0.5 * (start + stop)) / self.sampling_frequency
-            placed = self.still or self._placed(self._displacement(middle, segment_index))
-            block = slice(start, stop + 2 * self.margin)
-            if whitened is not None:
-                part = whitened[:, block]
-                match = self._match(part, placed)
-            else:
-                part, match = self.on_device.match(traces[block], placed)
-            spikes = self._match_block(part, match, placed)
-            mine = (spikes["sample_index"] >= self.margin) & (spikes["sample_index"] < self.margin + stop - start)
-            spikes = spikes[mine]
-            spikes["sample_index"] += start
-            found.append(spikes)
-        spikes = np.concatenate(found)
-        spikes["segment_index"] = segment_index
-        return (spikes,)
+        return [
+            Block(start, stop, (start_frame + 0.5 * (start + stop)) / self.sampling_frequency, segment_index)
+            for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+        ]
+
+    def _search(self, traces, blocks):
+        """The spikes of each block: its templates, where its traces start, these whitened, and columns of `pursue`."""
+        whitened = self.whitening.transposed_of(traces)
+        for block in blocks:
+            placed, part = self._placed_for(block), whitened[:, block.start : block.stop + 2 * self.margin]
+            yield placed, block.start, (part, self._pursue(part, placed))
+
+    def _search_on_device(self, traces, blocks):
+        """As `_search`, all blocks at once; for this they are made as long as the longest."""
+        longest = max(block.stop - block.start for block in blocks)
+        firsts = [min(block.start, len(traces) - 2 * self.margin - longest) for block in blocks]
+        placed = [self._placed_for(block) for block in blocks]
+        parts = [traces[first : first + longest + 2 * self.margin] for first in firsts]
+        return zip(placed, firsts, self.on_device.spikes(parts, placed), strict=True)
+
+    def _placed_for(self, block):
+        return self.still or self._placed(self._displacement(block.middle_s, block.segment_index))
 
     def _displacement(self, time_s, segment_index):
         depths = self.templates.locations[:, 1]
@@ -207,8 +238,6 @@ class MatchTemplates(PeakDetector):
     def _placed(self, displacement):
         """The templates at a displacement of the probe."""
         coefficients = self.templates.at(displacement)
-        overlap = self._overlap if self.on_device is None else self.on_device.overlap
-        products, closeness = overlap(coefficients)
         n_filters = coefficients.shape[2]
         dense = []
         for units, first, last in self.groups:
@@ -216,11 +245,12 @@ class MatchTemplates(PeakDetector):
             for row, unit in enumerate(units):
                 rows[row][:, self.depth_rank[self.templates.channels[unit]] - first] = coefficients[unit].T
             dense.append(rows.reshape(-1, last - first))
-        neighbours = Neighbours(self.neighbour_start, self.neighbours, products, closeness)
+        # the device has its own
+        neighbours = self._overlap(coefficients) if self.on_device is None else None
         return PlacedTemplates(coefficients, neighbours, dense)
 
     def _overlap(self, coefficients):
-        """Products of the coefficients of each pair of neighbours, and how close they are (see `Neighbours`)."""
+        """The units that overlap, as they are placed."""
         products = [
             (coefficients[other, theirs].T @ coefficients[unit, mine]).ravel()
             for unit, other, mine, theirs in self.local_maps
@@ -228,18 +258,21 @@ class MatchTemplates(PeakDetector):
         size = np.linalg.norm(coefficients, axis=2)
         size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-9)
         closeness = [(size[other, theirs] @ size[unit, mine]) ** 2 for unit, other, mine, theirs in self.local_maps]
-        return np.array(products, dtype="float32"), np.array(closeness, "float32")
+        return Neighbours(
+            self.neighbour_start, self.neighbours, np.array(products, "float32"), np.array(closeness, "float32")
+        )
 
     def _on_device(self, device):
-        """The filters, and what `_overlap` gives, on a device."""
-        from .filters_torch import FiltersOnDevice, OnCpu
+        """The filters and the pursuit on a device."""
+        from .matching_torch import MatchingOnDevice, OnCpu, Overlaps
 
-        def filtered(traces, placed):
+        def search(traces, placed):
             whitened = self.whitening.transposed_of(traces)
-            return whitened, self._match(whitened, placed)
+            return whitened, self._pursue(whitened, placed._replace(neighbours=self._overlap(placed.coefficients)))
 
-        on_cpu = OnCpu(filtered, self._overlap, self._kernels)
-        return FiltersOnDevice(self.templates, self.groups, self.local_maps, self.whitening, on_cpu, device)
+        overlaps = Overlaps(self.neighbour_start, self.neighbours, self.local_maps)
+        on_cpu = OnCpu(search, self._kernels)
+        return MatchingOnDevice(self.templates, self.groups, overlaps, self.whitening, self.rules, on_cpu, device)
 
     def _kernels(self, n_fft):
         """Spectra to correlate with, (n_filters, n_bins) complex64, up to the highest frequency that is passed."""
@@ -271,15 +304,14 @@ class MatchTemplates(PeakDetector):
         match = fft.irfft(product, n=n_fft, axis=1)[:, : n_samples - length + 1]
         return np.ascontiguousarray(match, dtype="float32")
 
-    def _match_block(self, whitened, match, placed):
-        templates = self.templates
-        samples, units, amplitudes, gains, rivals, shifts = pursue(
-            match,
-            (placed.coefficients**2).sum(axis=(1, 2)),
-            placed.neighbours,
-            templates.response,
-            self.rules,
-        )
+    def _pursue(self, whitened, placed):
+        """What `pursue` finds in whitened traces."""
+        energy = (placed.coefficients**2).sum(axis=(1, 2))
+        match = self._match(whitened, placed)
+        return pursue(match, energy, placed.neighbours, self.templates.response, self.rules)
+
+    def _spikes(self, whitened, columns, placed):
+        templates, (samples, units, amplitudes, gains, rivals, shifts) = self.templates, columns
         spikes = np.zeros(len(samples), dtype=spike_dtype)
         # the filters start `nbefore` samples before the spike
         spikes["sample_index"] = samples + templates.nbefore
@@ -297,6 +329,13 @@ class MatchTemplates(PeakDetector):
             self.criteria.forgiven,
         )
         return spikes
+
+
+def _longer_chunks(recording, job_kwargs):
+    """SpikeInterface's job parameters with chunks that are long enough for a device."""
+    size = ensure_chunk_size(recording, **job_kwargs)
+    others = {name: value for name, value in job_kwargs.items() if name not in CHUNK_LENGTHS}
+    return {**others, "chunk_size": max(size, int(CHUNK_ON_DEVICE_S * recording.sampling_frequency))}
 
 
 def _depth_groups(templates, depth_rank):
