@@ -62,6 +62,9 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),
     "units/loop.py: UnitCriteria.matching_threshold": (MAKE, REFINE, ASSIGN),
     "units/loop.py: SPLIT_ROUNDS": (MAKE,),
+    "units/loop.py: FULL_CHANNELS": (REFINE,),
+    "units/loop.py: LONGEST": (REFINE,),
+    "units/valley.py": (REFINE,),
     "units/unit_set.py": (REFINE,),
     "units/evidence.py: PARTNERS": (MAKE,),
     "units/evidence.py: EvidenceCriteria.embedding_distance": (MAKE,),
@@ -73,7 +76,7 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "units/drop.py: DropCriteria.min_excess": (MAKE,),
     **{
         f"units/loop.py: UnitCriteria.{name}": (REFINE,)
-        for name in "rounds again furthest sure fit least_fit min_source alone_ms duration_s".split()
+        for name in "rounds sure fit least_fit min_source alone_ms duration_s".split()
     },
     "parameters.py: detect_threshold": (DETECT, MAKE, REFINE),
     "parameters.py: exclude_sweep_ms": (DETECT,),

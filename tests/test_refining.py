@@ -64,7 +64,23 @@ def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_o
     assert 3.5 < distance[0, 1] < 6.0
     criteria = JoinCriteria(sources=SplitCriteria(min_size=10))
     assert join_units(units, shank_of(recording), criteria).n_units == 2
-    assert join_units(units, shank_of(recording), replace(criteria, furthest=6.0)).n_units == (1 if one else 2)
+    assert join_units(units, shank_of(recording), criteria, spikes=units).n_units == (1 if one else 2)
+
+
+@pytest.mark.parametrize("depth, n_units", [(100.0, 1), (107.0, 2)])
+def test_two_neurons_that_are_alike_are_not_joined_where_their_spikes_leave_a_gap(depth, n_units):
+    at = np.arange(1000, 298000, 280)
+    labels = np.arange(len(at)) % 2
+    shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
+    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
+    units = units_for(recording, at, labels, [100.0, depth])
+    distance, _ = template_distances(
+        whiten_templates(units.templates, WHITE), units.templates.counts, EvidenceCriteria(), max_lag=10
+    )
+    assert distance[0, 1] < 3.4
+    shank, criteria = shank_of(recording), JoinCriteria()
+    assert join_units(units, shank, criteria).n_units == 1
+    assert join_units(units, shank, criteria, spikes=units).n_units == n_units
 
 
 def test_refining_joins_what_is_one_unit(two_units):

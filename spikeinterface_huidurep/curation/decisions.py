@@ -51,6 +51,10 @@ _SENTENCES = tuple(
             r"\1 of \2 candidates were late copies of another and dropped; \3 were left after joining.",
         ),
         (
+            r"joining: (\d+) pairs of units are two neurons each, (.*)",
+            r"\1 pairs of candidates that are alike were kept apart: \2.",
+        ),
+        (
             r"refining: (\d+) of (\d+) units are real, (\d+) after splitting, (\d+) units",
             r"Matched against the traces, \1 of \2 candidates held; splitting made \3 of them, joining \4.",
         ),

@@ -19,6 +19,7 @@ from .evidence import (
 )
 from .split import SplitCriteria, find_sources
 from .unit_set import UnitSet, aligned
+from .valley import GAP, gaps_between
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -39,8 +40,7 @@ class JoinCriteria:
         The distance is larger by this factor for units that have no more than this share of their displacements in
         common: two neurons are there whatever the displacement, while drift cuts one into such pieces.
     furthest : float
-        Units of a still probe that are nearer than this are one where their spikes, taken together, have one source; 0
-        asks no spikes.
+        The spikes of matched units up to so many times the distance are asked.
     evidence : EvidenceCriteria
     sources : SplitCriteria
         When spikes of two units have two sources.
@@ -52,21 +52,28 @@ class JoinCriteria:
     distance: float = 3.4
     apart_factor: float = 1.6
     max_shared: float = 0.3
-    furthest: float = 0.0
+    furthest: float = 2.5
     evidence: EvidenceCriteria = field(default_factory=EvidenceCriteria)
     sources: SplitCriteria = field(default_factory=SplitCriteria)
     late_share: float = 0.3
     late_similarity: float = 0.7
 
 
-def join_units(units: UnitSet, shank: Shank, criteria: JoinCriteria, *, embedding: np.ndarray | None = None) -> UnitSet:
+def join_units(
+    units: UnitSet,
+    shank: Shank,
+    criteria: JoinCriteria,
+    *,
+    embedding: np.ndarray | None = None,
+    spikes: UnitSet | None = None,
+) -> UnitSet:
     """
     Join the units that are one neuron (average linkage of their distances).
 
     The distance between two whitened templates is the separation (d') of their spikes along the line between them. It
     is taken at the best lag, and the part that the templates' own estimation noise makes is subtracted. Where something
     else says that two are one, the smaller distance counts: embeddings, of units that drift has parted, and spikes, of
-    units that are a little too far apart.
+    units that are a little too far apart. Units between whose spikes there is a gap are two.
 
     Parameters
     ----------
@@ -75,6 +82,9 @@ def join_units(units: UnitSet, shank: Shank, criteria: JoinCriteria, *, embeddin
     criteria : JoinCriteria
     embedding : (n_spikes, 32) float, optional
         Of the spikes, where they are peaks that were encoded.
+    spikes : UnitSet, optional
+        The first of the units with all lone spikes that were matched, sure or not. Units of a still probe are asked for
+        a gap between them (`gaps_between`), and whether they have one source.
 
     Returns
     -------
@@ -95,8 +105,9 @@ def join_units(units: UnitSet, shank: Shank, criteria: JoinCriteria, *, embeddin
         )
         relative = np.minimum(relative, pieces)
     # what is left of a motion would split any two
-    if criteria.furthest > 0 and shank.motion is None:
+    if spikes is not None and shank.motion is None:
         relative[_of_one_source(units, distance, lag, shank, criteria)] = 0.0
+        relative[_of_two(spikes, space, distance, lag, shank, criteria)] = FAR
     condensed = squareform(np.minimum(relative, FAR), checks=False)
     flat = fcluster(linkage(condensed, method="average"), t=1.0, criterion="distance")
     late = _late_copies(space, units.templates.n_spikes, max_lag, criteria)
@@ -134,7 +145,7 @@ def _of_one_source(units: UnitSet, distance: np.ndarray, lag: np.ndarray, shank:
     most, that with the nearest other.
     """
     one = np.zeros(distance.shape, dtype=bool)
-    pairs = _nearest_pairs(distance, units.templates.n_spikes, criteria.furthest)
+    pairs = _nearest_pairs(distance, units.templates.n_spikes, criteria.furthest * criteria.distance)
     if not pairs:
         return one
     group, shift = np.full(units.n_units, -1), np.zeros(units.n_units, dtype=int)
@@ -162,6 +173,22 @@ def _nearest_pairs(distance, n_spikes, furthest):
         pairs.append((a, b) if n_spikes[a] >= n_spikes[b] else (b, a))
         left[[a, b]] = left[:, [a, b]] = np.inf
     return pairs
+
+
+def _of_two(spikes, space, distance, lag, shank, criteria):
+    """Pairs of units between whose spikes is a gap, (n_units, n_units) bool: they are two neurons."""
+    n_units, counts = spikes.n_units, np.bincount(spikes.labels[spikes.labels >= 0], minlength=spikes.n_units)
+    near = np.triu(distance[:n_units, :n_units] < criteria.furthest * criteria.distance, 1)
+    near &= (counts > 0) & (counts > 0)[:, None]
+    pairs = np.argwhere(near)
+    swapped = counts[pairs[:, 0]] < counts[pairs[:, 1]]
+    pairs[swapped] = pairs[swapped][:, ::-1]
+    pairs = pairs[gaps_between(spikes, space, pairs, lag, shank, amplitude_std=criteria.evidence.amplitude_std) > GAP]
+    two = np.zeros(distance.shape, dtype=bool)
+    two[pairs[:, 0], pairs[:, 1]] = two[pairs[:, 1], pairs[:, 0]] = True
+    if len(pairs):
+        logger.info("joining: %d pairs of units are two neurons each, there is a gap between their spikes", len(pairs))
+    return two
 
 
 def _late_copies(templates: WhitenedTemplates, n_spikes: np.ndarray, max_lag: int, criteria: JoinCriteria):

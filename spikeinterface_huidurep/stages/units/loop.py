@@ -21,6 +21,7 @@ from .drop import (
     explained_by_others,
     not_centred,
     not_its_waveform,
+    taken_by_rules,
     too_small,
 )
 from .evidence import EvidenceCriteria
@@ -32,6 +33,9 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # the parts of a cluster of many neurons have templates of their own, and show what they hold better than the whole
 SPLIT_ROUNDS = 3
+# of fewer channels more of the recording is refined on, in proportion, up to so many times as much: it costs no more,
+# and of a tetrode's rare neurons there are enough spikes to show a gap
+FULL_CHANNELS, LONGEST = 64, 3
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,8 @@ class UnitCriteria:
         Most rounds of matching, dropping, splitting and joining: what a split finds is a template of its own in the
         next, and takes spikes that its neighbours' were made of.
     again : float
-        Units that were told apart before are one only if refitting has brought them nearer than this share of the
-        distance.
-    furthest : float
-        Units up to so many times the distance apart are one where their spikes have one source: two templates that
-        share one neuron's spikes keep the differences of what they were made of.
+        Units nearer than this share of the distance are joined. Of two that are further apart, their spikes tell. At
+        0.75 and more one of two alike neurons is lost on drifting tetrodes, at 0.6 a changing one falls apart.
     sure, fit, least_fit : float
         Spikes of at least this confidence, of which the template explains this part, are surely enough a unit's for its
         template. A second neuron is looked for among those of which it explains only the last part, too: that is where
@@ -69,7 +70,8 @@ class UnitCriteria:
     alone_ms : float
         A spike is alone where no other is within this of it: the middle of its waveform is its own.
     duration_s : float
-        How much of the recording is matched in each round, in stretches spread over all of it.
+        How much of a recording of 64 channels and more is matched in each round, in stretches spread over all of it; of
+        a still one of fewer channels, in proportion more.
     """
 
     distance: float = 3.4
@@ -78,14 +80,20 @@ class UnitCriteria:
     detect_threshold: float = 5.0
     matching_threshold: float = 14.0
     rounds: int = 2
-    again: float = 0.75
-    furthest: float = 1.75
+    again: float = 0.7
     sure: float = 0.6
     fit: float = 0.6
     least_fit: float = 0.2
     min_source: int = 10
     alone_ms: float = 1.2
     duration_s: float = 60.0
+
+    def refined_s(self, shank: Shank) -> float:
+        """How much of the recording is matched in each round of refining, s."""
+        if shank.motion is not None:  # what is left of a motion adds up to neurons that are none
+            return self.duration_s
+        longer = self.duration_s * FULL_CHANNELS / shank.recording.get_num_channels()
+        return float(np.clip(longer, self.duration_s, self.duration_s * LONGEST))
 
     @property
     def evidence(self) -> EvidenceCriteria:
@@ -109,13 +117,12 @@ class UnitCriteria:
 
     @property
     def join_peaks(self) -> JoinCriteria:
-        return JoinCriteria(distance=self.distance, evidence=self.evidence)
+        return JoinCriteria(distance=self.again * self.distance, evidence=self.evidence)
 
     @property
     def join_matched(self) -> JoinCriteria:
         return JoinCriteria(
             distance=self.again * self.distance,
-            furthest=self.furthest * self.distance,
             evidence=self.evidence,
             sources=replace(self.split_peaks, min_size=self.min_source),
         )
@@ -194,7 +201,7 @@ def refine_units(shank: Shank, templates: DriftingUnitTemplates, criteria: UnitC
     DriftingUnitTemplates
         Of the units that stay.
     """
-    slices = stretches_all_over(shank.recording, criteria.duration_s)
+    slices = stretches_all_over(shank.recording, criteria.refined_s(shank))
     for _ in range(criteria.rounds):
         templates, n_found = _one_round(shank, templates, criteria, slices)
         if n_found == 0:
@@ -225,7 +232,7 @@ def refit_units(shank: Shank, templates: DriftingUnitTemplates, criteria: UnitCr
 
 def _one_round(shank, templates, criteria, slices):
     """The templates after one round, and how many neurons were found that had none."""
-    units, alone, doubtful = _matched(shank, templates, criteria, slices)
+    units, everything, alone, doubtful = _matched(shank, templates, criteria, slices)
     sure = units.spikes["confidence"] >= criteria.sure
     units = units.refitted(shank, using=sure)
     rules = {
@@ -233,12 +240,13 @@ def _one_round(shank, templates, criteria, slices):
         "too small": too_small(units, shank, criteria.drop),
         "whose spikes are not of their waveform": not_its_waveform(templates, units, criteria.drop),
     }
-    units = drop_units(units, rules)
+    kept = ~taken_by_rules(rules, np.ones(units.n_units, dtype=bool), "dropping: %d of %d units, %s")
+    units, everything = units.among(kept), everything.among(kept)
     n_real = units.n_units
     parts, _ = split_units(units, shank, criteria.split_matched, looked_at=alone)
     # what fits a unit badly and is no other neuron's says nothing of the unit
     told = sure | np.isin(units.labels, units.labels[parts.labels >= n_real])
-    joined = join_units(parts.only(told), shank, criteria.join_matched)
+    joined = join_units(parts.only(told), shank, criteria.join_matched, spikes=everything)
     logger.info(
         "refining: %d of %d units are real, %d after splitting, %d units",
         n_real, templates.n_units, parts.n_units, joined.n_units,
@@ -255,7 +263,8 @@ def _matched(shank, templates, criteria, slices):
         estimate_confidence(spikes, space.energy, matching, n_values=space.n_values, least_share=share)
         for share in (criteria.fit, criteria.least_fit)
     )
-    usable = np.maximum(spikes["confidence"], anyhow) >= criteria.sure
-    usable &= away_from_ends(shank.recording, spikes, shank.nbefore, shank.nafter)
-    alone = lone_spikes(spikes, space.channels, shank.samples(criteria.alone_ms))[usable]
-    return UnitSet(spikes[usable], spikes["unit_index"][usable], templates), alone, doubtful
+    inside = away_from_ends(shank.recording, spikes, shank.nbefore, shank.nafter)
+    usable = (np.maximum(spikes["confidence"], anyhow) >= criteria.sure) & inside
+    alone = lone_spikes(spikes, space.channels, shank.samples(criteria.alone_ms))
+    everything = UnitSet(spikes, np.where(alone & inside, spikes["unit_index"], -1), templates)
+    return UnitSet(spikes[usable], spikes["unit_index"][usable], templates), everything, alone[usable], doubtful
