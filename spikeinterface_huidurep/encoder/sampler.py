@@ -1,6 +1,6 @@
 """Draws training batches: pairs of views of the same spikes.
 
-What a batch is of (probe, units, amplitudes) is drawn on the CPU, the views of it on the device of the training.
+The probe, the units and the amplitudes of a batch are drawn on the CPU; its views are made on the training's device.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from .network import EncoderConfig
 
 _STRETCH_LEVELS = 5
 _GRID_MARGIN_UM = 20.0
-# channels around the detected one beyond those that become tokens: a window may be centred elsewhere
+# a view has so many channels more than there are tokens: the window may be centred on another channel than the detected
+# one
 _SPARE_CHANNELS = 8
-_FAINTEST = 0.4  # a neuron that drifted out of the detector's reach gives no spikes
+# a view in which less than this part of the spike's amplitude is left is not used: a detector would miss the spike
+_FAINTEST = 0.4
 
 
 @dataclass
 class Source:
-    """A bank, the noise that went through the same filter, and how often it is drawn."""
+    """A template bank, noise filtered with the same band-pass, and the source's weight when sources are drawn."""
 
     bank: TemplateBank
     noise: NoisePool
@@ -38,16 +40,16 @@ class Source:
 
     @property
     def dense_grid(self) -> bool:
-        """Whether random probes can be interpolated from it: a grid of at most 20 um, wider than 80 um."""
+        """Whether random probes can be interpolated from the bank: its pitch is at most 20 um, its span over 80 um."""
         locations = self.bank.locations
         pitch = torch.cdist(locations, locations).fill_diagonal_(1e9).amin(dim=1).max()
-        fine = self.bank.steps == 1 or self.bank.forms > 1  # a drifting library of cell models is left as it is
+        fine = self.bank.steps == 1 or self.bank.forms > 1  # drifting libraries of cell models are not interpolated
         return fine and bool(pitch <= 20) and bool((locations.amax(0) - locations.amin(0) > 80).all())
 
 
 @dataclass
 class _Scene:
-    """What both views of a batch share: units, amplitudes, probe, filter stretch."""
+    """What the two views of a batch share: units, amplitudes, probe, and by how much the filter is stretched."""
 
     source: Source
     units: Tensor
@@ -78,9 +80,9 @@ class ViewSampler:
     config : EncoderConfig
     view_config : ViewConfig
     generator : torch.Generator
-        Of the CPU. All randomness comes from it; its state (:attr:`state`) makes a run exactly resumable.
+        On the CPU. All random numbers come from it, so that a run can be resumed exactly from :attr:`state`.
     device : str or torch.device
-        Where views are made. Another device than the CPU draws other random numbers.
+        Where views are made. On a GPU the random numbers are others than on the CPU.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class ViewSampler:
 
     @property
     def state(self) -> list[Tensor]:
-        """The states of the generators, of the CPU and then of another device."""
+        """The states of the random generators: that of the CPU, then that of the other device, if there is one."""
         generators = [self.generator] if self.device.type == "cpu" else [self.generator, self.device_generator]
         return [generator.get_state() for generator in generators]
 
@@ -117,29 +119,29 @@ class ViewSampler:
         if self.device.type != "cpu":
             if len(states) > 1:
                 self.device_generator.set_state(states[1])
-            else:  # of a run on the CPU
+            else:  # the state was saved by a run on the CPU
                 self.device_generator.manual_seed(self._pick(0, 2**31))
 
     def draw(self, batch_size: int) -> tuple[View, View, Tensor, int]:
-        """Two views of the same ``batch_size`` spikes, their units (batch_size,), and how many channels are tokens.
+        """Two views of the same ``batch_size`` spikes, their units (batch_size,), and the number of tokens.
 
-        The views are centred on the channel on which the spike was detected and hold some more channels than that, so
-        that they can be seen from the location that the network estimates (``View.seen_from``).
+        The views are centred on the channel on which the spike was detected. They hold more channels than there are
+        tokens, so that they can be centred anew on the location that the network estimates (``View.seen_from``).
         """
         scene = self._scene(batch_size)
         return self._view(scene), self._view(scene), scene.units, scene.tokens
 
     def of(self, sources: Sequence[Source], **changes: Any) -> ViewSampler:
-        """A sampler of some sources, with the given settings of views changed and a generator of its own."""
+        """A sampler of some of the sources, with some view settings changed and its own random generator."""
         generator = torch.Generator().manual_seed(0)
         return ViewSampler(sources, self.config, replace(self.views, **changes), generator, self.device)
 
     def choose_stay(self, n: int) -> Tensor:
-        """Which windows stay on the detected channel, (n,) bool."""
+        """Which windows stay centred on the detected channel, (n,) bool."""
         return views.some(self.views.recentre, n, self.device_generator)
 
     def choose_jitter(self, n: int) -> Tensor:
-        """What is added to the estimated locations, (n, 2) um."""
+        """Random offsets to add to the estimated locations, (n, 2) um."""
         return self.views.location_jitter_um * views.normal(n, 2, generator=self.device_generator)
 
     def _pick(self, low: int, high: int) -> int:
@@ -191,13 +193,13 @@ class ViewSampler:
         ).to(self.device)
 
     def _turn(self) -> Tensor:
-        """What positions are multiplied by for a whole batch, (2, 2)."""
+        """Matrix (2, 2) by which all positions of a batch are turned, mirrored or widened."""
         g, config = self.generator, self.views
         turn = views.symmetry_matrix(g) if config.symmetry else torch.eye(2)
         return views.widening_matrix(config.widen, g) @ turn if config.widen > 0 else turn
 
     def _displaced(self, scene: _Scene) -> tuple[Footprints, Tensor]:
-        """The scene's units at this view's displacement, and the factor to noise units, (n,)."""
+        """Footprints of the units at this view's displacement, and the factors (n,) that bring them to noise units."""
         g, bank = self.device_generator, scene.source.bank
         n = len(scene.units)
         if scene.sites is not None:
@@ -262,14 +264,14 @@ class ViewSampler:
             return scene.allowed
         left = scene.allowed & views.hide_side(location, prints.locations, self.views.hide, self.device_generator)
         before = (prints.trough * scene.allowed).amax(dim=1)
-        # enough channels, and a spike that a detector would find
+        # channels are hidden only where enough are left, and a detector would still find the spike
         sound = (left.sum(dim=1) >= count) & ((prints.trough * left).amax(dim=1) >= _FAINTEST * before)
         return torch.where(sound[:, None], left, scene.allowed)
 
     def _collisions(self, scene: _Scene, channels: Tensor, n: int) -> Tensor:
-        """Spikes of neighbouring neurons in a part of the windows, (n, k, T); zero elsewhere.
+        """Spikes of neighbouring neurons that overlap with the units', (n, k, T); zero in the other windows.
 
-        Only the spikes that collide are computed. Amplitudes reach the unit's own and, now and then, twice it.
+        Their amplitudes are at most those of the unit's own spike, and in some windows up to twice as large.
         """
         g, bank = self.device_generator, scene.source.bank
         out = torch.zeros(n, channels.shape[1], self.config.samples, device=self.device)

@@ -19,24 +19,25 @@ from .training_config import TrainingConfig, check_licence
 logger = logging.getLogger(__name__)
 
 _OTHER_BANDS = (BandPass(200.0, 7000.0, 3), BandPass(400.0, 5000.0, 2))
-_OTHER_SHARE = 0.15  # of a source's draws, through each of them
-_OTHER_UNITS = 8  # a part of the random neurons, through each of them
+# each of these bands gets this share of a source's draws, and one in so many of the random neurons
+_OTHER_SHARE = 0.15
+_OTHER_UNITS = 8
 Noise = dict[BandPass, NoisePool]
 
 
 def build_sampler(
     config: TrainingConfig, folder: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> ViewSampler:
-    """Read the libraries, generate neurons and make the noise.
+    """Read the template libraries, generate neurons and noise, and make the sampler that draws from them.
 
-    Views are made on the device: on a GPU they take an eighth of a step (H100, 1,536 pairs).
+    Views are made on ``device``. On a GPU this takes an eighth of a training step (H100, 1,536 pairs).
 
     Parameters
     ----------
     config : TrainingConfig
     folder : str or Path, optional
-        Of the libraries. Those that it lacks are skipped with a warning. Not needed where neurons are generated around
-        the configuration's layouts.
+        Folder of the libraries. Missing ones are skipped with a warning. Not needed if the configuration generates
+        neurons around its layouts.
     device : str or torch.device
 
     Raises
@@ -44,7 +45,7 @@ def build_sampler(
     FileNotFoundError
         If there is nothing to train on.
     ValueError
-        If a library is under other terms than the configuration allows.
+        If the configuration does not allow the licence of a library.
     """
     generator = torch.Generator().manual_seed(config.seed)
     default = BandPass()
@@ -81,7 +82,7 @@ def _of_libraries(config: TrainingConfig, folder: Path, noise: Noise) -> list[So
 def _generated(
     config: TrainingConfig, number: int, probes: int, locations: torch.Tensor, noise: Noise
 ) -> Iterator[Source]:
-    """Neurons of both generators around one of the probes."""
+    """Sources of the neurons that both generators place around one probe."""
     default, where, seed = BandPass(), locations.numpy(), config.seed + number
     if config.generated > 0:
         bank = generated_bank(where, config.encoder, seed, config.generated_units)

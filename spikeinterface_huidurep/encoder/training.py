@@ -27,12 +27,13 @@ from .two_looks import first_centre, second_centre
 
 logger = logging.getLogger(__name__)
 
-# an untrained network says anything: a spike lies within this of its detected channel, um along either axis
+# largest distance of a spike's location from the detected channel, um along each axis: an untrained network's estimate
+# may be far off
 _FURTHEST_UM = 60.0
 _LOG_COLUMNS = ("step", "seconds", "contrastive", "denoising", "location", "learning_rate", "momentum", "gradient_norm")
-# of so many spikes the axes of the exported vectors are measured, a few from each of many probes and sets of views
+# the axes of the exported vectors are measured on so many spikes, drawn in batches of so many: each has its own probe
 _AXES_SPIKES, _AXES_BATCH = 4096, 64
-_OTHER_NETWORK = "the weights to begin with are of another network: give its settings with encoder.NAME"
+_OTHER_NETWORK = "the weights to begin with are those of another network: give its settings with encoder.NAME"
 CHECKPOINT_VERSION = 1
 
 
@@ -47,7 +48,7 @@ class Trainer:
         Output folder. If it holds a checkpoint, :meth:`resume` goes on from there exactly.
     device : str
     build : callable
-        Makes the encoder of its configuration, where another one than :class:`SpikeEncoder` is trained.
+        Makes the encoder from its configuration; by default a :class:`SpikeEncoder`.
     """
 
     def __init__(
@@ -72,9 +73,9 @@ class Trainer:
         self.trained_on = {source.bank.name: source.bank.licence for source in sampler.sources}
 
     def begin_with(self, encoder: SpikeEncoder, trained_on: Mapping[str, str] | None = None) -> None:
-        """Take the weights of a trained encoder, which was ``trained_on`` sources with their licences.
+        """Start from the weights of a trained encoder; ``trained_on`` gives the licence of each of its sources.
 
-        Raises a ValueError where they do not fit, or the settings do not allow these licences.
+        Raises a ValueError if the weights do not fit, or if the settings do not allow one of the licences.
         """
         self._goes_on_from(trained_on)
         weights, mine = encoder.state_dict(), self.network.encoder.state_dict()
@@ -84,9 +85,9 @@ class Trainer:
             network.load_state_dict(weights)
 
     def begin_with_network(self, path: str | Path) -> None:
-        """Take the network of another run's checkpoint, encoder and heads, but neither its optimiser nor its step.
+        """Start from the network (encoder and heads) of another run's checkpoint, with a new optimiser, at step 0.
 
-        Raises a ValueError where it does not fit, or the settings do not allow the licences of what it was trained on.
+        Raises a ValueError if the network does not fit, or if the settings do not allow a licence of its sources.
         """
         content = read_checkpoint(path)
         weights, mine = content["network"], self.network.state_dict()
@@ -96,7 +97,7 @@ class Trainer:
         self.network.load_state_dict(weights)
 
     def _goes_on_from(self, trained_on: Mapping[str, str] | None) -> None:
-        """Keep what weights were trained on before; files of earlier versions do not say it."""
+        """Record what the weights were trained on before. Files of earlier versions do not say it."""
         before = dict(trained_on or {"an earlier training": "not stated"})
         for name, licence in before.items():
             check_licence(name, licence, self.config)
@@ -111,7 +112,7 @@ class Trainer:
         ]
 
     def schedule(self) -> tuple[float, float]:
-        """Learning rate and momentum of the present step."""
+        """Learning rate and momentum of the current step."""
         config = self.config
         progress = min(1.0, self.step / max(1, config.steps))
         falling = 0.5 + 0.5 * math.cos(math.pi * progress)
@@ -119,10 +120,12 @@ class Trainer:
         return config.learning_rate * (0.01 + 0.99 * falling) * warm, 1 - (1 - config.momentum) * falling
 
     def located(self, view: View, tokens: int, stay: Tensor) -> View:
-        """The view as the encoder's second pass sees it: from where and when the first one says that the spike is (here
-        the momentum branch says it). That error is made by the noise in this very spike; an independent one would hand
-        the network a second opinion on the location that no detector has. The spikes that ``stay`` (n,) are left as the
-        first pass sees them, so that it is trained too."""
+        """The view as the second pass sees it: centred on the location and time that the first pass estimates.
+
+        The momentum encoder estimates them from the view itself, so that the error is that of this spike's noise, as in
+        a sort. An independent error would tell the network something about the location that a sort does not know.
+        Spikes that ``stay`` (n,) are left as the first pass sees them, so that the first pass is trained, too.
+        """
         jitter = self.sampler.choose_jitter(len(view.positions)).to(self.device)
         centre, delay = self._first_look(view)
         first = view.seen_from(centre, tokens, delay)
@@ -140,7 +143,7 @@ class Trainer:
         return view.seen_from(centre, tokens, delay)
 
     def _first_look(self, view: View) -> tuple[Tensor, Tensor]:
-        """Where and when the first look is from: the likeliest trough."""
+        """Location and time of the first pass: those of the likeliest trough."""
         config = self.config.encoder
         filters = trough_filter(config.samples, config.nbefore, config.sampling_frequency).to(self.device)
         return first_centre(view.waveforms @ filters, view.positions, view.mask)
@@ -162,7 +165,7 @@ class Trainer:
                 queries = network.queries(representation)
                 seen = waveforms if config.key_noise == 1 else torch.lerp(clean, waveforms, config.key_noise)
                 keys = network.keys(seen, positions, mask)
-                # vectors are taken from the second pass only: the first pass's need not be alike
+                # a sort uses the vectors of the second pass only: those of the first pass are not compared
                 compared = torch.ones_like(stay) if bool(stay.all()) else ~stay
                 pairs = compared.repeat(2)
                 units = units.to(self.device)[compared]
@@ -172,7 +175,7 @@ class Trainer:
         return contrastive, denoising, location_loss(offset, true)
 
     def train_step(self) -> dict[str, float]:
-        """One batch; returns the numbers that the log keeps."""
+        """Train on one batch; returns the values for the log."""
         learning_rate, momentum = self.schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -183,12 +186,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.step < config.heads_first:
-            self.network.encoder.zero_grad(set_to_none=True)  # AdamW leaves what has no gradient as it is
+            self.network.encoder.zero_grad(set_to_none=True)  # AdamW does not change parameters without a gradient
         norm = nn.utils.clip_grad_norm_(
             [p for g in self.optimizer.param_groups for p in g["params"]], config.gradient_clip
         )
         if not torch.isfinite(norm):
-            logger.warning("step %d has no finite gradient and is skipped", self.step)
+            logger.warning("step %d is skipped: its gradient is not finite", self.step)
         else:
             self.optimizer.step()
             self.network.update_momentum(momentum)
@@ -205,7 +208,7 @@ class Trainer:
     def run(
         self, log_every: int = 25, checkpoint_every: int = 200, progress: bool = True, minutes: float | None = None
     ) -> None:
-        """Train to ``config.steps``, or until ``minutes`` have passed (then :meth:`resume` can go on)."""
+        """Train up to ``config.steps``, or for so many ``minutes``; :meth:`resume` continues from there."""
         bar = _progress_bar(self.config.steps, self.step, progress)
         began, before = time.monotonic(), self.seconds
         window: list[dict[str, float]] = []
@@ -236,7 +239,7 @@ class Trainer:
             writer.writerow([f"{row[key]:.6g}" for key in _LOG_COLUMNS])
 
     def _trim_log(self) -> None:
-        """Drop the rows that a stopped run wrote after its last checkpoint; they will be written again."""
+        """Remove the rows after the last checkpoint: the resumed run writes them again."""
         path = self.folder / "log.csv"
         if path.is_file():
             header, *rows = path.read_text().splitlines()
@@ -249,7 +252,7 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def save_checkpoint(self) -> None:
-        """Write weights, optimiser, generator and step; a crash leaves the previous file whole."""
+        """Write weights, optimiser, random state and step. If this is interrupted, the previous file stays intact."""
         content = {
             "version": CHECKPOINT_VERSION,
             "config": json.dumps(asdict(self.config)),
@@ -265,12 +268,12 @@ class Trainer:
         partial.replace(self.checkpoint_path)
 
     def export(self, path: str | Path, facts: dict[str, Any] | None = None) -> Path:
-        """Write the trained encoder without the heads that only training needs.
+        """Write the trained encoder, without the heads that only training needs.
 
-        It is the momentum copy, an average over the last steps: a mixture finds units in its vectors better than in
-        those of the weights that the last step left (studies/encoder_diary.md). Its representation is turned to
-        principal axes: the first numbers vary most over training spikes. Beside it are the axes to which ``embed`` adds
-        the place.
+        The exported encoder is the momentum copy, an average over the last steps: a mixture model finds units in its
+        vectors better than in those of the last step's weights (studies/encoder_diary.md). Its vectors are rotated to
+        principal axes, so that the first values vary most over training spikes. The file also holds the axes to which
+        ``embed`` adds the location.
         """
         from .weights import save_encoder
 
@@ -281,7 +284,7 @@ class Trainer:
         encoder.turn(mean, axes)
         left_out = self._moved_at_ends(encoder)
         beside_place = None if left_out is None else axes_without((vectors - mean) @ axes, left_out)
-        self.sampler.state = state  # the training's own draws stay as they would be
+        self.sampler.state = state  # exporting does not change what training draws next
         made = {
             "steps": self.step,
             "seconds": round(self.seconds),
@@ -293,7 +296,7 @@ class Trainer:
 
     @torch.no_grad()
     def representations(self, encoder: SpikeEncoder, sampler: ViewSampler | None = None) -> tuple[Tensor, Tensor]:
-        """An encoder's vectors (n, dimensions) of both views of some thousand spikes, as the second pass sees them."""
+        """Second-pass vectors of an encoder, (n, dimensions), for the first and the second view of the same spikes."""
         pairs: list[tuple[Tensor, ...]] = []
         for _ in range(_AXES_SPIKES // _AXES_BATCH):
             *views, units, tokens = (sampler or self.sampler).draw(_AXES_BATCH)
@@ -304,7 +307,7 @@ class Trainer:
         return first, second
 
     def _moved_at_ends(self, encoder: SpikeEncoder) -> Tensor | None:
-        """The directions in which a shank's end moves an encoder's vectors most; None where no probe is a shank."""
+        """Directions in which vectors change most near a shank's end; None if no probe is a shank."""
         shanks = [source for source in self.sampler.sources if source.bank.shank]
         if not shanks:
             return None
@@ -312,7 +315,7 @@ class Trainer:
         return hidden_side_axes(hidden, whole)
 
     def resume(self, path: str | Path | None = None) -> None:
-        """Go on from a checkpoint: the next step is the one that the interrupted run would have made."""
+        """Continue from a checkpoint exactly as the interrupted run would have."""
         content = read_checkpoint(path or self.checkpoint_path)
         self._goes_on_from(content.get("trained_on"))
         self.network.load_state_dict(content["network"])
@@ -329,7 +332,7 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a training checkpoint; loads tensors and plain values only, never code."""
+    """Read a training checkpoint. Only tensors and plain values are loaded, never code."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
@@ -343,19 +346,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_config(content: dict[str, Any]) -> TrainingConfig:
-    """The configuration that a checkpoint was made with."""
+    """The configuration of the run that wrote a checkpoint."""
     return TrainingConfig.from_dict(json.loads(content["config"]))
 
 
 def read_log(folder: str | Path) -> dict[str, list[float]]:
-    """Columns of a run's CSV log."""
+    """The columns of a run's log, by name."""
     with (Path(folder) / "log.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     return {name: [float(row[name]) for row in rows] for name in _LOG_COLUMNS}
 
 
 def draw_losses(folder: str | Path) -> Path | None:
-    """Draw the log's two losses into ``losses.png``; returns None where matplotlib or the log is missing."""
+    """Draw the three losses of the log into ``losses.png``; returns None if matplotlib or the log is missing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
