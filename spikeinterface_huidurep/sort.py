@@ -33,6 +33,7 @@ from .stages.known.follow import (
     remember_units,
     with_new_units,
 )
+from .stages.known.since import ASKED
 from .stages.matching.assignment import assign_spikes
 from .stages.matching.confidence import estimate_confidence
 from .stages.motion.clock import given_motion, on_recording_clock
@@ -59,9 +60,6 @@ logger = logging.getLogger("spikeinterface_huidurep")
 
 # seconds of the recording in which units are refined that start from known templates: these need fewer spikes
 KNOWN_REFINED_S = 40.0
-# share of the peaks, and how many at least, that show where the probe is: of the others those are encoded that no known
-# template explains. To estimate how it moves takes all: with 2000 of 6700 a zigzag of 20 um was not seen on 32 channels
-KNOWN_FIRST, KNOWN_FEWEST = 0.3, 1000
 
 
 def sort_recording(
@@ -220,7 +218,12 @@ def encode(
     record: Record,
     known: KnownUnits,
 ) -> EncodedSome:
-    """Encode the peaks; only some where units are known and no motion is estimated: of the others most are theirs."""
+    """
+    Encode the peaks; where units are known and no motion is estimated only those that are asked where the probe is.
+
+    Most of the others are of known units. To estimate how the probe moves takes all: with 2000 of 6700 a zigzag of 20
+    um was not seen on 32 channels.
+    """
     embed = partial(
         embed_peaks, traces, encoder=load_for_sorting(params["model"], params["device"]),
         adaptation_steps=params["adaptation_steps"], seed=params["seed"], job_kwargs=job_kwargs,
@@ -228,7 +231,7 @@ def encode(
     which = np.ones(len(peaks), dtype=bool)
     told = params["motion_correction"] is False or params["motion_folder"] is not None
     if known.n_templates and told and not params["adaptation_steps"]:
-        which = some_peaks(len(peaks), KNOWN_FIRST, KNOWN_FEWEST, seed=params["seed"])
+        which = some_peaks(len(peaks), ASKED, seed=params["seed"])
     return EncodedSome(which, record.run("embed spikes", embed, peaks[which]), embed)
 
 

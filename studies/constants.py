@@ -20,7 +20,7 @@ import spikeinterface_huidurep
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS
 
 PACKAGE = Path(spikeinterface_huidurep.__file__).resolve().parent
-BESIDE_STAGES = ("criteria.py",)  # modules of the package with constants of the sort
+BESIDE_STAGES = ("criteria.py", "sort.py")  # modules of the package with constants of the sort
 PARAMETERS = "parameters.py"
 SHARE = 0.2  # of a constant, by which it is changed
 
@@ -42,6 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "matching": (REFINE, ASSIGN),
     "result": (),
     "criteria.py": (MAKE, REFINE, ASSIGN),
+    "sort.py": (),
     PARAMETERS: (),
 }
 # where less of the sort, or more, knows a file or a constant than its room
@@ -52,11 +53,12 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "traces/scaling.py": (TRACES, DETECT),
     "traces/gaps.py": (TRACES, DETECT, NOISE),
     "traces/noise.py": (DETECT, NOISE),
+    "traces/noise.py: ENOUGH_CHANNELS": (TRACES, DETECT, NOISE),
     "peaks/detection.py": (DETECT,),
     "peaks/matched_filters.py": (DETECT,),
     "peaks/encoding.py": (EMBED,),
     "motion/estimation.py": (MOTION,),
-    "motion/alignment.py": (MOTION,),
+    "motion/estimation.py: GRID_UM": (MOTION, MAKE, REFINE, ASSIGN),
     "motion/curves.py": (MOTION,),
     "motion/jumps.py": (MOTION, ASSIGN, REFINE),
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),
@@ -112,7 +114,6 @@ NOT_SWEPT: dict[str, str] = {
     "parameters.py: max_cache_gb": SPEED,
     "traces/banded.py: BLOCK": SPEED,
     "traces/recursion_torch.py: SAMPLES_A_BLOCK": SPEED,
-    "traces/recursion_torch.py: LEAST_ENERGY": "keeps a root real, on a GPU",
     "traces/scaling.py: LONG_ROW": SPEED,
     "peaks/matched_filters.py: BLOCK": SPEED,
     "peaks/matched_filters.py: BATCH": SPEED,

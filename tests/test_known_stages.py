@@ -204,15 +204,15 @@ def test_only_what_is_missing_is_encoded():
         encoded.extend(some["sample_index"].tolist())
         return SpikeFeatures(*(values[some["sample_index"]] for values in every))
 
-    which, wanted = some_peaks(50, 0.3, 5, seed=1), np.arange(50) % 2 == 0
+    which, wanted = some_peaks(50, 15, seed=1), np.arange(50) % 2 == 0
     found = EncodedSome(which, SpikeFeatures(*(values[which] for values in every)), embed).of(peaks, wanted)
     for values, expected in zip(found, every, strict=True):
         np.testing.assert_array_equal(values, expected[wanted])
     assert encoded == np.flatnonzero(wanted & ~which).tolist()
 
 
-@pytest.mark.parametrize(("share", "fewest", "expected"), [(0.3, 10, 30), (0.3, 60, 60), (0.3, 200, 100)])
-def test_a_share_of_the_peaks_is_drawn(share, fewest, expected):
-    chosen = some_peaks(100, share, fewest, seed=3)
+@pytest.mark.parametrize(("most", "expected"), [(30, 30), (200, 100)])
+def test_some_of_the_peaks_are_drawn(most, expected):
+    chosen = some_peaks(100, most, seed=3)
     assert chosen.sum() == expected
-    np.testing.assert_array_equal(chosen, some_peaks(100, share, fewest, seed=3))
+    np.testing.assert_array_equal(chosen, some_peaks(100, most, seed=3))

@@ -9,6 +9,7 @@ from spikeinterface.core import get_channel_distances
 
 from ..matching.assignment import MatchingCriteria
 from ..matching.confidence import explained_share
+from ..peaks.matched_filters import BEFORE_MS
 from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates
 from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates, whiten_templates
@@ -18,7 +19,7 @@ from ..templates.whitened_spikes import whiten_spikes
 # least this part of its energy on the channels around the spike's peak
 LEAST_EXPLAINED = 0.6
 # largest time between a peak and its place in a template, ms: of a waveform with two troughs either may be the peak
-OTHER_TROUGH_MS = 0.7
+OTHER_TROUGH_MS = BEFORE_MS
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..matching.confidence import LEAST_SHARE
 from ..shank import Shank
 from ..templates.drifting import DriftingUnitTemplates, concatenated
 from ..templates.placing import SessionTemplates, coverage, place_templates
@@ -14,7 +15,7 @@ from .explained import OTHER_TROUGH_MS
 LARGER = 2.0
 # a channel says something where the other session tells so much of the field there, and a template where so much of its
 # energy is on such channels
-LEAST_COVERED, LEAST_SEEN = 0.5, 0.4
+LEAST_COVERED = LEAST_SEEN = LEAST_SHARE
 
 
 def placed_and_covered(

@@ -10,13 +10,13 @@ from .assignment import MatchingCriteria
 
 # share of a unit's spikes whose amplitude may be anything: bursts, mixtures with other spikes
 ANY_AMPLITUDE = 0.1
-# what the amplitude of a unit's spikes is before they are seen: the peaks that made its template are the larger ones
-AMPLITUDE_MEAN, AMPLITUDE_MEAN_STD, AMPLITUDE_STD = 0.95, 0.05, 0.1
-# the evidence of what is no spike of the unit falls by a factor e within so much
-NOISE_SCALE_START, NOISE_SCALE_MIN, NOISE_SCALE_MAX = 6.0, 2.0, 7.0
-N_ITERATIONS = 50
-# ... or until weight, mean and scale change by no more than this
-SETTLED = 1e-4
+# the mean amplitude of a unit's spikes is one before they are seen, give or take this
+AMPLITUDE_MEAN_STD = 0.05
+# the evidence of what is no spike of the unit falls by a factor e within so much: fitted to each unit, from 4 to 7, it
+# gives the same units
+NOISE_SCALE = 6.0
+# of expectation maximisation: 50 change no unit
+N_ITERATIONS = 25
 # part of what lies where a spike was found that the template has to explain
 LEAST_SHARE = 0.5
 # the misfit of a unit's better spikes, of which this quantile is taken, is what its noise leaves, within these limits
@@ -112,7 +112,7 @@ class _Evidence:
         amplitude = np.clip((match * energy + stiffness) / (energy + stiffness), *limits)
         gain = objective_at.py_func(amplitude, match * energy, energy, AmplitudePrior(stiffness, *limits))
         self.least = float(match[np.argmax(gain > self.threshold)])
-        self.spread = float(np.sqrt(AMPLITUDE_STD**2 + 1 / energy))
+        self.spread = float(np.sqrt(criteria.amplitude_std**2 + 1 / energy))
 
     def share_of_unit(self, amplitude, gain):
         """Posterior probability of the unit for each spike, (n,) float64."""
@@ -121,24 +121,17 @@ class _Evidence:
         match = (amplitude * (self.energy + self.stiffness) - self.stiffness) / self.energy
         slope = 1 / np.maximum(2 * amplitude * self.energy, 1e-6)
         anything = ANY_AMPLITUDE / (high - low) * ((match > low) & (match < high))
-        mean, weight, scale = AMPLITUDE_MEAN, 0.8, NOISE_SCALE_START
-        surplus = gain - self.threshold
+        mean, weight = 1.0, 0.8
+        noise_density = np.exp(-(gain - self.threshold) / NOISE_SCALE) / NOISE_SCALE
         for _ in range(N_ITERATIONS):
-            before = weight, mean, scale
             start = (self.least - mean) / self.spread
             seen = max(float(ndtr(-start)), 0.05)
             near = (1 - ANY_AMPLITUDE) * _normal((match - mean) / self.spread) / self.spread / seen
             unit = weight * (near + anything) * slope
-            noise = (1 - weight) / scale * np.exp(-surplus / scale)
-            share = unit / (unit + noise + 1e-300)
+            share = unit / (unit + (1 - weight) * noise_density + 1e-300)
             typical = share * near / (near + anything + 1e-300)
             weight = float(np.clip((share.sum() + 2) / (len(gain) + 3), 0.02, 0.995))
             mean = self._mean(match, typical, mean, start)
-            rest = 1 - share
-            scale = ((rest * surplus).sum() + 3 * NOISE_SCALE_START) / (rest.sum() + 3)
-            scale = float(np.clip(scale, NOISE_SCALE_MIN, NOISE_SCALE_MAX))
-            if np.allclose(before, (weight, mean, scale), rtol=0, atol=SETTLED):
-                break
         return share
 
     def _mean(self, match, weights, mean, start):
@@ -149,7 +142,7 @@ class _Evidence:
         missing = self.spread * _normal(start) / max(ndtr(-start), 1e-3)
         observed = (weights * match).sum() / total - missing
         precision, prior = total / self.spread**2, AMPLITUDE_MEAN_STD**-2
-        return float(np.clip((precision * observed + prior * AMPLITUDE_MEAN) / (precision + prior), 0.75, 1.15))
+        return float(np.clip((precision * observed + prior) / (precision + prior), 0.75, 1.15))
 
 
 def _normal(value):

@@ -17,6 +17,7 @@ from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import Lo
 from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
 from ..traces.blanks import silent_values
+from ..traces.scaling import ARTEFACT_MS
 from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
 
@@ -28,7 +29,7 @@ CENTRE_UM = 40.0
 # the trace under a spike's filter output, as a fraction of the threshold: slow waves are lower
 LEAST_TRACE = 0.6
 # after-waves of a spike: peaks near it in time and space that are smaller than this fraction of it
-ECHO_MS, ECHO_UM, ECHO_FRACTION = 3.0, 100.0, 0.25
+ECHO_MS, ECHO_UM, ECHO_FRACTION = ARTEFACT_MS, 100.0, 0.25
 
 # SpikeInterface compiles its detector anew in every process: numba can keep it on the disk, where there is a folder to
 # write to. Another SpikeInterface may have another detector.

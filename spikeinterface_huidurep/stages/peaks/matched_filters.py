@@ -12,18 +12,19 @@ from spikeinterface.core.core_tools import ms_to_samples
 from spikeinterface.postprocessing.localization_tools import get_convolution_weights
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
+from ...parameters import DEFAULT_PARAMS
 from ..traces.banded import BandedMatrix
 from ..traces.blanks import silent_values
-from ..traces.noise import CLEAR_SPIKE, QUIET, autocorrelation, some_channels
-from ..traces.scaling import MAD_TO_STD, median_of_rows
+from ..traces.noise import QUIET, autocorrelation, some_channels
+from ..traces.scaling import CLEAR_SPIKE, MAD_TO_STD, median_of_rows
 from ..traces.segments import random_stretches
 
 # the filters' part of a spike, before and after its trough
 BEFORE_MS, AFTER_MS = 0.7, 1.3
 # distance of a spike's source from the probe, um: the further, the more channels have a part in its detection
 SOURCE_DISTANCES_UM = (0.0, 30.0, 90.0)
-# clear spikes from which a time course is made
-SPIKES_A_COURSE = 30
+# clear spikes from which a time course is made: as many as make a unit
+SPIKES_A_COURSE = DEFAULT_PARAMS["min_spikes"]
 # white noise that is added to the recording's, as a fraction of it
 WHITE_NOISE = 0.2
 # of the samples from which the noise of the filters' output is measured one in so many is looked at

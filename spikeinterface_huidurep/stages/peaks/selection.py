@@ -35,9 +35,8 @@ def select_peaks(
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype="int64")
 
 
-def some_peaks(n_peaks: int, share: float, fewest: int, *, seed: int = 0) -> np.ndarray:
-    """A share of the peaks, drawn at random, but no fewer than so many: (n_peaks,) bool."""
+def some_peaks(n_peaks: int, most: int, *, seed: int = 0) -> np.ndarray:
+    """So many of the peaks at most, drawn at random: (n_peaks,) bool."""
     chosen = np.zeros(n_peaks, dtype=bool)
-    n_chosen = min(max(round(share * n_peaks), fewest), n_peaks)
-    chosen[np.random.default_rng(seed).choice(n_peaks, n_chosen, replace=False)] = True
+    chosen[np.random.default_rng(seed).choice(n_peaks, min(most, n_peaks), replace=False)] = True
     return chosen

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ...parameters import DEFAULT_PARAMS
 from ..motion.from_waveforms import has_depth
 from ..shank import Shank
 from ..traces.chunks import run_in_chunks, spikes_in_chunk
 
 # a spike is seen this far from its neuron, um; a template has at least the first number of channels, and at most the
 # second, which bounds memory and time
-SEEN_UM, LEAST_CHANNELS, MOST_CHANNELS = 60.0, 24, 64
+SEEN_UM, LEAST_CHANNELS, MOST_CHANNELS = DEFAULT_PARAMS["detection_radius_um"], 24, 64
 # length over which a unit's waveform changes in space, um; and the displacement over which it changes on a channel that
 # is a field of its own, um
 FIELD_UM, ALONG_UM = 25.0, 40.0

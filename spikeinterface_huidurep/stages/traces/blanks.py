@@ -9,15 +9,12 @@ from spikeinterface.core.core_tools import ms_to_samples
 
 from .caching import STEPS_PER_NOISE
 from .gaps import BY_CHANCE, LEAST_GAP_MS, RAMP_MS, long_runs
-from .scaling import MAD_TO_STD
+from .scaling import CLEAR_SPIKE, MAD_TO_STD
 
 # a channel that has one value for so long is blank, however coarse its converter is
 LONGEST_NOISE_MS = RAMP_MS
-# how often a value is repeated that was repeated so many times already is told by so many cases, up to so many times
-FEW_REPEATED, SHORT_RUNS = 100, 6
-# zeros are a blank, however short, where the traces before and after are farther away than this, in standard deviations
-# of the noise's steps
-JUMP = 8.0
+# so many values tell how often noise repeats one, and how large it is
+ENOUGH_CASES = 100
 # filtered traces, in units of noise, stay within one step of the cached ones for so long only where there is nothing
 SILENCE, SILENT_MS = 1 / STEPS_PER_NOISE, LEAST_GAP_MS
 
@@ -47,8 +44,9 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
     """
     Choose for each channel the shortest blank that noise cannot be taken for.
 
-    How often noise repeats a value follows from the number of runs of equal values of each short length, compared with
-    the number of runs that are one shorter: blanks make few of these.
+    How often noise repeats a value follows from the number of runs of equal values of each length, compared with the
+    number of runs that are one shorter, up to the first length that is rare. Zeros are a blank, however short, where
+    the step to them from both sides is as large as a clear spike among the noise's steps.
 
     Parameters
     ----------
@@ -70,15 +68,17 @@ def choose_blanking(sample: np.ndarray, zero: list, sampling_frequency: float) -
     for row in np.ascontiguousarray(sample.T):
         steps = np.diff(row.astype("float64"))
         lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], steps == 0, [False]]).astype("int8"))))[::2]
-        n_runs = np.bincount(lengths, minlength=SHORT_RUNS + 2)[1 : SHORT_RUNS + 2]
+        n_runs = np.append(np.bincount(lengths, minlength=2)[1:], 0)
+        # longer runs than those that noise makes often are blanks
+        n_known = int(np.argmin(n_runs >= ENOUGH_CASES))
         # a value that is taken most of the time has longer runs than others: the largest of the shares counts
-        shares = n_runs[1:][n_runs[:-1] >= FEW_REPEATED] / n_runs[:-1][n_runs[:-1] >= FEW_REPEATED]
+        shares = n_runs[1 : n_known + 1] / n_runs[:n_known]
         first = max(int(n_runs[0]), 1) / max(len(steps), 1)
         # a step that changes nothing comes after another at least as often as anywhere
         again = np.clip(shares.max(initial=first), None, 0.999)
         least.append(int(np.clip(1 + np.ceil((rare - np.log(first)) / np.log(again)), 3, longest)))
         moving = np.abs(steps[steps != 0])
-        jump.append(JUMP * MAD_TO_STD * float(np.median(moving)) if len(moving) else 0.0)
+        jump.append(CLEAR_SPIKE * MAD_TO_STD * float(np.median(moving)) if len(moving) else 0.0)
     return Blanking(least, zero, jump)
 
 

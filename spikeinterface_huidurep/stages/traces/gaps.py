@@ -12,8 +12,6 @@ LEAST_GAP_MS = 1.0
 # noise looks like a gap, or like a blank on one channel, at so small a share of the samples: in ten hours once, and a
 # curve in place of a little noise does no harm
 BY_CHANCE = 1e-9
-# of n channels so many are taken as independent of each other: n to this power
-INDEPENDENT = 0.75
 # in a gap the traces go to the baseline within this time, and come back from it as fast, ms
 RAMP_MS = 10.0
 # slopes are taken from so long before and after a gap, ms
@@ -84,7 +82,12 @@ def choose_stillness(sample: np.ndarray, sampling_frequency: float) -> Stillness
 
     def chance(same):  # the logarithm, of a step in which all of some pairs of values agree
         share = float(np.median(same.mean(axis=0)))
-        return same.shape[1] ** INDEPENDENT * np.log(share) if share > 0 else -np.inf
+        if share == 0:
+            return -np.inf
+        # noise is much the same on channels next to each other: where one pair agrees, its neighbour does more often
+        both = (same[:, 1:] & same[:, :-1]).mean(axis=0)
+        again = float(np.median(both)) / share if len(both) else 1.0
+        return np.log(share) + (same.shape[1] - 1) * (np.log(min(again, 1.0)) if again > 0 else -np.inf)
 
     step = chance(moving[1:] == moving[:-1])
     least = 1 if step <= rare else longest if step == 0 else min(int(np.ceil(rare / step)), longest)

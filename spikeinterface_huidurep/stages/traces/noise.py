@@ -12,11 +12,11 @@ from spikeinterface.core import BaseRecording, get_channel_distances
 from .blanks import silent_values
 from .segments import STRIDE, random_stretches
 
-# in units of noise: traces below the first are taken for noise, and what goes beyond the second is a clear spike: ten
-# seconds of nothing but noise hardly do
-QUIET, CLEAR_SPIKE = 4.0, 6.0
-# channels from which the autocorrelation, their mean, is taken
-SOME_CHANNELS = 16
+# in units of noise: traces below this are taken for noise
+QUIET = 4.0
+# so many channels speak for all: the median of fewer holds more of their spikes than of what they have in common, and
+# the autocorrelation, a mean over channels, is taken from no more
+ENOUGH_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def estimate_noise(
 
 
 def some_channels(n_channels: int) -> slice:
-    """Channels from all over the probe, `SOME_CHANNELS` at most, of which means over the channels are taken."""
-    return slice(None, None, -(-n_channels // SOME_CHANNELS))
+    """Channels from all over the probe, `ENOUGH_CHANNELS` at most, of which means over the channels are taken."""
+    return slice(None, None, -(-n_channels // ENOUGH_CHANNELS))
 
 
 def _quiet_stretches(recording, peaks, n_lags, radius_um, duration_s, seed):

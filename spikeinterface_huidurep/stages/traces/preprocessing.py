@@ -11,27 +11,26 @@ from spikeinterface.preprocessing import scale
 from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, BasePreprocessorSegment
 
 from ...checks import check_finite
+from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
 from .bandpass import BandpassRecording
-from .blanks import blank_stretches, choose_blanking
+from .blanks import ENOUGH_CASES, blank_stretches, choose_blanking
 from .centring import centred
 from .filling import FilledRecording, SilencedRecording
 from .gaps import choose_stillness, still_samples
-from .noise import CLEAR_SPIKE
-from .scaling import MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
+from .noise import ENOUGH_CHANNELS
+from .scaling import CLEAR_SPIKE, MAD_TO_STD, NoiseUnitsRecording, common_part, median_of_rows
 from .segments import STRIDE, some_segments
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
 N_CHUNKS = 20
-# with fewer channels the median holds more of the spikes than of the common noise
-MIN_CHANNELS_FOR_REFERENCE = 16
 # a common median puts an echo of each large spike on all channels, and whitening takes care of some shared noise: all
 # of it is subtracted only where distant channels' noise has this correlation, elsewhere only in artefacts
 SHARED_NOISE = 0.3
-# in an artefact nearly all channels are beyond so many units of noise; the second is for probes shorter than the third
-# (um): one neuron's spikes may reach all of such a probe, and are smaller than that
-SPARED, SPARED_ON_SHORT, SHORT_UM = 5.0, 30.0, 300.0
+# in an artefact nearly all channels are beyond so many units of noise, as a peak is; the second is for probes shorter
+# than the third (um): one neuron's spikes may reach all of such a probe, and are smaller than that
+SPARED, SPARED_ON_SHORT, SHORT_UM = DEFAULT_PARAMS["detect_threshold"], 30.0, 300.0
 # a channel whose blank share of the time is larger than the median channel's by this much is left out
 MOST_BLANK = 0.2
 
@@ -94,7 +93,7 @@ def preprocess(
     if not alive.all():
         traces, noise = traces.select_channels(traces.channel_ids[alive]), noise[alive]
         sample, known = sample[:, alive], known[:, alive]
-    referenced = apply_common_reference and traces.get_num_channels() >= MIN_CHANNELS_FOR_REFERENCE
+    referenced = apply_common_reference and traces.get_num_channels() >= ENOUGH_CHANNELS
     spared = _spared(traces, sample, noise) if referenced else None
     if spared is not None and (common := common_part(sample, spared, 0)).any():
         sample = sample - common[:, None]
@@ -181,7 +180,7 @@ def _random_traces(recording: BaseRecording, seed: int) -> np.ndarray:
 
 def _noise(sample: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Scaled median absolute deviation of each channel, (n_channels,), of the values (n_samples, n_channels) known."""
-    if len(sample) < 100 * STRIDE:
+    if len(sample) < ENOUGH_CASES * STRIDE:
         return np.zeros(sample.shape[1])
     # a row a channel: several times as fast as medians down the columns
     rows, known = np.ascontiguousarray(sample[::STRIDE].T), known[::STRIDE].T
@@ -190,7 +189,7 @@ def _noise(sample: np.ndarray, known: np.ndarray) -> np.ndarray:
     # a channel that is blank for half of the time has a median deviation of nothing
     for channel in np.flatnonzero(~known.all(axis=1)):
         own = sample[::STRIDE, channel][known[channel]]
-        noise[channel] = MAD_TO_STD * np.median(np.abs(own - np.median(own))) if len(own) >= 100 else 0.0
+        noise[channel] = MAD_TO_STD * np.median(np.abs(own - np.median(own))) if len(own) >= ENOUGH_CASES else 0.0
     return noise
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 SAMPLES_A_BLOCK = 64
 # kinds of devices without double precision
 SINGLE_ONLY = ("mps",)
-# double precision tells no smaller parts of the states' energy apart
-LEAST_ENERGY = 1e-15
 
 
 class SectionsOnDevice(OnDevice):
@@ -52,9 +50,10 @@ class SectionsOnDevice(OnDevice):
         own, entered = sosfilt(sections, np.eye(SAMPLES_A_BLOCK), axis=0, zi=at_rest)
         answer, left = sosfilt(sections, np.zeros((SAMPLES_A_BLOCK, n_states)), axis=0, zi=each)
         entered, left = entered.reshape(n_states, SAMPLES_A_BLOCK), left.reshape(n_states, n_states)
-        # in coordinates in which a state is as large as what it makes of itself: single precision, too, holds these
+        # in coordinates in which a state is as large as what it makes of itself: single precision, too, holds these. No
+        # smaller parts of the energy are told apart than double precision does
         values, vectors = np.linalg.eigh(solve_discrete_lyapunov(left.T, answer.T @ answer))
-        size = np.sqrt(np.maximum(values, LEAST_ENERGY * values.max()))
+        size = np.sqrt(np.maximum(values, np.finfo(values.dtype).eps * values.max()))
         there, back = size[:, None] * vectors.T, vectors / size
         self.own, self.entered = self._matrix(own), self._matrix(there @ entered)
         self.answer, self.left = self._matrix(answer @ back), there @ left @ back

@@ -10,9 +10,12 @@ from spikeinterface.preprocessing.basepreprocessor import BasePreprocessor, Base
 
 # of Gaussian noise the standard deviation over the median absolute deviation
 MAD_TO_STD = 1.4826
+# in units of noise: what goes beyond this is a clear spike. Ten seconds of nothing but noise hardly do
+CLEAR_SPIKE = 6.0
 # an artefact is where less than this share of the channels stays within what is spared
 WITHIN_SHARE = 0.1
-# ... and so long before and after, ms
+# ... and so long before and after, ms: what the band-pass leaves of a large potential lasts about a period of its
+# lower edge
 ARTEFACT_MS = 3.0
 # shorter rows are sorted faster than they are partitioned
 LONG_ROW = 2000
