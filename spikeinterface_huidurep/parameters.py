@@ -68,8 +68,8 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "merge_threshold": (
         3.4,
-        "Clusters whose templates lie nearer than this are one unit, in standard deviations of the noise; a fifth more "
-        "where motion is corrected.",
+        "Distance of two neurons' templates, in standard deviations of the noise. Units nearer than 0.7 of it are one, "
+        "and of those a little farther apart their spikes tell. Parts of a unit that is split are 0.85 of it apart.",
     ),
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
     "ms_after": (1.6, "End of the templates after the peak, in ms."),
