@@ -58,7 +58,7 @@ ACTS_IN: dict[str, tuple[str, ...]] = {
     "peaks/matched_filters.py": (DETECT,),
     "peaks/encoding.py": (EMBED,),
     "motion/estimation.py": (MOTION,),
-    "motion/estimation.py: GRID_UM": (MOTION, MAKE, REFINE, ASSIGN),
+    "motion/alignment.py": (MOTION,),
     "motion/curves.py": (MOTION,),
     "motion/jumps.py": (MOTION, ASSIGN, REFINE),
     "units/loop.py: UnitCriteria.amplitude_std": (MAKE, REFINE, ASSIGN),

@@ -104,13 +104,12 @@ def test_what_follows_from_a_constant_changes_with_it_and_is_none_of_its_own(stu
     _, constants, _ = study
     by_key = {one.key: one for one in constants.find_constants()}
     with constants.patched(by_key["motion/path.py: COST_OF_JUMP"], 18.0):
-        assert path.BEYOND == alignment.BEYOND == 12.0
-        assert alignment.BEYOND_UM == 24.0
+        assert path.COST_OF_JUMP == alignment.COST_OF_JUMP == alignment.BEYOND_UM == 18.0
     with constants.patched(by_key["traces/caching.py: STEPS_PER_NOISE"], 50):
         assert blanks.SILENCE == 0.02
     with constants.patched(by_key["matching/rules.py: UNEXPLAINED_MOVING"], 0.03):
         assert MatchingCriteria().unexplained == 0.03
-    assert (alignment.BEYOND_UM, blanks.SILENCE, MatchingCriteria().unexplained) == (20.0, 1 / 64, 0.02)
+    assert (alignment.BEYOND_UM, blanks.SILENCE, MatchingCriteria().unexplained) == (15.0, 1 / 64, 0.02)
     assert not {"motion/alignment.py: BEYOND_UM", "traces/blanks.py: SILENCE"} & set(by_key)
     assert "matching/assignment.py: MatchingCriteria.unexplained" not in by_key
 
