@@ -9,8 +9,8 @@ from ..templates.whitened import WhitenedTemplates
 from ..templates.whitened_spikes import whiten_spikes
 from .unit_set import UnitSet
 
-# spikes are counted in windows of this width, at steps of that, from so far before one template to as far beyond the
-# other (standard deviations of the noise)
+# spikes are counted in windows of this width, at steps of that, from so far before one unit's mean to as far beyond
+# the other's (standard deviations of the noise)
 WINDOW, STEP, BEYOND = 0.7, 0.1, 1.0
 # a gap that is deeper, in its own standard deviations, is between two neurons: of pairs of one neuron with a constant
 # waveform none had one of more than 2.65
@@ -31,8 +31,9 @@ def gaps_between(
     """
     How deep the gap between the spikes of two units is.
 
-    The spikes of both, together, are projected on the line from one template to the other. Along the templates
-    themselves, where one neuron's amplitudes vary, a difference counts for less; in time it does not count.
+    The spikes of both, together, are projected on the line from the mean of one unit's spikes to the other's, as the
+    other half of the spikes makes it. Along the template, where one neuron's amplitudes vary, a difference counts for
+    less; in time it does not count.
 
     Parameters
     ----------
