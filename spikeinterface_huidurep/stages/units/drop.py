@@ -77,7 +77,12 @@ def drop_units(units: UnitSet, rules: dict[str, np.ndarray]) -> UnitSet:
     UnitSet
         Without them; their spikes have no unit.
     """
-    return units.among(~taken_by_rules(rules, np.ones(units.n_units, dtype=bool), "dropping: %d of %d units, %s"))
+    return units.among(kept_by_rules(rules, units.n_units))
+
+
+def kept_by_rules(rules: dict[str, np.ndarray], n_units: int) -> np.ndarray:
+    """Which units none of the rules takes, (n_units,) bool, with lines in the log as from `drop_units`."""
+    return ~taken_by_rules(rules, np.ones(n_units, dtype=bool), "dropping: %d of %d units, %s")
 
 
 def taken_by_rules(rules: dict[str, np.ndarray], present: np.ndarray, message: str) -> np.ndarray:

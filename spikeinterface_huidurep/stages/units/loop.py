@@ -19,9 +19,9 @@ from .drop import (
     at_threshold,
     drop_units,
     explained_by_others,
+    kept_by_rules,
     not_centred,
     not_its_waveform,
-    taken_by_rules,
     too_small,
 )
 from .evidence import EvidenceCriteria
@@ -240,7 +240,7 @@ def _one_round(shank, templates, criteria, slices):
         "too small": too_small(units, shank, criteria.drop),
         "whose spikes are not of their waveform": not_its_waveform(templates, units, criteria.drop),
     }
-    kept = ~taken_by_rules(rules, np.ones(units.n_units, dtype=bool), "dropping: %d of %d units, %s")
+    kept = kept_by_rules(rules, units.n_units)
     units, everything = units.among(kept), everything.among(kept)
     n_real = units.n_units
     parts, _ = split_units(units, shank, criteria.split_matched, looked_at=alone)
