@@ -22,7 +22,7 @@ from .known_units import read_known_units
 from .progress import TimeLeft
 from .record import Record
 from .shanks import split_shanks
-from .stages.device import CPU, compute_device, jobs_on
+from .stages.device import CPU, compute_device, filters_on, jobs_on
 from .stages.grouping.group import group_templates
 from .stages.known.follow import (
     NONE_KNOWN,
@@ -127,7 +127,7 @@ def sort_shank(
             freq_max=params["freq_max"],
             apply_common_reference=params["apply_preprocessing"] and params["common_reference"],
             seed=params["seed"],
-            device=compute_device(params["device"]),
+            device=filters_on(compute_device(params["device"]), job_kwargs),
         )
     if traces is None:
         return _nothing(recording, "every channel is silent", known)
@@ -182,7 +182,7 @@ def find_units(
     encoded = encode(traces, peaks, params, job_kwargs, record, known)
     motion = record.run(
         "estimate motion", estimate_motion, traces, peaks[encoded.which], encoded.features,
-        correct=params["motion_correction"], given=motion_given, seed=seed,
+        correct=params["motion_correction"], given=motion_given, seed=seed, device=device,
     )  # fmt: skip
     record.save(motion=on_clock(motion) if on_clock is not None and motion is not None else motion)
     noise = record.run("measure noise", estimate_noise, traces, peaks, n_lags=nbefore + nafter, seed=seed)

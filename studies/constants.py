@@ -113,6 +113,8 @@ DECIDE_NOTHING = (SPEED, MATHEMATICS)
 NOT_SWEPT: dict[str, str] = {
     "parameters.py: max_cache_gb": SPEED,
     "traces/banded.py: BLOCK": SPEED,
+    "device.py: MANY_JOBS": SPEED,
+    "traces/banded_torch.py: DENSE_CHANNELS": SPEED,
     "traces/recursion_torch.py: SAMPLES_A_BLOCK": SPEED,
     "traces/scaling.py: LONG_ROW": SPEED,
     "peaks/matched_filters.py: BLOCK": SPEED,

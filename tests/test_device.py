@@ -20,12 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikeinterface_huidurep.encoder.device import TORCH_ON_CPU, choose_device, in_batches
 from spikeinterface_huidurep.parameters import DEFAULT_PARAMS, check_params
 from spikeinterface_huidurep.sort import sort_recording
-from spikeinterface_huidurep.stages.device import OnDevice, compute_device, jobs_on
+from spikeinterface_huidurep.stages.device import MANY_JOBS, OnDevice, compute_device, filters_on, jobs_on
 from spikeinterface_huidurep.stages.matching.assignment import assign_spikes
 from spikeinterface_huidurep.stages.peaks.detection import DetectionCriteria, detect_peaks
 from spikeinterface_huidurep.stages.peaks.exclusion import largest_nearby
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
-from spikeinterface_huidurep.stages.traces import recursion_torch
+from spikeinterface_huidurep.stages.traces import banded_torch, recursion_torch
+from spikeinterface_huidurep.stages.traces.banded import BandedMatrix
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording, filter_both_ways
 from spikeinterface_huidurep.stages.traces.preprocessing import preprocess
 from spikeinterface_huidurep.stages.traces.recursion_torch import SectionsOnDevice
@@ -267,6 +268,27 @@ def test_jobs_on_a_gpu_are_threads(caplog):
     with caplog.at_level(logging.INFO, logger="spikeinterface_huidurep"):
         assert jobs_on("cuda", processes) == dict(n_jobs=4, pool_engine="thread", mp_context=None)
     assert "threads" in caplog.text
+
+
+def test_many_cores_filter_themselves():
+    assert filters_on("cuda", dict(n_jobs=MANY_JOBS - 1)) == "cuda" == filters_on("cuda", {})
+    assert filters_on("cuda", dict(n_jobs=MANY_JOBS)) == "cpu"
+
+
+@pytest.mark.parametrize("dense_channels", [0, 1024])
+def test_products_over_near_channels_are_those_of_the_processor(dense_channels, monkeypatch):
+    monkeypatch.setattr(banded_torch, "DENSE_CHANNELS", dense_channels)
+    rng = np.random.default_rng(0)
+    order, place = rng.permutation(70), np.arange(70)
+    matrix = np.zeros((70, 70))
+    matrix[np.ix_(order, order)] = rng.normal(size=(70, 70)) * (np.abs(place[:, None] - place) <= 9)
+    here = BandedMatrix(matrix, order)
+    there = banded_torch.BandedOnDevice(here, OnDevice(TORCH_ON_CPU, "products"))
+    traces = rng.normal(size=(200, 70)).astype("float32")
+    expected = traces @ matrix[np.ix_(order, order)].astype("float32")
+    for product in (here.of(traces), there.of(torch.from_numpy(traces)).numpy()):
+        np.testing.assert_allclose(product, expected, atol=1e-4)
+    np.testing.assert_allclose(there.transposed_of(torch.from_numpy(traces)).numpy(), expected.T, atol=1e-4)
 
 
 def drifting():

@@ -8,6 +8,7 @@ import spikeinterface.core as sc
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.motion import Motion
 
+from spikeinterface_huidurep.encoder.device import TORCH_ON_CPU
 from spikeinterface_huidurep.stages.motion.alignment import align_motion
 from spikeinterface_huidurep.stages.motion.clock import given_motion, on_recording_clock, on_sample_clock
 from spikeinterface_huidurep.stages.motion.curves import follow_curves
@@ -70,6 +71,11 @@ def test_motion_is_rigid_or_grows_along_the_probe_as_the_truth_does(moved, place
     assert motion is not None and len(motion.spatial_bins_um) == places
     for depth in (40.0, 240.0, 440.0):
         assert np.median(np.abs(errors_of(motion, moved, depth))) < 1.0
+
+
+def test_motion_on_a_device_is_that_of_the_processor():
+    here, there = (estimated(rigid, device=device) for device in ("cpu", TORCH_ON_CPU))
+    np.testing.assert_allclose(there.displacement[0], here.displacement[0], atol=0.01)
 
 
 def test_a_still_probe_is_not_corrected():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("spikeinterface_huidurep")
 
 CPU = "cpu"
+# so many cores filter the traces faster than a GPU, which the traces have to reach and to leave: docs/gpu.md
+MANY_JOBS = 8
 Result = TypeVar("Result")
 
 
@@ -76,6 +78,25 @@ def jobs_on(device: str, job_kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**job_kwargs, "pool_engine": "thread", "mp_context": None}
 
 
+def filters_on(device: str, job_kwargs: dict[str, Any]) -> str:
+    """
+    Where the band-pass is computed: on the device, unless there are many jobs.
+
+    Parameters
+    ----------
+    device : str
+        As `compute_device` has it.
+    job_kwargs : dict
+        SpikeInterface's, with `n_jobs` as a number of jobs.
+
+    Returns
+    -------
+    str
+        As `compute_device` has it.
+    """
+    return CPU if job_kwargs.get("n_jobs", 1) >= MANY_JOBS else device
+
+
 @lru_cache
 def _lock_of(device: str) -> RLock:
     """One for each device: a chunk at a time is on it, so that its memory need not hold as many as there are jobs."""
@@ -102,19 +123,23 @@ class OnDevice:
         self.sizes: dict[str, int] = {}
         self.gave_up = False
 
-    def tensor(self, values: np.ndarray) -> Tensor:
+    def tensor(self, values: np.ndarray | Tensor) -> Tensor:
         """An array on the device, in single precision or as integers as there."""
+        if isinstance(values, np.ndarray):
+            values = self._ready(values)
+        return values.to(self.torch_device, non_blocking=True)
+
+    def _ready(self, values):
+        """An array as a tensor that can be sent to the device."""
         import torch
 
         if values.dtype == np.float64:
             values = values.astype("float32")
         elif values.dtype.kind == "u" and values.dtype.itemsize > 1:
             values = values.astype("float32")
-        there = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        if self.torch_device.type == "cuda":
-            # several times as fast as from memory that the system may swap; torch uses it again and again
-            return there.pin_memory().to(self.torch_device, non_blocking=True)
-        return there.to(self.torch_device)
+        here = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+        # several times as fast as from memory that the system may swap; torch uses it again and again
+        return here.pin_memory() if self.torch_device.type == "cuda" else here
 
     def array(self, values: Tensor) -> np.ndarray:
         """A tensor of the device as an array that may be written to."""
@@ -144,6 +169,7 @@ class OnDevice:
         on_device, on_cpu : callable
             Give the same for the same arguments.
         *args
+            Arrays, and lists of arrays, come to `on_device` as tensors on the processor, for `tensor`.
 
         Returns
         -------
@@ -154,8 +180,10 @@ class OnDevice:
         from ..encoder.device import free_memory, is_out_of_memory
 
         try:
+            # while another chunk is on the device
+            ready = [self._all_ready(argument) for argument in args]
             with _lock_of(str(self.torch_device)), torch.inference_mode():
-                return on_device(*args)
+                return on_device(*ready)
         except RuntimeError as error:
             # the second is what torch raises for what it lacks on a device
             if not is_out_of_memory(error) and not isinstance(error, NotImplementedError):
@@ -166,3 +194,8 @@ class OnDevice:
             self.gave_up = True
         free_memory()
         return on_cpu(*args)
+
+    def _all_ready(self, argument):
+        if isinstance(argument, list):
+            return [self._all_ready(one) for one in argument]
+        return self._ready(argument) if isinstance(argument, np.ndarray) else argument

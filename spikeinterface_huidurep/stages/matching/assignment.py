@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.job_tools import ensure_chunk_size
-from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
+from spikeinterface.core.node_pipeline import PeakDetector
 
 from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
@@ -17,6 +17,7 @@ from ..motion.jumps import jump_times
 from ..shank import Shank
 from ..templates.whitened import N_SUBSAMPLE, WhitenedTemplates
 from ..traces.banded import BandedMatrix
+from ..traces.chunks import run_nodes
 from .misfit import FittedTemplates, misfits
 from .pursuit import Neighbours, pursue, sum_of_products
 from .rules import UNEXPLAINED_MOVING, pursuit_rules
@@ -117,9 +118,7 @@ def assign_spikes(
         return np.zeros(0, dtype=spike_dtype)
     node = MatchTemplates(shank.recording, templates, shank.motion, criteria or MatchingCriteria(), shank.device)
     job_kwargs = shank.job_kwargs if shank.device == CPU else _longer_chunks(shank.recording, shank.job_kwargs)
-    spikes = run_node_pipeline(
-        shank.recording, [node], job_kwargs, job_name="assign spikes", squeeze_output=True, slices=slices
-    )
+    (spikes,) = run_nodes(shank.recording, [node], job_name="assign spikes", job_kwargs=job_kwargs, slices=slices)
     return spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
 
 

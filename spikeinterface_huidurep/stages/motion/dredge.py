@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from spikeinterface.core import BaseRecording, concatenate_recordings
 from spikeinterface.core.motion import Motion
 from spikeinterface.sortingcomponents.motion import estimate_motion as si_estimate_motion
 
+from ..device import CPU, OnDevice
 from ..traces.segments import duration_of
 
 # depths are smoothed by this much before they are correlated: at SpikeInterface's one micrometre a few hundred spikes
@@ -24,7 +26,12 @@ MOST_BINS, PIECE_S = 600, 200.0
 
 
 def dredge(
-    recording: BaseRecording, peaks: np.ndarray, locations: np.ndarray, amplitudes: np.ndarray, **windows: Any
+    recording: BaseRecording,
+    peaks: np.ndarray,
+    locations: np.ndarray,
+    amplitudes: np.ndarray,
+    device: str = CPU,
+    **windows: Any,
 ) -> Motion:
     """
     Estimate the motion over time and depth, in bins of a second (DREDge, Windolf et al. 2023).
@@ -42,6 +49,8 @@ def dredge(
     locations : (n_peaks, 2) float
         um.
     amplitudes : (n_peaks,) float
+    device : str
+        Where the bins are compared, as `compute_device` has it.
     **windows
         SpikeInterface's parameters of the windows of depth.
 
@@ -53,7 +62,8 @@ def dredge(
     # one segment, which starts at zero
     whole, duration_s = concatenate_recordings([recording]), duration_of(recording)
     coarse_s = max(BIN_S, duration_s / MOST_BINS)
-    coarse = _in_bins(whole, peaks, locations, amplitudes, coarse_s, windows)
+    in_bins = partial(_in_bins, device=device, windows=windows)
+    coarse = in_bins(whole, peaks, locations, amplitudes, coarse_s)
     if coarse_s == BIN_S:
         return coarse
     rate, samples = recording.sampling_frequency, peaks["sample_index"]
@@ -67,7 +77,7 @@ def dredge(
         mine = peaks[here].copy()
         mine["sample_index"] -= start
         piece = concatenate_recordings([whole.frame_slice(start, end)])
-        fine = _in_bins(piece, mine, left[here], amplitudes[here], BIN_S, windows)
+        fine = in_bins(piece, mine, left[here], amplitudes[here], BIN_S)
         times = fine.temporal_bins_s[0] + start / rate
         before = np.stack(
             [coarse.get_displacement_at_time_and_depth(times, np.full(len(times), z)) for z in coarse.spatial_bins_um],
@@ -79,12 +89,13 @@ def dredge(
     return Motion([np.concatenate(moved)], [np.concatenate(bins)], coarse.spatial_bins_um, direction=coarse.direction)
 
 
-def _in_bins(recording, peaks, locations, amplitudes, bin_s, windows):
+def _in_bins(recording, peaks, locations, amplitudes, bin_s, device, windows):
     signed = peaks.copy()
     signed["amplitude"] = -np.abs(amplitudes)
     where = np.zeros(len(peaks), dtype=[("x", "float64"), ("y", "float64")])
     where["x"], where["y"] = locations[:, 0], locations[:, 1]
-    return si_estimate_motion(
+    estimate = partial(
+        si_estimate_motion,
         recording,
         signed,
         where,
@@ -94,6 +105,10 @@ def _in_bins(recording, peaks, locations, amplitudes, bin_s, windows):
         histogram_depth_smooth_um=DEPTH_SMOOTH_UM,
         progress_bar=False,
         verbose=False,
-        device="cpu",
         **windows,
     )
+    on_cpu = partial(estimate, device=CPU)
+    if device == CPU:
+        return on_cpu()
+    there = OnDevice(device, "estimate motion")
+    return there.attempt(partial(estimate, device=there.torch_device), on_cpu)

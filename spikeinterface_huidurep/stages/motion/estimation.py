@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import median_filter
 from spikeinterface.core import BaseRecording
 from spikeinterface.core.motion import Motion
 
+from ..device import CPU
 from ..spike_features import SpikeFeatures
 from ..traces.segments import duration_of
 from .alignment import align_motion
@@ -54,6 +56,7 @@ def estimate_motion(
     given: Motion | None = None,
     non_rigid_span_um: float = NON_RIGID_SPAN_UM,
     seed: int = 0,
+    device: str = CPU,
 ) -> Motion | None:
     """
     Estimate the displacement of the probe: from the locations of the spikes, on a short probe from their waveforms.
@@ -80,6 +83,8 @@ def estimate_motion(
         Displacements vary freely with depth on probes longer than this.
     seed : int
         For the clusters of waveforms.
+    device : str
+        Where DREDge computes, as `compute_device` has it.
 
     Returns
     -------
@@ -100,7 +105,8 @@ def estimate_motion(
     if short:
         motion = _of_short_probe(recording, single, features, correct, seed)
     else:
-        motion = _of_long_probe(recording, single, features, correct, non_rigid_span_um)
+        one_motion = partial(_one_motion, recording, non_rigid_span_um, device)
+        motion = _of_long_probe(recording, single, features, correct, one_motion)
     if motion is None:
         return None
     kind = "the same at all depths" if len(motion.spatial_bins_um) == 1 else "that change with depth"
@@ -126,11 +132,11 @@ def _of_short_probe(recording, peaks, features, correct, seed):
     return refine_from_waveforms(motion, times, features, seed)
 
 
-def _of_long_probe(recording, peaks, features, correct, non_rigid_span_um):
+def _of_long_probe(recording, peaks, features, correct, one_motion):
     """The motion that locations show; None where it is not accepted."""
     locations, amplitudes = features.location, features.amplitude
-    motion = _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um)
-    if correct == "auto" and not _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
+    motion = one_motion(peaks, locations, amplitudes)
+    if correct == "auto" and not _is_motion(motion, one_motion, peaks, locations, amplitudes):
         return None
     times = peaks["sample_index"] / recording.sampling_frequency
     if len(motion.spatial_bins_um) == 1:
@@ -145,11 +151,11 @@ def _is_small(motion):
     return small
 
 
-def _is_motion(motion, recording, peaks, locations, amplitudes, non_rigid_span_um):
+def _is_motion(motion, one_motion, peaks, locations, amplitudes):
     """Whether an estimate is more than the noise of a still probe."""
     if _is_small(motion):
         return False
-    if not _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
+    if not _halves_agree(one_motion, peaks, locations, amplitudes):
         logger.info("motion: not corrected, two halves of the peaks do not agree on it")
         return False
     return True
@@ -214,18 +220,16 @@ def _one_segment(recording, peaks):
     return single, starts / recording.sampling_frequency
 
 
-def _one_motion(recording, peaks, locations, amplitudes, non_rigid_span_um):
+def _one_motion(recording, non_rigid_span_um, device, peaks, locations, amplitudes):
     """The motion on one time line: free along a long probe, what windows agree on along a shorter one, else rigid."""
     depths = recording.get_channel_locations()[:, 1]
     span = np.ptp(depths)
+    estimate = partial(dredge, recording, peaks, locations, amplitudes, device=device)
     if span > non_rigid_span_um:
-        return dredge(recording, peaks, locations, amplitudes, win_step_um=NON_RIGID_STEP_UM, win_scale_um=350.0)
+        return estimate(win_step_um=NON_RIGID_STEP_UM, win_scale_um=350.0)
     if span < 2 * WINDOW_MARGIN_UM + (MIN_WINDOWS - 1) * WINDOW_STEP_UM:
-        return dredge(recording, peaks, locations, amplitudes, rigid=True, win_margin_um=0.0)
-    windows = dredge(
-        recording, peaks, locations, amplitudes,
-        win_step_um=WINDOW_STEP_UM, win_scale_um=WINDOW_UM, win_margin_um=-WINDOW_MARGIN_UM,
-    )  # fmt: skip
+        return estimate(rigid=True, win_margin_um=0.0)
+    windows = estimate(win_step_um=WINDOW_STEP_UM, win_scale_um=WINDOW_UM, win_margin_um=-WINDOW_MARGIN_UM)
     return _agreed(windows, np.array([depths.min(), depths.max()]))
 
 
@@ -255,12 +259,9 @@ def _slope(values, places):
     return np.median((values[:, other] - values[:, one]) / (places[other] - places[one]), axis=1)
 
 
-def _halves_agree(recording, peaks, locations, amplitudes, non_rigid_span_um):
+def _halves_agree(one_motion, peaks, locations, amplitudes):
     """Whether every other peak shows the same motion as the rest: what is only noise does not."""
-    halves = [
-        _one_motion(recording, peaks[start::2], locations[start::2], amplitudes[start::2], non_rigid_span_um)
-        for start in (0, 1)
-    ]
+    halves = [one_motion(peaks[start::2], locations[start::2], amplitudes[start::2]) for start in (0, 1)]
     displacements = [half.displacement[0] for half in halves]
     if displacements[0].shape[1] != displacements[1].shape[1]:  # one half saw it change with depth
         displacements = [values.mean(axis=1, keepdims=True) for values in displacements]

@@ -10,13 +10,14 @@ from scipy.ndimage import maximum_filter1d
 from spikeinterface.core import BaseRecording, get_channel_distances
 from spikeinterface.core.base import base_peak_dtype
 from spikeinterface.core.core_tools import ms_to_samples
-from spikeinterface.core.node_pipeline import PeakDetector, run_node_pipeline
+from spikeinterface.core.node_pipeline import PeakDetector
 from spikeinterface.sortingcomponents.peak_detection import locally_exclusive
 from spikeinterface.sortingcomponents.peak_detection.locally_exclusive import LocallyExclusivePeakDetector
 
 from ...parameters import DEFAULT_PARAMS
 from ..device import CPU
 from ..traces.blanks import silent_values
+from ..traces.chunks import run_nodes
 from ..traces.scaling import ARTEFACT_MS
 from ..traces.segments import away_from_ends
 from .matched_filters import BestOutput, FilterBank, make_filter_bank
@@ -100,7 +101,7 @@ def detect_peaks(
     criteria = criteria or DetectionCriteria()
     bank = make_filter_bank(recording, peak_sign=criteria.peak_sign, n_time_courses=criteria.n_time_courses, seed=seed)
     node = MatchedFilterDetector(recording, bank, criteria, device=device)
-    peaks = run_node_pipeline(recording, [node], job_kwargs or {}, job_name="detect peaks", squeeze_output=True)
+    (peaks,) = run_nodes(recording, [node], job_name="detect peaks", job_kwargs=job_kwargs)
     inside = away_from_ends(recording, peaks, margin_samples, margin_samples)
     peaks = peaks[inside & (np.abs(peaks["amplitude"]) >= LEAST_TRACE * criteria.threshold)]
     order = np.lexsort((-peaks["score"], peaks["channel_index"], peaks["sample_index"], peaks["segment_index"]))

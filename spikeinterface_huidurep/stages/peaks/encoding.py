@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from spikeinterface.core import BaseRecording, get_channel_distances
-from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode, run_node_pipeline
+from spikeinterface.core.node_pipeline import PeakRetriever, PipelineNode
 
 from ...encoder.threads import one_torch_thread
 from ..spike_features import SpikeFeatures
+from ..traces.chunks import run_nodes
 
 # Sorts look at 12 channels of a spike: with 20 they find no more units and take longer (docs/results.md). The encoder
 # is given some more, to choose from where it finds the spike.
@@ -45,9 +46,7 @@ def encode_peaks(
     retriever = PeakRetriever(recording, peaks)
     node = EncodeSpikes(recording, encoder, n_channels=n_channels, parents=[retriever])
     with one_torch_thread():
-        outputs = run_node_pipeline(
-            recording, [retriever, node], job_kwargs or {}, job_name="embed spikes", squeeze_output=False
-        )
+        outputs = run_nodes(recording, [retriever, node], job_name="embed spikes", job_kwargs=job_kwargs)
     return SpikeFeatures(*outputs)
 
 

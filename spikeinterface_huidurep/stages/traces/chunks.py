@@ -8,6 +8,13 @@ from typing import Any
 import numpy as np
 from spikeinterface.core import BaseRecording, get_chunk_with_margin
 from spikeinterface.core.job_tools import TimeSeriesChunkExecutor, fix_job_kwargs
+from spikeinterface.core.node_pipeline import (
+    GatherToMemory,
+    PipelineNode,
+    _compute_peak_pipeline_chunk,
+    _init_peak_pipeline,
+    check_graph,
+)
 
 
 def run_in_chunks(
@@ -41,15 +48,60 @@ def run_in_chunks(
     list
         What the chunks gave, in their order; empty where it was gathered.
     """
-    job_kwargs = fix_job_kwargs(job_kwargs or {})
-    if job_kwargs["pool_engine"] == "thread":
-        # the sort has limited its own process; the executor would look through all libraries again, in every chunk
-        job_kwargs["max_threads_per_worker"] = None
     executor = TimeSeriesChunkExecutor(
         recording, function, _as_it_is, (context,), job_name=job_name,
-        handle_returns=gather is None, gather_func=gather, **job_kwargs,
+        handle_returns=gather is None, gather_func=gather, **_without_limits(job_kwargs),
     )  # fmt: skip
     return executor.run() or []
+
+
+def run_nodes(
+    recording: BaseRecording,
+    nodes: list[PipelineNode],
+    *,
+    job_name: str,
+    job_kwargs: dict | None = None,
+    slices: list[tuple[int, int, int]] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """
+    Run SpikeInterface's node pipeline, as its `run_node_pipeline` does.
+
+    That one has each chunk limit the threads of BLAS and OpenMP anew, even if the process has limited them: 3 ms of
+    processor time a chunk, 10 with the libraries of a GPU, in which no other thread runs.
+
+    Parameters
+    ----------
+    recording : BaseRecording
+    nodes : list of PipelineNode
+        The first one finds the peaks.
+    job_name : str
+        For the progress bar.
+    job_kwargs : dict, optional
+        SpikeInterface's parameters for parallel processing.
+    slices : list of (segment_index, start_frame, end_frame), optional
+        Look only there.
+
+    Returns
+    -------
+    tuple of array
+        What each node that returns its output gives for all peaks.
+    """
+    check_graph(nodes, check_for_peak_source=False)
+    gather = GatherToMemory()
+    executor = TimeSeriesChunkExecutor(
+        recording, _compute_peak_pipeline_chunk, _init_peak_pipeline, (recording, nodes, None), gather_func=gather,
+        job_name=job_name, **_without_limits(job_kwargs),
+    )  # fmt: skip
+    executor.run(slices=slices)
+    return gather.finalize_buffers()
+
+
+def _without_limits(job_kwargs):
+    """The parameters of the executor; the sort has limited the threads of its own process, workers limit theirs."""
+    job_kwargs = fix_job_kwargs(job_kwargs or {})
+    if job_kwargs["pool_engine"] == "thread":
+        job_kwargs["max_threads_per_worker"] = None
+    return job_kwargs
 
 
 def _as_it_is(context):
