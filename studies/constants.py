@@ -42,6 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "matching": (REFINE, ASSIGN),
     "result": (),
     "criteria.py": (MAKE, REFINE, ASSIGN),
+    "device.py": (),
     "sort.py": (),
     PARAMETERS: (),
 }
