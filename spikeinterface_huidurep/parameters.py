@@ -69,7 +69,8 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "merge_threshold": (
         3.4,
         "Distance of two neurons' templates, in standard deviations of the noise. Units nearer than 0.7 of it are one, "
-        "and of those a little farther apart their spikes tell. Parts of a unit that is split are 0.85 of it apart.",
+        "on a still probe from half of it on unless their spikes leave a gap between them. Of units a little farther "
+        "apart their spikes tell. Parts of a unit that is split are 0.85 of it apart.",
     ),
     "ms_before": (0.8, "Start of the templates before the peak, in ms."),
     "ms_after": (1.6, "End of the templates after the peak, in ms."),

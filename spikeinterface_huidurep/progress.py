@@ -17,6 +17,8 @@ USUAL = {
     "refine units": (5.5e-4, 60.0),
     "assign spikes": (2.2e-4, math.inf),
 }
+# a stage that takes less than this part of it had nothing to do (no cache), and says nothing of the machine
+SKIPPED = 1e-3
 # stages that go through the recording once
 PASSES = {"cache traces": 1, "detect peaks": 1, "embed spikes": 1, "assign spikes": 1}
 
@@ -57,7 +59,7 @@ class TimeLeft:
         """
         usual = self._usual(stage, n_channels)
         self.left -= usual
-        if seconds is not None and usual > 0:
+        if seconds is not None and usual > 0 and seconds > SKIPPED * usual:
             self.usual_so_far += usual
             self.so_far += seconds
         if self.usual_so_far == 0 or self.left <= 1e-9:

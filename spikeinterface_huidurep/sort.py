@@ -53,6 +53,7 @@ from .stages.traces.noise import estimate_noise
 from .stages.traces.preprocessing import preprocess
 from .stages.traces.rescaling import rescale
 from .stages.traces.segments import duration_of
+from .stages.units.alike import alike_units
 from .stages.units.loop import UnitCriteria, make_units, refine_units, refit_units
 from .stages.units.unit_set import UnitSet
 
@@ -192,8 +193,12 @@ def find_units(
     spikes = record.run("assign spikes", assign_spikes, shank, space, matching)
     spikes["confidence"] = estimate_confidence(spikes, space.energy, matching, n_values=space.n_values)
     sure = spikes[spikes["confidence"] >= params["min_confidence"]]
-    group = group_templates if params["find_new_units"] else known.grouping
-    grouping = record.run("group templates", group, shank, space, templates.counts, sure)
+    if params["find_new_units"]:
+        criteria = unit_criteria(params, n_peaks=len(peaks))
+        alike = record.run("compare alike units", alike_units, shank, templates, space, spikes, criteria)
+        grouping = record.run("group templates", group_templates, shank, space, templates.counts, sure, alike)
+    else:
+        grouping = known.grouping(shank)
     duration_s = duration_of(traces) * params["time_scale"]
     kept = cleaning_criteria(params, sampling_frequency=rate, duration_s=duration_s)
     spikes = clean_spikes(grouping.of(spikes), space.energy, kept)
@@ -274,7 +279,7 @@ def find_known_and_new(
     new = followed.labels < 0
     features = record.run("embed what is left", encoded.of, peaks, new)
     units = units_of_peaks(shank, peaks[new], features, params, record, criteria)
-    templates = with_new_units(shank, followed, units, criteria.join_peaks)
+    templates = with_new_units(shank, followed, units, criteria.join_peaks(shank))
     return record.run("refine units", refine_units, shank, templates, criteria), followed
 
 

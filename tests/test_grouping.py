@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from stage_helpers import NBEFORE, RATE, WHITE, recording_with, shank_of, templates_for, waveform
+from stage_helpers import MOVING, NBEFORE, RATE, WHITE, recording_with, shank_of, templates_for, waveform
 
 from spikeinterface_huidurep.stages.grouping.group import Grouping, group_templates
 from spikeinterface_huidurep.stages.grouping.one_neuron import compare_templates, even_difference, one_neuron
@@ -12,8 +14,12 @@ from spikeinterface_huidurep.stages.grouping.spike_times import coincidences, ti
 from spikeinterface_huidurep.stages.grouping.variability import Variability, measure_variances, pool_variability
 from spikeinterface_huidurep.stages.matching.assignment import MatchingCriteria, assign_spikes
 from spikeinterface_huidurep.stages.templates.whitened import whiten_templates
+from spikeinterface_huidurep.stages.units.alike import alike_units
+from spikeinterface_huidurep.stages.units.evidence import template_distances
+from spikeinterface_huidurep.stages.units.loop import UnitCriteria
 
 DEPTHS = [60.0, 160.0]
+NONE_ALIKE = np.zeros((0, 2), dtype=int)
 CHANGES = Variability(width=0.05, electrode=0.05)
 
 
@@ -78,7 +84,7 @@ def test_two_waveforms_are_one_neuron_unless_their_spikes_meet(independent):
     samples, labels = _two_states(np.random.default_rng(5), independent)
     shapes = [waveform(100.0, 22.0), waveform(104.0, 16.0, width=4.8)]
     shank, space, templates, spikes = _matched([shapes[unit] for unit in labels], samples, labels, [100.0, 104.0])
-    grouping = group_templates(shank, space, templates.counts, spikes)
+    grouping = group_templates(shank, space, templates.counts, spikes, NONE_ALIKE)
     grouped, group = grouping.of(spikes), grouping.group
     assert len(np.unique(group)) == (2 if independent else 1)
     assert set(grouped["unit_index"]) == set(group)
@@ -89,13 +95,50 @@ def test_spikes_of_a_group_are_aligned_with_its_largest_template():
     samples, labels = _two_states(np.random.default_rng(6), independent=False)
     shapes = [waveform(100.0, 20.0), np.roll(waveform(100.0, 20.0), 5, axis=0)]
     shank, space, templates, spikes = _matched([shapes[unit] for unit in labels], samples, labels, [100.0, 100.0])
-    grouping = group_templates(shank, space, templates.counts, spikes)
+    grouping = group_templates(shank, space, templates.counts, spikes, NONE_ALIKE)
     grouped, group = grouping.of(spikes), grouping.group
     assert group[0] == group[1]
     # the second template's trough comes five samples after what it calls the spike's
     trough = np.sort(samples + 5 * (labels == 1)) - 5 * (group[0] == 1)
     nearest = np.abs(grouped["sample_index"][:, None] - trough).min(axis=1)
     assert np.median(nearest) == 0
+
+
+def _alike(one):
+    """Two templates that differ by less than one neuron's may: of one that changes step by step, or of two neurons."""
+    rng = np.random.default_rng(2)
+    samples = np.arange(1000, 298000, 430)
+    labels = rng.permutation(np.arange(len(samples)) % 2)
+    ends = waveform(100.0, 20.0), waveform(104.0, 20.0)
+    part = rng.random(len(samples)) if one else labels
+    shapes = [(1 - share) * ends[0] + share * ends[1] for share in part]
+    return _matched(shapes, samples, labels, [100.0, 104.0])
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_alike_units_are_one_neuron_unless_their_spikes_leave_a_gap(one):
+    shank, space, templates, spikes = _alike(one)
+    criteria = UnitCriteria()
+    distance, _ = template_distances(space, templates.counts, criteria.evidence, max_lag=18)
+    assert distance[0, 1] < criteria.at_once * criteria.distance
+    pairs = alike_units(shank, templates, space, spikes, criteria)
+    assert sorted(pairs.ravel()) == ([0, 1] if one else [])
+    moving = replace(shank, motion=MOVING)
+    assert len(alike_units(moving, templates, space, spikes, criteria)) == 0
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_alike_units_are_grouped_unless_their_spikes_meet(independent):
+    """Of waveforms that are too different to be one neuron's, had nobody said that they are."""
+    samples, labels = _two_states(np.random.default_rng(5), independent)
+    shapes = [waveform(100.0, 22.0), waveform(135.0, 16.0)]
+    shank, space, templates, spikes = _matched([shapes[unit] for unit in labels], samples, labels, [100.0, 135.0])
+    group, said = (
+        group_templates(shank, space, templates.counts, spikes, alike).group
+        for alike in (NONE_ALIKE, np.array([[1, 0]]))
+    )
+    assert len(np.unique(group)) == 2
+    assert len(np.unique(said)) == (2 if independent else 1)
 
 
 def test_coincidences_are_counted_within_the_refractory_period_and_beside_it():

@@ -189,7 +189,7 @@ def test_known_templates_without_peaks_are_not_matched(session):
     nothing_new = UnitSet(peaks[:0], np.zeros(0, dtype=int), placed.select(np.zeros(0, dtype=int)))
     for gone, left in ((0, [1]), (1, [0]), (None, [0, 1])):
         followed = Followed(placed, placed, np.where(labels == gone, -1, labels), np.zeros(2))
-        kept = with_new_units(shank, followed, nothing_new, UnitCriteria().join_peaks)
+        kept = with_new_units(shank, followed, nothing_new, UnitCriteria().join_peaks(shank))
         np.testing.assert_array_equal(kept.waveforms, placed.waveforms[left])
 
 

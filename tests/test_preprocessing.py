@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import psutil
 import pytest
@@ -202,6 +204,16 @@ def test_the_traces_of_many_segments_are_in_one_open_file(tmp_path):
             np.testing.assert_array_equal(traces.get_traces(segment_index=segment), given)
             part = traces.get_traces(segment_index=segment, start_frame=500, end_frame=700, channel_ids=["1"])
             np.testing.assert_array_equal(part, given[500:700, 1:2])
+
+
+@pytest.mark.parametrize(("free_gb", "kept"), [(0.5, True), (0.3, False)])
+def test_traces_are_cached_where_the_disk_holds_them_with_room_to_spare(free_gb, kept, tmp_path, monkeypatch):
+    recording = sc.NumpyRecording([np.zeros((1000, 4), dtype="float32")], 30000.0)
+    monkeypatch.setattr(recording, "get_total_samples", lambda: 40_000_000)  # 0.32 GB
+    usage = SimpleNamespace(free=free_gb * 1e9)
+    monkeypatch.setattr("spikeinterface_huidurep.stages.traces.caching.shutil.disk_usage", lambda _: usage)
+    with cached_traces(recording, tmp_path, job_kwargs=dict(n_jobs=1, chunk_duration="1s")) as traces:
+        assert (traces is not recording) == kept
 
 
 @pytest.mark.parametrize("step", [0.2, 2.0, 8.0, 25.0])

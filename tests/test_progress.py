@@ -16,7 +16,7 @@ from spikeinterface_huidurep.curation.decisions import read_decisions
 from spikeinterface_huidurep.progress import USUAL, TimeLeft, in_words
 from spikeinterface_huidurep.work import Work
 
-STAGES = ["preprocess", *USUAL, "group templates"]
+STAGES = ["preprocess", *USUAL, "compare alike units", "group templates"]
 
 
 def test_what_is_left_goes_by_what_was_slow_so_far():
@@ -37,6 +37,12 @@ def test_shanks_are_counted_together_and_stages_of_a_killed_sort_as_done():
     resumed = TimeLeft([32], 100.0)
     assert resumed.finished("cache traces", 32, None) is None
     assert resumed.finished("detect peaks", 32, 10.0) < 100
+
+
+def test_traces_that_are_not_cached_say_nothing_of_the_machine():
+    time_left = TimeLeft([384], 3600.0)
+    assert time_left.finished("cache traces", 384, 0.02) is None
+    assert time_left.finished("detect peaks", 384, 600.0) > 600
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3, "10 s"), (62, "70 s"), (700, "12 min"), (5400, "1.5 h")])

@@ -58,6 +58,11 @@ _SENTENCES = tuple(
             r"refining: (\d+) of (\d+) units are real, (\d+) after splitting, (\d+) units",
             r"Matched against the traces, \1 of \2 candidates held; splitting made \3 of them, joining \4.",
         ),
+        (
+            r"alike units: (\d+) pairs of templates that the noise hardly tells apart, "
+            r"(\d+) of them with a gap (.*), so that they are two neurons",
+            r"\1 pairs of templates are hardly told apart by the noise; \2 of them are two neurons, with a gap \3.",
+        ),
         (r"assign spikes: (\d+) found", r"Template matching found \1 spikes."),
         (
             r"variability of one neuron, from (\d+) clear ones: amplitude ([\d.]+) %, width ([\d.]+) %, "

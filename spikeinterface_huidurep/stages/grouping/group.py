@@ -9,7 +9,7 @@ import numpy as np
 
 from ..shank import Shank
 from ..templates.whitened import WhitenedTemplates
-from .one_neuron import MAX_LAG_MS, Pairs, compare_templates, even_difference, one_neuron, waveforms_log_odds
+from .one_neuron import MAX_LAG_MS, MOST, Pairs, compare_templates, even_difference, one_neuron, waveforms_log_odds
 from .spike_times import CHANCE_MS, coincidences, times_log_odds
 from .variability import measure_variances, pool_variability
 
@@ -91,7 +91,9 @@ class Grouping:
         return probability
 
 
-def group_templates(shank: Shank, space: WhitenedTemplates, counts: np.ndarray, spikes: np.ndarray) -> Grouping:
+def group_templates(
+    shank: Shank, space: WhitenedTemplates, counts: np.ndarray, spikes: np.ndarray, alike: np.ndarray
+) -> Grouping:
     """
     Find which templates are one neuron's.
 
@@ -107,6 +109,8 @@ def group_templates(shank: Shank, space: WhitenedTemplates, counts: np.ndarray, 
         Spikes behind each template.
     spikes : (n_spikes,) structured array
         From `assign_spikes`, those that are sure.
+    alike : (n_pairs, 2) int
+        Templates that the noise does not tell apart: their waveforms are one neuron's.
 
     Returns
     -------
@@ -119,19 +123,27 @@ def group_templates(shank: Shank, space: WhitenedTemplates, counts: np.ndarray, 
     for _ in range(ROUNDS):
         before, variability = group, pool_variability(variances, n_found, group, space, max_lag=max_lag)
         compared = compare_templates(space, counts, variability, max_lag=max_lag)
+        alike_to_noise = _are_among(compared.pairs, alike, space.n_units)
         counted = coincidences(times, compared.pairs, shank.recording.sampling_frequency)
         likely = waveforms_log_odds(compared.difference, even_difference(compared.difference, *counted, variability))
         # two that are not alike come together only with others between them
         likely = np.where(np.isfinite(compared.difference), likely, NOTHING)
+        likely[alike_to_noise] = MOST
         group = _agglomerate(compared.pairs, likely, *counted, n_found)
         if (group == before).all():
             break
     _log(group, n_found)
-    alike = np.isfinite(compared.difference)
-    observed, expected = (values[alike] for values in counted)
-    log_odds = one_neuron(compared.difference[alike], observed, expected, variability)
+    told = np.isfinite(compared.difference)
+    observed, expected = (values[told] for values in counted)
+    log_odds = one_neuron(compared.difference[told], observed, expected, variability)
     lag, same_spike = _lags(group, compared, likely), shank.samples(SAME_SPIKE_MS)
-    return Grouping(group, lag, compared.pairs[alike], log_odds, same_spike)
+    return Grouping(group, lag, compared.pairs[told], log_odds, same_spike)
+
+
+def _are_among(pairs, alike, n_units):
+    """Which of the pairs are among others, whichever of the two comes first, (n_pairs,) bool."""
+    names = [np.sort(some, axis=1) @ [n_units, 1] for some in (pairs, alike)]
+    return np.isin(*names)
 
 
 def _found_twice(spikes, templates, reach):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -77,7 +76,7 @@ class KnownUnits:
     def n_templates(self) -> int:
         return len(self.unit_ids)
 
-    def grouping(self, shank: Shank, *_: Any) -> Grouping:
+    def grouping(self, shank: Shank) -> Grouping:
         """The templates of each unit as one group, whatever they look like today (in place of `group_templates`)."""
         n_spikes = self.session.templates.n_spikes
         group = np.arange(self.n_templates)

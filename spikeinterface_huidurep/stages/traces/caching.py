@@ -21,6 +21,9 @@ logger = logging.getLogger("spikeinterface_huidurep")
 # steps per unit of noise: rounding adds noise of 0.005, and 511 units of noise fit into int16
 STEPS_PER_NOISE = 64
 IN_STEPS, EXACT = np.dtype("int16"), np.dtype("float32")
+# share of the free disk space that the traces may take. An hour of 384 channels takes 41.5 GB; without a cache each of
+# some eight stages filters them anew, 10 min each on two cores
+MOST_OF_FREE = 0.8
 # classes of recordings that read or rearrange what is stored; others compute their traces
 STORED, GENERATED = ("spikeinterface.core.", "spikeinterface.extractors."), "spikeinterface.core.generate."
 
@@ -51,7 +54,7 @@ def cached_traces(
     Write the traces to disk for as long as the context lasts.
 
     Every later stage reads the traces once, some twice, and filtering costs more than most of them. Nothing is written
-    where the traces need more than `max_gb` or half of what is free on the disk; then each stage filters anew.
+    where the traces need more than `max_gb` or four fifths of what is free on the disk; then each stage filters anew.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def cached_traces(
     size = recording.get_total_samples() * recording.get_num_channels() * dtype.itemsize
     parent = Path(folder or tempfile.gettempdir())
     free = shutil.disk_usage(parent).free
-    if size > min(max_gb * 1e9, 0.5 * free):
+    if size > min(max_gb * 1e9, MOST_OF_FREE * free):
         logger.info(
             "the filtered traces are not cached: they need %.1f GB, of %.1f allowed and %.1f free",
             size / 1e9, max_gb, free / 1e9,

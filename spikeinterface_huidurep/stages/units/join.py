@@ -40,7 +40,7 @@ class JoinCriteria:
         The distance is larger by this factor for units that have no more than this share of their displacements in
         common: two neurons are there whatever the displacement, while drift cuts one into such pieces.
     furthest : float
-        The spikes of matched units up to so many times the distance are asked.
+        The spikes of matched units that are nearer than this, in standard deviations of the noise, are asked.
     evidence : EvidenceCriteria
     sources : SplitCriteria
         When spikes of two units have two sources.
@@ -52,7 +52,7 @@ class JoinCriteria:
     distance: float = 3.4
     apart_factor: float = 1.6
     max_shared: float = 0.3
-    furthest: float = 2.5
+    furthest: float = 6.0
     evidence: EvidenceCriteria = field(default_factory=EvidenceCriteria)
     sources: SplitCriteria = field(default_factory=SplitCriteria)
     late_share: float = 0.3
@@ -145,7 +145,7 @@ def _of_one_source(units: UnitSet, distance: np.ndarray, lag: np.ndarray, shank:
     most, that with the nearest other.
     """
     one = np.zeros(distance.shape, dtype=bool)
-    pairs = _nearest_pairs(distance, units.templates.n_spikes, criteria.furthest * criteria.distance)
+    pairs = _nearest_pairs(distance, units.templates.n_spikes, criteria.furthest)
     if not pairs:
         return one
     group, shift = np.full(units.n_units, -1), np.zeros(units.n_units, dtype=int)
@@ -178,7 +178,7 @@ def _nearest_pairs(distance, n_spikes, furthest):
 def _of_two(spikes, space, distance, lag, shank, criteria):
     """Pairs of units between whose spikes is a gap, (n_units, n_units) bool: they are two neurons."""
     n_units, counts = spikes.n_units, np.bincount(spikes.labels[spikes.labels >= 0], minlength=spikes.n_units)
-    near = np.triu(distance[:n_units, :n_units] < criteria.furthest * criteria.distance, 1)
+    near = np.triu(distance[:n_units, :n_units] < criteria.furthest, 1)
     near &= (counts > 0) & (counts > 0)[:, None]
     pairs = np.argwhere(near)
     swapped = counts[pairs[:, 0]] < counts[pairs[:, 1]]

@@ -59,8 +59,15 @@ class UnitCriteria:
         Most rounds of matching, dropping, splitting and joining: what a split finds is a template of its own in the
         next, and takes spikes that its neighbours' were made of.
     again : float
-        Units nearer than this share of the distance are joined. Of two that are further apart, their spikes tell. At
-        0.75 and more one of two alike neurons is lost on drifting tetrodes, at 0.6 a changing one falls apart.
+        Units nearer than this share of the distance are one where the probe moves. Of two that are further apart, their
+        spikes tell. At 0.75 and more one of two alike neurons is lost on drifting tetrodes, at 0.6 a changing one falls
+        apart.
+    at_once : float
+        On a still probe units nearer than this share of the distance are joined at once; of two between it and the
+        share above the spikes of the whole recording tell (`alike_units`). At 0.6 one of two alike neurons of a tetrode
+        is lost, at 0.4 a neuron in noise falls apart.
+    asked : float
+        The spikes of matched units up to so many times the distance are asked.
     sure, fit, least_fit : float
         Spikes of at least this confidence, of which the template explains this part, are surely enough a unit's for its
         template. A second neuron is looked for among those of which it explains only the last part, too: that is where
@@ -81,6 +88,8 @@ class UnitCriteria:
     matching_threshold: float = 14.0
     rounds: int = 2
     again: float = 0.7
+    at_once: float = 0.5
+    asked: float = 1.75
     sure: float = 0.6
     fit: float = 0.6
     least_fit: float = 0.2
@@ -115,15 +124,16 @@ class UnitCriteria:
     def split_matched(self) -> SplitCriteria:
         return replace(self.split_peaks, min_size=self.min_source, max_shared=0.1)
 
-    @property
-    def join_peaks(self) -> JoinCriteria:
-        return JoinCriteria(distance=self.again * self.distance, evidence=self.evidence)
+    def join_peaks(self, shank: Shank) -> JoinCriteria:
+        """Which units of peaks are joined."""
+        share = self.at_once if shank.motion is None else self.again
+        return JoinCriteria(distance=share * self.distance, evidence=self.evidence)
 
-    @property
-    def join_matched(self) -> JoinCriteria:
-        return JoinCriteria(
-            distance=self.again * self.distance,
-            evidence=self.evidence,
+    def join_matched(self, shank: Shank) -> JoinCriteria:
+        """Which units of matched spikes are joined."""
+        return replace(
+            self.join_peaks(shank),
+            furthest=self.asked * self.distance,
             sources=replace(self.split_peaks, min_size=self.min_source),
         )
 
@@ -174,7 +184,7 @@ def make_units(
         "clusters of another phase of larger spikes": not_centred(units, criteria.drop, max_lag),
         "clusters of noise at the threshold": at_threshold(units, criteria.drop),
     }
-    units = join_units(drop_units(units, rules), shank, criteria.join_peaks, embedding=embedding)
+    units = join_units(drop_units(units, rules), shank, criteria.join_peaks(shank), embedding=embedding)
     logger.info("%d clusters, %d after splitting, %d units", n_clusters, n_split, units.n_units)
     return units
 
@@ -246,7 +256,7 @@ def _one_round(shank, templates, criteria, slices):
     parts, _ = split_units(units, shank, criteria.split_matched, looked_at=alone)
     # what fits a unit badly and is no other neuron's says nothing of the unit
     told = sure | np.isin(units.labels, units.labels[parts.labels >= n_real])
-    joined = join_units(parts.only(told), shank, criteria.join_matched, spikes=everything)
+    joined = join_units(parts.only(told), shank, criteria.join_matched(shank), spikes=everything)
     logger.info(
         "refining: %d of %d units are real, %d after splitting, %d units",
         n_real, templates.n_units, parts.n_units, joined.n_units,
