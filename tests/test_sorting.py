@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import spikeinterface.full as si
 
+from spikeinterface_huidurep.benchmark import RECORDINGS, get_recording
 from spikeinterface_huidurep.parameters import MAX_ADAPTATION_STEPS
 
 
@@ -27,6 +28,13 @@ def generated(folder, num_channels, num_units, duration, seed=0):
 def accuracy(truth, sorting):
     comparison = si.compare_sorter_to_ground_truth(truth, sorting, exhaustive_gt=True)
     return comparison.get_performance()["accuracy"].to_numpy(dtype=float)
+
+
+def test_the_largest_neuron_of_a_tetrode_is_no_late_copy_of_one_that_fires_more(tmp_path):
+    """On four contacts the late phase of one neuron's spikes may look a little like the spikes of another."""
+    made = get_recording(replace(RECORDINGS["short_tetrode_still"], seed=412), duration_s=120.0)
+    sorting = si.run_sorter("huidurep", made.recording, folder=tmp_path / "sort", n_jobs=1, device="cpu")
+    assert (accuracy(made.sorting, sorting) >= 0.8).sum() >= 9
 
 
 @pytest.fixture(scope="module")
