@@ -83,6 +83,21 @@ def test_two_neurons_that_are_alike_are_not_joined_where_their_spikes_leave_a_ga
     assert join_units(units, shank, criteria, spikes=units).n_units == n_units
 
 
+@pytest.mark.parametrize("copied, n_units", [(1.0, 1), (0.75, 2)])
+def test_a_late_copy_goes_and_a_neuron_that_is_a_little_like_one_stays(copied, n_units):
+    """Of the second unit so much is the first one's waveform, 0.7 ms late; the rest of it is its own."""
+    at = np.arange(1000, 298000, 600)
+    labels = (np.arange(len(at)) % 5 == 0).astype(int)
+    first, own = waveform(100.0, 12.0), waveform(140.0, 12.0, width=6.0)
+    late = np.concatenate([np.zeros((22, N_CHANNELS), "float32"), first[:-22]])
+    own = own - late * (own * late).sum() / (late**2).sum()
+    own *= np.linalg.norm(late) / np.linalg.norm(own)
+    shapes = first, copied * late + np.sqrt(1 - copied**2) * own
+    recording = recording_with([(sample, shapes[unit]) for sample, unit in zip(at, labels, strict=True)])
+    units = units_for(recording, at, labels, [100.0, 110.0])
+    assert join_units(units, shank_of(recording), JoinCriteria()).n_units == n_units
+
+
 def test_refining_joins_what_is_one_unit(two_units):
     recording, samples, labels, shapes = two_units
     halves = np.where(labels == 0, np.arange(len(labels)) // 2 % 2, 2)

@@ -30,9 +30,10 @@ def accuracy(truth, sorting):
     return comparison.get_performance()["accuracy"].to_numpy(dtype=float)
 
 
-def test_the_largest_neuron_of_a_tetrode_is_no_late_copy_of_one_that_fires_more(tmp_path):
+def test_the_largest_neuron_of_a_tetrode_is_no_late_copy_of_one_that_fires_more(huidurep_data, tmp_path):
     """On four contacts the late phase of one neuron's spikes may look a little like the spikes of another."""
-    made = get_recording(replace(RECORDINGS["short_tetrode_still"], seed=412), duration_s=120.0)
+    settings = replace(RECORDINGS["short_tetrode_still"], seed=412)
+    made = get_recording(settings, library_folder=huidurep_data / "templates", duration_s=120.0)
     sorting = si.run_sorter("huidurep", made.recording, folder=tmp_path / "sort", n_jobs=1, device="cpu")
     assert (accuracy(made.sorting, sorting) >= 0.8).sum() >= 9
 
