@@ -11,9 +11,11 @@ import spikeinterface.core as sc
 from spikeinterface.core.job_tools import fix_job_kwargs
 from spikeinterface.preprocessing import bandpass_filter
 from spikeinterface.sorters import run_sorter
+from stage_helpers import JOB, two_units_apart
 
 from spikeinterface_huidurep.checks import check_recording
 from spikeinterface_huidurep.jobs import resolve_job_kwargs
+from spikeinterface_huidurep.stages.peaks.detection import detect_peaks
 from spikeinterface_huidurep.stages.traces.bandpass import BandpassRecording
 from spikeinterface_huidurep.stages.traces.blanks import blank_stretches, choose_blanking
 from spikeinterface_huidurep.stages.traces.caching import cached_traces
@@ -204,6 +206,19 @@ def test_the_traces_of_many_segments_are_in_one_open_file(tmp_path):
             np.testing.assert_array_equal(traces.get_traces(segment_index=segment), given)
             part = traces.get_traces(segment_index=segment, start_frame=500, end_frame=700, channel_ids=["1"])
             np.testing.assert_array_equal(part, given[500:700, 1:2])
+
+
+def test_threads_are_limited_once_not_in_every_chunk(monkeypatch):
+    def limit(**_limits):
+        raise AssertionError("the libraries are looked through again")
+
+    recording, *_ = two_units_apart()
+    monkeypatch.setattr("spikeinterface.core.job_tools.threadpool_limits", limit)
+    one, two = (
+        detect_peaks(recording, job_kwargs={**JOB, "n_jobs": n_jobs, "pool_engine": "thread"}) for n_jobs in (1, 2)
+    )
+    assert len(one) > 100
+    np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize(("free_gb", "kept"), [(0.5, True), (0.3, False)])

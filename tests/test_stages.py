@@ -231,19 +231,6 @@ def test_a_unit_some_of_whose_spikes_were_detected_late_is_not_split():
     assert split_units(units, shank_of(recording), SplitCriteria(distance=4.0))[0].n_units == 5
 
 
-def test_threads_are_limited_once_not_in_every_chunk(two_units, monkeypatch):
-    def limit(**_limits):
-        raise AssertionError("the libraries are looked through again")
-
-    recording, *_ = two_units
-    monkeypatch.setattr("spikeinterface.core.job_tools.threadpool_limits", limit)
-    one, two = (
-        detect_peaks(recording, job_kwargs={**JOB, "n_jobs": n_jobs, "pool_engine": "thread"}) for n_jobs in (1, 2)
-    )
-    assert len(one) > 100
-    np.testing.assert_array_equal(one, two)
-
-
 def test_repeats_and_echoes_are_cleaned():
     train = np.arange(1000, 101000, 1000)
     spikes = np.zeros(2 * len(train) + 1, dtype=spike_dtype)

@@ -14,7 +14,7 @@ from ..traces.segments import away_from_ends
 from .evidence import template_distances
 from .loop import UnitCriteria
 from .unit_set import UnitSet
-from .valley import GAP, gaps_between
+from .valley import GAP, gaps_between, pairs_by_size
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -54,14 +54,11 @@ def alike_units(
         return nothing
     evidence, counts = criteria.evidence, templates.counts
     distance, lag = template_distances(space, counts, evidence, max_lag=shank.samples(evidence.max_lag_ms))
-    pairs = np.argwhere(np.triu(distance < criteria.again * criteria.distance, 1))
     alone = lone_spikes(spikes, space.channels, shank.samples(criteria.alone_ms))
     alone &= away_from_ends(shank.recording, spikes, shank.nbefore, shank.nafter)
     lone = UnitSet(spikes, np.where(alone, spikes["unit_index"], -1), templates)
     n_alone = np.bincount(spikes["unit_index"][alone], minlength=space.n_units)
-    swapped = n_alone[pairs[:, 0]] < n_alone[pairs[:, 1]]
-    pairs[swapped] = pairs[swapped][:, ::-1]
-    pairs = pairs[n_alone[pairs[:, 1]] > 0]
+    pairs = pairs_by_size(distance < criteria.again * criteria.distance, n_alone)
     if len(pairs) == 0:
         return nothing
     gap = gaps_between(lone, space, pairs, lag, shank, amplitude_std=evidence.amplitude_std)

@@ -19,7 +19,7 @@ from .evidence import (
 )
 from .split import SplitCriteria, find_sources
 from .unit_set import UnitSet, aligned
-from .valley import GAP, gaps_between
+from .valley import GAP, gaps_between, pairs_by_size
 
 logger = logging.getLogger("spikeinterface_huidurep")
 
@@ -179,11 +179,7 @@ def _nearest_pairs(distance, n_spikes, furthest):
 def _of_two(spikes, space, distance, lag, shank, criteria):
     """Pairs of units between whose spikes is a gap, (n_units, n_units) bool: they are two neurons."""
     n_units, counts = spikes.n_units, np.bincount(spikes.labels[spikes.labels >= 0], minlength=spikes.n_units)
-    near = np.triu(distance[:n_units, :n_units] < criteria.furthest, 1)
-    near &= (counts > 0) & (counts > 0)[:, None]
-    pairs = np.argwhere(near)
-    swapped = counts[pairs[:, 0]] < counts[pairs[:, 1]]
-    pairs[swapped] = pairs[swapped][:, ::-1]
+    pairs = pairs_by_size(distance[:n_units, :n_units] < criteria.furthest, counts)
     pairs = pairs[gaps_between(spikes, space, pairs, lag, shank, amplitude_std=criteria.evidence.amplitude_std) > GAP]
     two = np.zeros(distance.shape, dtype=bool)
     two[pairs[:, 0], pairs[:, 1]] = two[pairs[:, 1], pairs[:, 0]] = True

@@ -19,6 +19,28 @@ GAP = 2.75
 MOST_SPIKES = 2000
 
 
+def pairs_by_size(near: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """
+    The pairs of units to look for a gap between.
+
+    Parameters
+    ----------
+    near : (n_units, n_units) bool
+        Which are near each other.
+    counts : (n_units,) int
+        Spikes of each that may be looked at; units without any are in no pair.
+
+    Returns
+    -------
+    (n_pairs, 2) int
+        That with more spikes first.
+    """
+    pairs = np.argwhere(np.triu(near, 1) & (counts > 0) & (counts > 0)[:, None])
+    swapped = counts[pairs[:, 0]] < counts[pairs[:, 1]]
+    pairs[swapped] = pairs[swapped][:, ::-1]
+    return pairs
+
+
 def gaps_between(
     spikes: UnitSet,
     space: WhitenedTemplates,
