@@ -47,8 +47,13 @@ def test_a_template_of_the_largest_spikes_is_made_right():
     assert abs(trough[1] - 8.0) < 0.6
 
 
+# where a motion is corrected, be it of no um, other rules apply
+STANDING = Motion([np.zeros((2, 1))], [np.array([0.0, 10.0])], np.zeros(1))
+
+
+@pytest.mark.parametrize("motion", [None, STANDING], ids=["still", "moving"])
 @pytest.mark.parametrize("depth, one", [(100.0, True), (113.0, False)])
-def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_one_source(depth, one):
+def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_one_source(depth, one, motion):
     at = np.arange(1000, 298000, 600)
     labels = np.arange(len(at)) % 2
     shapes = waveform(100.0, 9.0), waveform(depth, 9.0)
@@ -62,9 +67,9 @@ def test_templates_that_are_too_far_apart_are_one_neurons_where_its_spikes_are_o
     space = whiten_templates(units.templates, WHITE)
     distance, _ = template_distances(space, templates.counts, EvidenceCriteria(), max_lag=10)
     assert 3.5 < distance[0, 1] < 6.0
-    criteria = JoinCriteria(sources=SplitCriteria(min_size=10))
-    assert join_units(units, shank_of(recording), criteria).n_units == 2
-    assert join_units(units, shank_of(recording), criteria, spikes=units).n_units == (1 if one else 2)
+    criteria, shank = JoinCriteria(sources=SplitCriteria(min_size=10)), shank_of(recording, motion)
+    assert join_units(units, shank, criteria).n_units == 2
+    assert join_units(units, shank, criteria, spikes=units).n_units == (1 if one else 2)
 
 
 @pytest.mark.parametrize("depth, n_units", [(100.0, 1), (107.0, 2)])
@@ -81,6 +86,11 @@ def test_two_neurons_that_are_alike_are_not_joined_where_their_spikes_leave_a_ga
     shank, criteria = shank_of(recording), JoinCriteria()
     assert join_units(units, shank, criteria).n_units == 1
     assert join_units(units, shank, criteria, spikes=units).n_units == n_units
+    # what is left of a motion makes gaps within a neuron: there a gap keeps apart only what is not near
+    moving = shank_of(recording, STANDING)
+    assert join_units(units, moving, criteria, spikes=units).n_units == 1
+    blind = replace(criteria, distance=0.5 * distance[0, 1], sources=SplitCriteria(min_size=1000))
+    assert join_units(units, moving, blind, spikes=units).n_units == n_units
 
 
 @pytest.mark.parametrize("copied, n_units", [(1.0, 1), (0.75, 2)])

@@ -71,6 +71,11 @@ _SENTENCES = tuple(
             r"electrode (measured on \1 units).",
         ),
         (
+            r"grouping: (\d+) pairs of templates are of one place at different displacements",
+            r"\1 pairs of templates are of one place in the tissue, at different displacements of the probe: each is "
+            r"one neuron.",
+        ),
+        (
             r"grouping: (\d+) templates are (\d+) neurons', (\d+) of which have several",
             r"The \1 templates belong to \2 neurons, \3 of which have several.",
         ),

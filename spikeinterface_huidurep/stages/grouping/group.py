@@ -9,6 +9,7 @@ import numpy as np
 
 from ..shank import Shank
 from ..templates.whitened import WhitenedTemplates
+from .cut_by_motion import cut_by_motion
 from .one_neuron import MAX_LAG_MS, MOST, Pairs, compare_templates, even_difference, one_neuron, waveforms_log_odds
 from .spike_times import CHANCE_MS, coincidences, times_log_odds
 from .variability import measure_variances, pool_variability
@@ -116,6 +117,7 @@ def group_templates(
     -------
     Grouping
     """
+    one_neurons = np.concatenate([alike, cut_by_motion(shank, space, spikes)])
     times = _times_of_units(spikes, space.n_units, shank)
     n_found = np.array([len(one) for one in times])
     variances, max_lag = measure_variances(shank, space, spikes), shank.samples(MAX_LAG_MS)
@@ -123,12 +125,11 @@ def group_templates(
     for _ in range(ROUNDS):
         before, variability = group, pool_variability(variances, n_found, group, space, max_lag=max_lag)
         compared = compare_templates(space, counts, variability, max_lag=max_lag)
-        alike_to_noise = _are_among(compared.pairs, alike, space.n_units)
         counted = coincidences(times, compared.pairs, shank.recording.sampling_frequency)
         likely = waveforms_log_odds(compared.difference, even_difference(compared.difference, *counted, variability))
         # two that are not alike come together only with others between them
         likely = np.where(np.isfinite(compared.difference), likely, NOTHING)
-        likely[alike_to_noise] = MOST
+        likely[_are_among(compared.pairs, one_neurons, space.n_units)] = MOST
         group = _agglomerate(compared.pairs, likely, *counted, n_found)
         if (group == before).all():
             break

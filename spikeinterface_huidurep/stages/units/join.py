@@ -84,8 +84,8 @@ def join_units(
     embedding : (n_spikes, 32) float, optional
         Of the spikes, where they are peaks that were encoded.
     spikes : UnitSet, optional
-        The first of the units with all lone spikes that were matched, sure or not. Units of a still probe are asked for
-        a gap between them (`gaps_between`), and whether they have one source.
+        The first of the units with all lone spikes that were matched, sure or not. Units are asked whether they have
+        one source, and for a gap between them (`gaps_between`); where the probe moves a gap does not part them.
 
     Returns
     -------
@@ -105,10 +105,10 @@ def join_units(
             embedding, units.labels, units.locations, counts, criteria.evidence, seed=shank.seed
         )
         relative = np.minimum(relative, pieces)
-    # what is left of a motion would split any two
-    if spikes is not None and shank.motion is None:
-        relative[_of_one_source(units, distance, lag, shank, criteria)] = 0.0
-        relative[_of_two(spikes, space, distance, lag, shank, criteria)] = FAR
+    if spikes is not None:
+        one, two = _one_and_two(units, spikes, space, distance, lag, shank, criteria)
+        relative[one] = 0.0
+        relative[two] = FAR
     condensed = squareform(np.minimum(relative, FAR), checks=False)
     flat = fcluster(linkage(condensed, method="average"), t=1.0, criterion="distance")
     late = _late_copies(space, units.templates.n_spikes, max_lag, criteria)
@@ -135,6 +135,14 @@ def _groups(flat, lag, n_spikes):
         largest = members[np.argmax(n_spikes[members])]
         shift[members] = lag[largest, members]
     return group, shift
+
+
+def _one_and_two(units, spikes, space, distance, lag, shank, criteria):
+    """Which pairs of units their spikes tell to be one neuron, and which to be two, (n_units, n_units) bool each."""
+    one, still = _of_one_source(units, distance, lag, shank, criteria), shank.motion is None
+    # what is left of a motion makes gaps within a neuron: there a gap only speaks against the source
+    two = _of_two(spikes, space, (distance < criteria.furthest) if still else one, lag, shank, criteria)
+    return (one, two) if still else (one & ~two, np.zeros_like(two))
 
 
 def _of_one_source(units: UnitSet, distance: np.ndarray, lag: np.ndarray, shank: Shank, criteria: JoinCriteria):
@@ -176,12 +184,12 @@ def _nearest_pairs(distance, n_spikes, furthest):
     return pairs
 
 
-def _of_two(spikes, space, distance, lag, shank, criteria):
-    """Pairs of units between whose spikes is a gap, (n_units, n_units) bool: they are two neurons."""
+def _of_two(spikes, space, asked, lag, shank, criteria):
+    """Those of the pairs (n_units, n_units) bool between whose spikes is a gap: they are two neurons."""
     n_units, counts = spikes.n_units, np.bincount(spikes.labels[spikes.labels >= 0], minlength=spikes.n_units)
-    pairs = pairs_by_size(distance[:n_units, :n_units] < criteria.furthest, counts)
+    pairs = pairs_by_size(asked[:n_units, :n_units], counts)
     pairs = pairs[gaps_between(spikes, space, pairs, lag, shank, amplitude_std=criteria.evidence.amplitude_std) > GAP]
-    two = np.zeros(distance.shape, dtype=bool)
+    two = np.zeros(asked.shape, dtype=bool)
     two[pairs[:, 0], pairs[:, 1]] = two[pairs[:, 1], pairs[:, 0]] = True
     if len(pairs):
         logger.info("joining: %d pairs of units are two neurons each, there is a gap between their spikes", len(pairs))
