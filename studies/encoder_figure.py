@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 #: Columns of the table: how each is drawn.
 SHOWN = {
-    "encoder, 100 episodes": {"marker": "o", "color": "#1f4e79", "s": 40},
+    "encoder": {"marker": "o", "color": "#1f4e79", "s": 40},
     "SVD, common channels": {"marker": "s", "color": "0.55", "s": 25},
     "SVD, own channels": {"marker": "^", "color": "#c55a11", "s": 30},
     "bar": {"marker": "|", "color": "black", "s": 110},

@@ -1,10 +1,10 @@
-"""Which free data teach an encoder most, and how far weights from free data are off the shipped ones.
+"""Which free data teach an encoder most, and how far weights from free data are off the earlier ones.
 
     python studies/encoder_sources.py LIBRARIES RUNS --threads 1
     python studies/encoder_sources.py LIBRARIES RUNS --weights default free.safetensors --only weights
 
 trains one encoder from random weights on each set of sources, all as long and from the same seed, scores it and writes
-``RUNS/sources.md``. LIBRARIES holds the nine cell models that the shipped encoder was trained on and that weights from
+``RUNS/sources.md``. LIBRARIES holds nine cell models, which the earlier weights were trained on and which weights from
 free data never see, and, for the runs that use them, the libraries of the mouse models (``huidurep templates --source
 bmtk``). A run takes a folder of RUNS; given again, the command skips what is finished.
 

@@ -41,7 +41,7 @@ TRAINING_CELL_MODELS = (
     "L5_TTPC1_cADpyr232_1",
     "L5_UTPC_cADpyr232_1",
 )
-"""Cell models whose spikes the shipped encoder was trained on."""
+"""Cell models whose spikes the earlier weights were trained on; for evaluation, as the others are."""
 
 EVALUATION_CELL_MODELS = ("L5_BP_bAC217_1", "L5_MC_bAC217_1", "L5_NBC_bAC217_1", "L5_TTPC2_cADpyr232_1")
 """MEArec's other four models: never train on them, so that they measure how well an encoder generalizes."""
