@@ -233,7 +233,7 @@ class Trainer:
         path = self.folder / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as stream:
-            writer = csv.writer(stream)
+            writer = csv.writer(stream, lineterminator="\n")
             if new:
                 writer.writerow(_LOG_COLUMNS)
             writer.writerow([f"{row[key]:.6g}" for key in _LOG_COLUMNS])
